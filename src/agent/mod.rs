@@ -1,0 +1,341 @@
+//! The one loop: an event comes in, a station decides, its effects are carried out.
+//!
+//! The loop owns the stations and awaits nothing but its inbox: everything that takes time is a task of its own
+//! ([`work`]), whose answer comes back as a message. Beside it run the outbox ([`outbox`]), the questions about releases
+//! that an earlier run left open ([`recover`]), the probe that keeps a connection warm ([`probe`]), and the relay of events
+//! to the broker ([`relay`]).
+
+pub mod control;
+mod events;
+mod outbox;
+mod probe;
+mod reconcile;
+mod recover;
+mod relay;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::InDoubt;
+use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
+use crate::feedback::Signal;
+use crate::journal::Journal;
+use crate::print_server::{Client, Session};
+use crate::random;
+use crate::reader::{self, ReaderEvent, Serial};
+use crate::station::{Effect, Event, Policy, Station};
+use crate::status::mqtt::{Mqtt, Notice};
+use crate::status::topics::Topics;
+use crate::status::{Board, ReaderState};
+pub use events::UserNames;
+use work::Work;
+
+/// Messages that may wait for the loop; then those who send wait.
+const INBOX_LIMIT: usize = 256;
+
+/// How long releases in flight are waited for at the end (design, section 6).
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a station's person says who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// The card number.
+    Card,
+    /// The number is a short id.
+    ShortId,
+}
+
+/// One station, ready to be put up.
+#[derive(Clone, Debug)]
+pub struct StationSetup {
+    /// What it decides by.
+    pub policy: Policy,
+    /// How it logs in.
+    pub login: Login,
+    /// Its reader.
+    pub reader: Serial,
+}
+
+/// How the outbox delivers.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxSetup {
+    /// What to do when an answer was lost.
+    pub in_doubt: InDoubt,
+    /// The shortest wait after a failure.
+    pub retry_min: Duration,
+    /// The longest.
+    pub retry_max: Duration,
+    /// The server stamps a record with the time that it names.
+    pub datetime: bool,
+}
+
+/// The connection to a broker.
+#[derive(Debug)]
+pub struct MqttSetup {
+    /// The client.
+    pub mqtt: Mqtt,
+    /// What it tells.
+    pub notices: mpsc::Receiver<Notice>,
+    /// Where things go.
+    pub topics: Topics,
+}
+
+/// Everything that the agent is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// At least one.
+    pub stations: Vec<StationSetup>,
+    /// The print server.
+    pub client: Client,
+    /// What is promised.
+    pub journal: Journal,
+    /// What is told.
+    pub board: Board,
+    /// How events name people.
+    pub users: UserNames,
+    /// How records are delivered.
+    pub outbox: OutboxSetup,
+    /// The broker, if there is one.
+    pub mqtt: Option<MqttSetup>,
+}
+
+/// What the loop hears.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// From a reader.
+    Reader(StationName, ReaderEvent),
+    /// An answer for a station.
+    Answer(StationName, Event),
+    /// Somebody logged in, or not.
+    LoggedIn(StationName, TapId, Result<Arc<Session>, Failure>),
+}
+
+/// A station and what belongs to its tap.
+struct Desk {
+    station: Station,
+    login: Login,
+    options: ReleaseOptions,
+    session: Option<Arc<Session>>,
+    /// Whether its reader has told anything yet.
+    heard: bool,
+}
+
+/// What the loop's owner does while it runs.
+pub trait Host {
+    /// The loop is up and every reader was tried once.
+    fn ready(&mut self);
+    /// The loop is alive. Called between two messages, at least as often as [`Host::pulse`].
+    fn alive(&mut self);
+    /// How often [`Host::alive`] is wanted.
+    fn pulse(&self) -> Duration;
+}
+
+/// Runs until `stop` completes, and then until no release is in flight, at most ten seconds.
+pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = ()>) {
+    let (sender, inbox) = mpsc::channel(INBOX_LIMIT);
+    let work = Arc::new(Work {
+        client: parts.client,
+        journal: parts.journal,
+        board: parts.board,
+        users: parts.users,
+        events: parts.mqtt.is_some(),
+        inbox: sender,
+    });
+    let mut readers = JoinSet::new();
+    let mut desks = BTreeMap::new();
+    for setup in parts.stations {
+        listen(&mut readers, &setup, &work);
+        let desk = Desk {
+            login: setup.login,
+            options: setup.policy.options,
+            session: None,
+            heard: false,
+            station: Station::new(setup.policy.clone()),
+        };
+        desks.insert(setup.policy.name, desk);
+    }
+    let mut helpers = JoinSet::new();
+    let outbox = outbox::spawn(work.clone(), parts.outbox);
+    helpers.spawn(recover::run(work.clone()));
+    helpers.spawn(probe::run(work.clone()));
+    helpers.spawn(events::watch_counts(work.clone()));
+    let mqtt = parts.mqtt.map(|setup| {
+        let mqtt = setup.mqtt.clone();
+        helpers.spawn(relay::run(work.clone(), setup));
+        mqtt
+    });
+    let mut agent = Agent { desks, work, inbox, stopping: None };
+    agent.run(host, stop, readers).await;
+    outbox.stop(DRAIN_LIMIT).await;
+    drop(helpers);
+    if let Some(mqtt) = mqtt {
+        mqtt.stop().await;
+    }
+}
+
+/// Starts a station's reader and brings its events to the inbox.
+fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) {
+    let (events, mut heard) = mpsc::channel(reader::EVENT_LIMIT);
+    readers.spawn(setup.reader.clone().run(events));
+    let (name, inbox) = (setup.policy.name.clone(), work.inbox.clone());
+    readers.spawn(async move {
+        while let Some(event) = heard.recv().await {
+            if inbox.send(Message::Reader(name.clone(), event)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+struct Agent {
+    desks: BTreeMap<StationName, Desk>,
+    work: Arc<Work>,
+    inbox: mpsc::Receiver<Message>,
+    /// Since when, once it is.
+    stopping: Option<tokio::time::Instant>,
+}
+
+impl Agent {
+    async fn run(&mut self, host: &mut impl Host, stop: impl Future<Output = ()>, mut readers: JoinSet<()>) {
+        let mut pulse = tokio::time::interval(host.pulse());
+        let mut ready = false;
+        tokio::pin!(stop);
+        loop {
+            host.alive();
+            if !ready && self.desks.values().all(|desk| desk.heard) {
+                ready = true;
+                host.ready();
+            }
+            let drained = self.stopping.map(|since| since + DRAIN_LIMIT);
+            if drained.is_some() && !self.desks.values().any(|desk| desk.station.is_busy()) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = &mut stop, if drained.is_none() => {
+                    readers.abort_all();
+                    self.stop();
+                }
+                () = deadline(drained) => {
+                    tracing::warn!("releases are still in flight; the next start asks the server how they ended");
+                    return;
+                }
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.handle(message),
+                    // The loop holds a sender itself, so the inbox stays open.
+                    None => return,
+                },
+                _ = pulse.tick() => {}
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = Some(tokio::time::Instant::now());
+        let names: Vec<_> = self.desks.keys().cloned().collect();
+        for name in names {
+            self.tell(&name, Event::Stop);
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Reader(name, event) => self.reader(&name, event),
+            Message::Answer(name, event) => self.tell(&name, event),
+            Message::LoggedIn(name, tap, result) => {
+                let result = result.map(|session| {
+                    let user = session.user().clone();
+                    if let Some(desk) = self.desks.get_mut(&name) {
+                        desk.session = Some(session);
+                    }
+                    user
+                });
+                self.tell(&name, Event::LoggedIn { tap, result });
+            }
+        }
+    }
+
+    fn reader(&mut self, name: &StationName, event: ReaderEvent) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.heard = true;
+        }
+        match event {
+            ReaderEvent::Connected => {
+                tracing::info!(station = &**name, "reader connected");
+                self.work.board.update_station(name, |station| station.reader = ReaderState::Connected);
+                self.work.reader_event(name, "connected");
+            }
+            ReaderEvent::Disconnected(error) => {
+                tracing::warn!(station = &**name, %error, "reader not connected; trying again");
+                self.work.board.update_station(name, |station| station.reader = ReaderState::Disconnected);
+                self.work.reader_event(name, "disconnected");
+            }
+            ReaderEvent::Read(read) => {
+                let tap = TapId::new(Timestamp::now(), random::bits());
+                self.tell(name, Event::Read { read, tap });
+            }
+            ReaderEvent::Unreadable => self.tell(name, Event::ReadError),
+        }
+    }
+
+    /// Lets a station decide and carries its decision out.
+    fn tell(&mut self, name: &StationName, event: Event) {
+        let Some(desk) = self.desks.get_mut(name) else {
+            return;
+        };
+        let now = Now { monotonic: Instant::now(), wall: Timestamp::now() };
+        let effects = desk.station.handle(event, now);
+        let busy = desk.station.is_busy();
+        for effect in effects {
+            carry_out(&self.work, name, desk, effect);
+        }
+        if self.work.board.watch().borrow().stations.get(name).is_some_and(|station| station.busy != busy) {
+            self.work.board.update_station(name, |station| station.busy = busy);
+        }
+    }
+}
+
+fn carry_out(work: &Arc<Work>, name: &StationName, desk: &mut Desk, effect: Effect) {
+    let (work, name) = (work.clone(), name.clone());
+    match (effect, &desk.session) {
+        (Effect::Feedback(signal), _) => feedback(&work, &name, signal),
+        (Effect::Login { tap, card }, _) => {
+            desk.session = None;
+            work.count_tap(&name);
+            tokio::spawn(work.login(name, tap, desk.login, card));
+        }
+        (Effect::List { tap }, Some(session)) => drop(tokio::spawn(work.list(name, tap, session.clone()))),
+        (Effect::Store { tap, releases }, _) => drop(tokio::spawn(work.store(name, tap, releases))),
+        (Effect::Release { tap, id, release, deadline }, Some(session)) => {
+            let task = work.release(name, tap, id, *release, desk.options, deadline, session.clone());
+            tokio::spawn(task);
+        }
+        (Effect::End { tap, id, outcome, record }, _) => {
+            tokio::spawn(work.end(name, tap, id, outcome, record));
+        }
+        (Effect::Report(report), _) => {
+            desk.session = None;
+            work.report(&name, &report);
+        }
+        // A station asks for these only after its login.
+        (Effect::List { .. } | Effect::Release { .. }, None) => {}
+    }
+}
+
+fn feedback(work: &Work, name: &StationName, signal: Signal) {
+    tracing::debug!(station = &**name, signal = signal.word(), pattern = signal.pattern(), "feedback");
+    work.board.update_station(name, |station| station.feedback = signal.word());
+}
+
+async fn deadline(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,160 @@
+//! Brings job records to the server, oldest first, one at a time, until it has acknowledged them.
+//!
+//! A record is marked on disk before it is sent. While the mark stands it may have arrived; then `in_doubt` decides:
+//! `reconcile` looks it up in the server's history first ([`reconcile`]), `resend` sends it again and counts that.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::OutboxSetup;
+use super::reconcile::{self, Found};
+use super::work::Work;
+use crate::backoff::Backoff;
+use crate::config::InDoubt;
+use crate::domain::{Cause, Failure};
+use crate::journal::{JournalError, StoredRecord};
+use crate::random;
+
+/// The task, and how to end it.
+pub(super) struct Outbox {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Outbox {
+    /// Ends after the record that is on its way, or after `limit`; then that one is in doubt at the next start.
+    pub(super) async fn stop(mut self, limit: Duration) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(limit, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+pub(super) fn spawn(work: Arc<Work>, setup: OutboxSetup) -> Outbox {
+    let (stop, stopped) = watch::channel(false);
+    Outbox { task: tokio::spawn(run(work, setup, stopped)), stop }
+}
+
+async fn run(work: Arc<Work>, setup: OutboxSetup, mut stopped: watch::Receiver<bool>) {
+    let Ok(mut backoff) = Backoff::new(setup.retry_min, setup.retry_max) else {
+        tracing::error!("outbox: retry_min and retry_max do not fit together");
+        return;
+    };
+    let mut counts = work.journal.counts();
+    while !*stopped.borrow_and_update() {
+        counts.mark_unchanged();
+        let next = match work.journal.oldest_record().await {
+            Ok(None) => {
+                tokio::select! {
+                    _ = counts.changed() => {}
+                    _ = stopped.changed() => {}
+                }
+                continue;
+            }
+            Ok(Some(stored)) => deliver(&work, &setup, &stored).await,
+            Err(error) => Err(Later::from(error)),
+        };
+        match next {
+            Ok(()) => backoff.reset(),
+            Err(Later { why, at_least }) => {
+                let wait = backoff.next(random::word()).max(at_least);
+                tracing::warn!(error = why, wait_ms = wait.as_millis(), "job record not delivered; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    _ = stopped.changed() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Why a record stays for now.
+struct Later {
+    why: String,
+    at_least: Duration,
+}
+
+impl From<JournalError> for Later {
+    fn from(error: JournalError) -> Self {
+        Self { why: error.to_string(), at_least: Duration::ZERO }
+    }
+}
+
+impl From<&Failure> for Later {
+    fn from(failure: &Failure) -> Self {
+        let at_least = match failure.cause {
+            Cause::Overloaded { retry_after: Some(seconds) } => Duration::from_secs(seconds.into()),
+            _ => Duration::ZERO,
+        };
+        Self { why: failure.to_string(), at_least }
+    }
+}
+
+/// One step with the oldest record: it is gone from the queue, or it stays and says for how long.
+async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Result<(), Later> {
+    if let Some(attempted) = stored.attempted {
+        in_doubt(work, true);
+        if let Found::Arrived = look_up(work, setup, stored, attempted).await? {
+            tracing::info!(tap = %stored.record.tap, "job record had arrived although its answer was lost");
+            in_doubt(work, false);
+            return Ok(work.journal.acknowledge_record(stored.id).await?);
+        }
+    }
+    let sent = work.client.server_time(Timestamp::now());
+    work.journal.mark_record(stored.id, Some(sent)).await?;
+    let started = Instant::now();
+    let result = work.client.record(&stored.record).await;
+    work.board.metrics.stage(&stored.record.station, "record", started.elapsed());
+    work.note(result.as_ref());
+    in_doubt(work, matches!(&result, Err(failure) if failure.cause.is_in_doubt()));
+    match result {
+        Ok(()) => Ok(work.journal.acknowledge_record(stored.id).await?),
+        Err(failure) if failure.cause.is_permanent() || failure.cause == Cause::NotReady => {
+            let tap = stored.record.tap;
+            tracing::error!(%tap, error = %failure, "the server refused a job record for good; see `queue list`");
+            Ok(work.journal.bury_record(stored.id, failure.to_string()).await?)
+        }
+        Err(failure) => {
+            if !failure.cause.is_in_doubt() {
+                work.journal.mark_record(stored.id, None).await?;
+            }
+            Err(Later::from(&failure))
+        }
+    }
+}
+
+/// Whether a record in doubt is at the server. Where that cannot be known, it is sent again, and counted.
+async fn look_up(
+    work: &Work,
+    setup: &OutboxSetup,
+    stored: &StoredRecord,
+    attempted: Timestamp,
+) -> Result<Found, Later> {
+    let tap = stored.record.tap;
+    let why = match setup.in_doubt {
+        InDoubt::Resend => "outbox.in_doubt is resend".to_owned(),
+        InDoubt::Reconcile => match reconcile::look_up(work, setup.datetime, stored, attempted).await {
+            Ok(found) => return Ok(found),
+            Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected | Cause::NotFound) => {
+                failure.to_string()
+            }
+            Err(failure) => return Err(Later::from(&failure)),
+        },
+    };
+    tracing::warn!(%tap, why, "job record sent again without knowing whether it had arrived: possible duplicate");
+    work.board.metrics.possible_duplicate();
+    Ok(Found::Absent)
+}
+
+/// At most one record is in doubt: the oldest.
+fn in_doubt(work: &Work, yes: bool) {
+    let count = u64::from(yes);
+    if work.board.watch().borrow().outbox.in_doubt != count {
+        work.board.update(|state| state.outbox.in_doubt = count);
+    }
+}

@@ -1,0 +1,159 @@
+//! From the checked configuration to the parts of the agent.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use ring::hmac;
+
+use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup};
+use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport};
+use crate::domain::{OutputPort, ReleaseOptions};
+use crate::journal::Journal;
+use crate::print_server::{Client, Settings, SetupError};
+use crate::random;
+use crate::reader::Serial;
+use crate::station::Policy;
+use crate::status::Board;
+use crate::status::mqtt::{self, Mqtt};
+use crate::status::topics::Topics;
+use crate::tls::{self, TlsError, Trust};
+
+/// The key of this box, for hashes that nobody else can make; in the state directory.
+const KEY_FILE: &str = "key";
+
+/// A client of the server that the configuration names.
+pub(super) fn client(server: &config::Server) -> Result<Client, SetupError> {
+    Client::new(Settings {
+        url: server.url.clone(),
+        oauth_url: server.oauth_url.clone(),
+        api_key: server.api_key.clone(),
+        device_token: server.device_token.clone(),
+        trust: trust(&server.tls, &server.pins),
+        proxy: server.proxy.clone(),
+        connect_timeout: server.connect_timeout,
+        request_timeout: server.request_timeout,
+        history_datetime: server.history_datetime,
+    })
+}
+
+/// The reader of a station.
+pub(super) fn reader(station: &config::Station) -> anyhow::Result<Serial> {
+    let config::Reader { transport, profile, .. } = &station.reader;
+    match transport {
+        Transport::Serial { device, baud } => {
+            Ok(Serial { device: device.display().to_string(), baud: *baud, profile: profile.clone() })
+        }
+        // The configuration refuses these until they are built.
+        _ => anyhow::bail!("open the reader of {}: its type is not built yet", station.name),
+    }
+}
+
+/// How to reach the broker. To be called inside the runtime only with [`Mqtt::spawn`].
+pub(super) fn broker(agent: &str, mqtt: &config::Mqtt) -> Result<(mqtt::Settings, Topics), TlsError> {
+    let topics = Topics::new(&mqtt.topic, agent, mqtt.discovery.as_deref().unwrap_or_default());
+    let tls = if mqtt.broker.tls { Some(Arc::new(tls::client_config(&trust(&mqtt.tls, &[]))?)) } else { None };
+    let settings = mqtt::Settings {
+        host: mqtt.broker.endpoint.host.clone(),
+        port: mqtt.broker.endpoint.port,
+        tls,
+        username: mqtt.username.clone(),
+        password: mqtt.password.clone(),
+        client_id: format!("print-release-{agent}"),
+        availability: topics.availability(),
+        discovery_status: topics.discovery_status(),
+    };
+    Ok((settings, topics))
+}
+
+/// Everything that runs. To be called inside the runtime.
+pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow::Result<Parts> {
+    let stations = config.stations.iter().map(station).collect::<anyhow::Result<Vec<_>>>()?;
+    let board = Board::new(&config.agent.id, stations.iter().map(|setup| setup.policy.name.clone()), Timestamp::now());
+    let mqtt = match &config.mqtt {
+        None => None,
+        Some(mqtt) => {
+            let (settings, topics) = broker(&config.agent.id, mqtt)?;
+            board.update(|state| state.mqtt = Some(false));
+            let (mqtt, notices) = Mqtt::spawn(settings);
+            Some(MqttSetup { mqtt, notices, topics })
+        }
+    };
+    let users = match config.mqtt.as_ref().map_or(config::UserNames::Hash, |mqtt| mqtt.users) {
+        config::UserNames::Plain => agent::UserNames::Plain,
+        config::UserNames::Omit => agent::UserNames::Omit,
+        config::UserNames::Hash => agent::UserNames::Hash(box_key(&config.agent.state_dir)?),
+    };
+    let outbox = OutboxSetup {
+        in_doubt: config.outbox.in_doubt,
+        retry_min: config.outbox.retry_min,
+        retry_max: config.outbox.retry_max,
+        datetime: config.server.history_datetime,
+    };
+    Ok(Parts { stations, client, journal, board, users, outbox, mqtt })
+}
+
+fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
+    let release = &station.release;
+    let policy = Policy {
+        name: station.name.as_str().into(),
+        convert: station.reader.convert.clone(),
+        debounce: station.reader.debounce,
+        select: release.select,
+        limit: release.limit.into(),
+        parallel: release.parallel.into(),
+        options: ReleaseOptions {
+            copies: release.copies.map(|copies| u16::from(copies).into()),
+            grayscale: release.grayscale,
+            duplex: release.duplex,
+            retain: release.retain,
+        },
+        deadline: release.deadline,
+        // Every release goes through the server so far: nothing is downloaded.
+        record: release.record == Record::Always,
+        port: output_port(&station.printer),
+    };
+    let login = match station.login {
+        LoginMethod::Card | LoginMethod::CardAndPin => Login::Card,
+        LoginMethod::ShortId => Login::ShortId,
+    };
+    Ok(StationSetup { policy, login, reader: reader(station)? })
+}
+
+/// An IP address, or a name with dots, is an address; anything else is a serial number.
+fn output_port(printer: &config::Printer) -> OutputPort {
+    let port = printer.output_port.clone();
+    let is_address = match printer.output_port_type {
+        OutputPortType::Address => true,
+        OutputPortType::Serial => false,
+        OutputPortType::Auto => port.parse::<IpAddr>().is_ok() || port.contains('.'),
+    };
+    if is_address { OutputPort::Address(port) } else { OutputPort::Serial(port) }
+}
+
+fn trust(tls: &config::Tls, pins: &[config::Pin]) -> Trust {
+    let client = tls.identity.as_ref().map(|identity| (identity.certificate.clone(), identity.key.clone()));
+    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec() }
+}
+
+/// Reads the key of this box, or makes it once.
+fn box_key(state_dir: &Path) -> anyhow::Result<hmac::Key> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use anyhow::Context;
+    let path = state_dir.join(KEY_FILE);
+    let key = match std::fs::read(&path) {
+        Ok(key) if key.len() == 32 => key,
+        _ => {
+            let key = [random::bits().to_le_bytes(), random::bits().to_le_bytes()].concat();
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+            let mut file = file.with_context(|| format!("make {}", path.display()))?;
+            file.write_all(&key).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))?;
+            key
+        }
+    };
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &key))
+}

@@ -1,0 +1,137 @@
+//! `check`: one line for each thing that the box needs, before somebody stands before it with a card.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Exit, assemble, daemon, load, runtime};
+use crate::config::Config;
+use crate::domain::{Cause, Failure};
+use crate::journal::{Journal, JournalError};
+use crate::status::mqtt;
+
+/// One thing that was tried.
+struct Line {
+    what: String,
+    result: Result<String, String>,
+    /// The exit code when it is wrong.
+    exit: Exit,
+}
+
+pub(super) fn run(path: &Path, json: bool) -> Exit {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let lines = match runtime() {
+        Ok(runtime) => runtime.block_on(try_everything(&config)),
+        Err(error) => {
+            eprintln!("failed to start the runtime: {error}");
+            return Exit::Failed;
+        }
+    };
+    if json {
+        let rows: Vec<_> = lines.iter().map(Line::document).collect();
+        println!("{}", json!({ "checks": rows, "warnings": config.warnings }));
+    } else {
+        for warning in &config.warnings {
+            println!("warning  {warning}");
+        }
+        for line in &lines {
+            println!("{}", line.text());
+        }
+    }
+    lines.iter().find(|line| line.result.is_err()).map_or(Exit::Done, |line| line.exit)
+}
+
+async fn try_everything(config: &Config) -> Vec<Line> {
+    // A running agent holds the journal and the readers: then it is asked instead.
+    let running = daemon::get(&config.agent.control_socket, "/status").await.ok().flatten();
+    let mut lines = vec![Line::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
+    lines.push(Line::new("state directory", state_dir(config), Exit::Disk));
+    lines.extend(server(config).await);
+    for station in &config.stations {
+        let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
+        let result = match state.and_then(serde_json::Value::as_str) {
+            Some("connected") => Ok("connected, says the running agent".to_owned()),
+            Some(_) => Err("not connected, says the running agent; see its log".to_owned()),
+            None => reader(station),
+        };
+        lines.push(Line::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
+    }
+    if let Some(mqtt) = &config.mqtt {
+        lines.push(Line::new("broker", broker(&config.agent.id, mqtt).await, Exit::Unavailable));
+    }
+    lines
+}
+
+fn state_dir(config: &Config) -> Result<String, String> {
+    let dir = &config.agent.state_dir;
+    std::fs::create_dir_all(dir).map_err(|error| format!("make {}: {error}", dir.display()))?;
+    match Journal::open(dir) {
+        Ok(journal) => {
+            let counts = *journal.counts().borrow();
+            Ok(format!("{}: {} records wait, {} were refused", dir.display(), counts.records, counts.dead))
+        }
+        Err(JournalError::Locked { .. }) => Ok(format!("{}: in use by the running agent", dir.display())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn server(config: &Config) -> Vec<Line> {
+    let client = match assemble::client(&config.server) {
+        Ok(client) => client,
+        Err(error) => return vec![Line::new("server", Err(error.to_string()), Exit::Usage)],
+    };
+    let address = config.server.url.host_str().unwrap_or_default();
+    let account = client.account().await.map(|()| format!("{address} answers, the account is there"));
+    let there = account.is_ok();
+    let mut lines =
+        vec![Line::new("server", account.map_err(|failure| format!("{address}: {failure}")), Exit::Unavailable)];
+    if there {
+        let key = match client.version().await {
+            Ok(info) => Ok(format!("accepted, server version {}", info.version)),
+            Err(Failure { cause: Cause::Refused(_), .. }) => {
+                Ok("not tried: this server answers only somebody who is logged in; hold a card to try it".to_owned())
+            }
+            Err(failure) => Err(failure.to_string()),
+        };
+        lines.push(Line::new("API key", key, Exit::Unavailable));
+    }
+    lines
+}
+
+fn reader(station: &crate::config::Station) -> Result<String, String> {
+    let reader = assemble::reader(station).map_err(|error| error.to_string())?;
+    match reader.open() {
+        Ok(_) => Ok(format!("{} can be opened", reader.device)),
+        Err(error) => Err(format!("{}: {error}; check the path, the plug and the group of the device", reader.device)),
+    }
+}
+
+async fn broker(agent: &str, mqtt: &crate::config::Mqtt) -> Result<String, String> {
+    let (settings, _) = assemble::broker(agent, mqtt).map_err(|error| error.to_string())?;
+    let place = format!("{}:{}", settings.host, settings.port);
+    match mqtt::probe(&settings).await {
+        Ok(()) => Ok(format!("{place} accepts the agent")),
+        Err(error) => Err(format!("{place}: {error}")),
+    }
+}
+
+impl Line {
+    fn new(what: &str, result: Result<String, String>, exit: Exit) -> Self {
+        Self { what: what.to_owned(), result, exit }
+    }
+
+    fn text(&self) -> String {
+        match &self.result {
+            Ok(detail) => format!("ok       {}: {detail}", self.what),
+            Err(detail) => format!("FAILED   {}: {detail}", self.what),
+        }
+    }
+
+    fn document(&self) -> serde_json::Value {
+        let detail = self.result.as_ref().unwrap_or_else(|detail| detail);
+        json!({ "what": self.what, "ok": self.result.is_ok(), "detail": detail })
+    }
+}

@@ -1,0 +1,52 @@
+//! `demo`: the whole way of a tap without a server, a reader or a configuration.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, runtime};
+use crate::demo::headless;
+use crate::demo::page::Stage;
+use crate::demo::scene::Scene;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Play taps, an outage, kills and the recovery, print what happened, and end; 0 only if every promise held.
+    #[arg(long)]
+    headless: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let played = std::env::current_exe().context("find this program").and_then(|program| {
+        let runtime = runtime().context("start the runtime")?;
+        if arguments.headless { runtime.block_on(headless::play(&program)) } else { runtime.block_on(open(&program)) }
+    });
+    match played {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
+        Err(error) => {
+            eprintln!("failed to {error:#}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Shows the page until Ctrl-C. True when the agent ended in order.
+async fn open(program: &Path) -> anyhow::Result<bool> {
+    let scene = Scene::set(program).await.context("set the stage")?;
+    let agent = scene.start().await.context("start the agent")?;
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
+    let address = listener.local_addr().context("open the page")?;
+    println!("The demo's page: http://{address}/    (Ctrl-C ends it)");
+    println!("The agent's own page: {}/    its configuration: {}", agent.page(), scene.config().display());
+    let router = Stage::new(scene, agent.page()).router();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    tokio::select! {
+        served = async { axum::serve(listener, router).await } => served.context("show the page")?,
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(agent.terminate().await.context("stop the agent")?.success())
+}

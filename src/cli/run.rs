@@ -1,0 +1,179 @@
+//! `run`: the agent until SIGTERM. SIGHUP reads the configuration again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::{Exit, assemble, load, log, runtime};
+use crate::agent::{self, Host, control};
+use crate::config::Config;
+use crate::journal::{Journal, JournalError};
+use crate::status::{self, Board};
+
+/// How often the loop shows that it is alive when no watchdog asks for it.
+const PULSE: Duration = Duration::from_secs(30);
+
+pub(super) fn run(path: &Path) -> Exit {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    log::init(&config.log);
+    let journal = match open(&config) {
+        Ok(journal) => journal,
+        Err(error) => {
+            tracing::error!("failed to {error}");
+            return Exit::Disk;
+        }
+    };
+    let result =
+        runtime().context("start the runtime").and_then(|runtime| runtime.block_on(serve(path, config, &journal)));
+    match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            tracing::error!("failed to {error:#}");
+            Exit::Failed
+        }
+    }
+}
+
+fn open(config: &Config) -> Result<Journal, JournalError> {
+    let dir = &config.agent.state_dir;
+    std::fs::create_dir_all(dir).map_err(|error| JournalError::Disk(format!("make {}: {error}", dir.display())))?;
+    Journal::open(dir)
+}
+
+/// One round per configuration: SIGHUP begins another.
+async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen().context("listen for signals")?;
+    loop {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let client = match assemble::client(&config.server) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!("failed to {error}");
+                return Ok(Exit::Usage);
+            }
+        };
+        let parts = assemble::parts(&config, client, journal.clone())?;
+        let (servers, page) = publish(&config, &parts.board, journal).await?;
+        let mut next = None;
+        let mut host = ServiceManager { page };
+        agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config).await }).await;
+        drop(servers);
+        match next {
+            Some(reloaded) => config = *reloaded,
+            None => {
+                tracing::info!("stopped");
+                return Ok(Exit::Done);
+            }
+        }
+    }
+}
+
+/// Opens the page and the control socket; both close when the set is dropped. Also tells the page's address.
+async fn publish(config: &Config, board: &Board, journal: &Journal) -> anyhow::Result<(JoinSet<()>, String)> {
+    let mut servers = JoinSet::new();
+    let mut page = "page off".to_owned();
+    if let Some(address) = config.http {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listen on {address} (http.listen)"))?;
+        page = format!("page at http://{}/", listener.local_addr().context("listen")?);
+        servers.spawn(status::http::serve(listener, status::http::router(board.clone())));
+    }
+    let path = &config.agent.control_socket;
+    let listener = status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?;
+    servers.spawn(status::control::serve(listener, control::router(board.clone(), journal.clone())));
+    tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
+    Ok((servers, page))
+}
+
+/// systemd, when it started us; nobody otherwise.
+struct ServiceManager {
+    page: String,
+}
+
+impl Host for ServiceManager {
+    fn ready(&mut self) {
+        notify(&[NotifyState::Ready, NotifyState::Status(&self.page)]);
+    }
+
+    fn alive(&mut self) {
+        notify(&[NotifyState::Watchdog]);
+    }
+
+    fn pulse(&self) -> Duration {
+        sd_notify::watchdog_enabled().map_or(PULSE, |limit| limit / 3)
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "service manager not told");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the end (`None`) or for another configuration that is in order. After the end was asked for, a second
+    /// signal exits at once.
+    async fn stop_or_reload(&mut self, path: &Path, running: &Config) -> Option<Box<Config>> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hang_up.recv() => match crate::config::load(path) {
+                    Ok(config) if same_place(&config, running) => {
+                        tracing::info!("configuration reloaded");
+                        return Some(Box::new(config));
+                    }
+                    Ok(_) => tracing::error!("configuration not reloaded: another state_dir needs a restart"),
+                    Err(problems) => {
+                        for problem in problems.lines() {
+                            tracing::error!("configuration not reloaded: {problem}");
+                        }
+                    }
+                },
+            }
+        }
+        tracing::info!("stopping: waiting for releases in flight");
+        notify(&[NotifyState::Stopping]);
+        // These signals have been listened for since the start, so listening again cannot fail in a way that matters.
+        if let Ok(mut again) = Self::listen() {
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = again.terminate.recv() => {}
+                    _ = again.interrupt.recv() => {}
+                }
+                tracing::warn!("second signal: exiting at once");
+                std::process::exit(1);
+            });
+        }
+        None
+    }
+}
+
+/// The journal stays open through a reload: sled does not open twice in a process.
+fn same_place(one: &Config, other: &Config) -> bool {
+    one.agent.state_dir == other.agent.state_dir
+}

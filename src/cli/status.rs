@@ -1,0 +1,70 @@
+//! `status`: what the running agent is up to.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Exit, daemon, load, runtime};
+
+pub(super) fn run(path: &Path, json: bool) -> Exit {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let answer = runtime()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(daemon::get(&config.agent.control_socket, "/status")));
+    match answer {
+        Ok(Some(status)) => {
+            if json {
+                println!("{status}");
+            } else {
+                print!("{}", tell(&status));
+            }
+            Exit::Done
+        }
+        Ok(None) => {
+            let socket = config.agent.control_socket.display();
+            eprintln!("no agent answers at {socket}; start it with `print-release-agent run`");
+            Exit::Unavailable
+        }
+        Err(error) => {
+            eprintln!("failed to ask the agent: {error:#}");
+            Exit::Failed
+        }
+    }
+}
+
+/// The document in lines for a person.
+fn tell(status: &Value) -> String {
+    let text = |pointer: &str| match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let server = if text("/server/reachable") == "true" { "reachable" } else { "not reachable" };
+    let mut lines = vec![
+        format!("agent    {} {}, up {} s", text("/agent"), text("/version"), text("/uptime_s")),
+        format!("server   {server} since {} {}", text("/server/since"), text("/server/version")),
+        format!(
+            "outbox   {} waiting, {} in doubt, {} refused for good, oldest {} s, {} lost",
+            text("/outbox/pending"),
+            text("/outbox/in_doubt"),
+            text("/outbox/dead"),
+            text("/outbox/oldest_s"),
+            text("/outbox/lost")
+        ),
+    ];
+    for name in status.pointer("/stations").and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+        let of = |key: &str| text(&format!("/stations/{name}/{key}"));
+        lines.push(format!(
+            "station  {name}: {}, reader {}, {} taps, {} documents released, {} not",
+            of("phase"),
+            of("reader"),
+            of("taps"),
+            of("released"),
+            of("failed")
+        ));
+    }
+    lines.join("\n") + "\n"
+}

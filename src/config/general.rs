@@ -1,0 +1,179 @@
+//! The small tables: `[agent]`, `[outbox]`, `[http]` and `[log]`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
+
+use tracing::Level;
+
+use super::{
+    check::{MAX_NAME, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text},
+    section::Section,
+};
+
+/// Where the page listens by default: this machine only.
+const PAGE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8631);
+
+/// Entries of the outbox. The measures of the design are taken with the default, 100,000.
+const MAX_ENTRIES: RangeInclusive<u32> = 1..=1_000_000;
+/// From an hour, which is a reboot and a coffee, to ten years.
+const MAX_AGE: RangeInclusive<Duration> = hours(1)..=hours(24 * 3650);
+/// Wait before a record is sent again: short enough to notice, long enough not to hammer.
+const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=hours(24);
+
+const fn hours(hours: u64) -> Duration {
+    Duration::from_secs(3600 * hours)
+}
+
+/// `[agent]`: this box.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Names the box in topics and metrics: 1 to 32 characters of a-z, 0-9 and `-`.
+    pub id: String,
+    /// Where the journal is.
+    pub state_dir: PathBuf,
+    /// Where commands reach the daemon.
+    pub control_socket: PathBuf,
+}
+
+impl Agent {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let hostname = name_of_host(&section.env().hostname);
+        let id = section.optional("id", text(name)).or(hostname);
+        if id.is_none() {
+            section.problem("id", "is required: the host has no name that could stand in");
+        }
+        let state_dir = PathBuf::from("/var/lib/print-release-agent");
+        let control_socket = PathBuf::from("/run/print-release-agent/control.sock");
+        let state_dir = section.get("state_dir", state_dir, text(path));
+        let control_socket = section.get("control_socket", control_socket, text(path));
+        Some(Self { id: id?, state_dir, control_socket })
+    }
+}
+
+/// The name of the host made to fit an agent's; `None` if nothing is left of it.
+fn name_of_host(hostname: &str) -> Option<String> {
+    let lower = hostname.trim().to_ascii_lowercase();
+    let fitting = |byte: u8| if is_name_byte(byte) { char::from(byte) } else { '-' };
+    let name: String = lower.bytes().map(fitting).collect();
+    let name = name.trim_start_matches('-');
+    let name = name[..name.len().min(MAX_NAME)].trim_end_matches('-');
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// `[outbox]`: what waits for the print server.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    /// Entries kept at most.
+    pub max_entries: u32,
+    /// Entries older than this are given up.
+    pub max_age: Duration,
+    /// What to do when the answer to a job record was lost.
+    pub in_doubt: InDoubt,
+    /// First wait before a record is sent again.
+    pub retry_min: Duration,
+    /// Longest wait; not below `retry_min`.
+    pub retry_max: Duration,
+}
+
+/// `outbox.in_doubt`: the answer to a job record was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InDoubt {
+    /// Look into the server's history before it is sent again.
+    Reconcile,
+    /// Send it again.
+    Resend,
+}
+
+impl Outbox {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let outbox = Self {
+            max_entries: section.get("max_entries", 100_000, integer(MAX_ENTRIES)),
+            max_age: section.get("max_age", hours(24 * 30), duration(MAX_AGE)),
+            in_doubt: section.get(
+                "in_doubt",
+                InDoubt::Reconcile,
+                one_of(&[("reconcile", InDoubt::Reconcile), ("resend", InDoubt::Resend)]),
+            ),
+            retry_min: section.get("retry_min", Duration::from_secs(1), duration(RETRY)),
+            retry_max: section.get("retry_max", Duration::from_secs(300), duration(RETRY)),
+        };
+        if outbox.retry_max < outbox.retry_min {
+            section.problem("retry_max", "must not be shorter than retry_min");
+        }
+        outbox
+    }
+}
+
+/// `[http]`: where the page listens, unless it is off.
+pub(super) fn http(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    section.get("listen", Some(PAGE.into()), off_or(text(socket_address)))
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The least that is told.
+    pub level: Level,
+    /// How it is told.
+    pub format: LogFormat,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, otherwise for journald.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+impl Log {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let levels = [
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ];
+        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Self {
+            level: section.get("level", Level::INFO, one_of(&levels)),
+            format: section.get("format", LogFormat::Auto, one_of(&formats)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_host_name_is_made_to_fit() {
+        for (hostname, expected) in [
+            ("lobby-box\n", Some("lobby-box")),
+            ("Lobby_Box.example.com", Some("lobby-box-example-com")),
+            ("--box--", Some("box")),
+            ("ü", None),
+            ("", None),
+        ] {
+            assert_eq!(name_of_host(hostname).as_deref(), expected, "{hostname}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_fitted_host_name_is_a_name(hostname in ".*") {
+            if let Some(fitted) = name_of_host(&hostname) {
+                prop_assert_eq!(name(&fitted), Ok(fitted));
+            }
+        }
+    }
+}

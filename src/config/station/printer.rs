@@ -1,0 +1,73 @@
+//! `[station.printer]`: where the paper comes out.
+
+use super::Via;
+use crate::config::{
+    PrinterAddress, address,
+    check::{one_of, some, text},
+    section::Section,
+};
+
+/// The printer, as the server and as the network know it.
+#[derive(Clone, Debug)]
+pub struct Printer {
+    /// The server's name for it: an address or a serial number.
+    pub output_port: String,
+    /// Which of the two a job record names it by.
+    pub output_port_type: OutputPortType,
+    /// The reader's `Mac` at the server; set if and only if the release is by card.
+    pub mac: Option<String>,
+    /// Where the agent reaches it itself.
+    pub address: Option<PrinterAddress>,
+    /// Whether its state is looked at first.
+    pub check: PrinterCheck,
+    /// Whether the job is watched to its end.
+    pub confirm: bool,
+}
+
+/// `station.printer.output_port_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputPortType {
+    /// By what it looks like.
+    Auto,
+    /// An address.
+    Address,
+    /// A serial number.
+    Serial,
+}
+
+/// `station.printer.check`: the printer's state before a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrinterCheck {
+    /// Not looked at.
+    Off,
+    /// Told, and released all the same.
+    Warn,
+    /// Not released to a printer that cannot print.
+    Block,
+}
+
+impl Printer {
+    pub(super) fn read(section: &mut Section<'_, '_>, via: Via) -> Option<Self> {
+        let output_port = section.required("output_port", text(some));
+        let types =
+            [("auto", OutputPortType::Auto), ("address", OutputPortType::Address), ("serial", OutputPortType::Serial)];
+        let checks = [("off", PrinterCheck::Off), ("warn", PrinterCheck::Warn), ("block", PrinterCheck::Block)];
+        let output_port_type = section.get("output_port_type", OutputPortType::Auto, one_of(&types));
+        // Nowhere is written whether it is a MAC or an IP address, so it is any text.
+        let mac = section.optional("mac", text(some));
+        let address = section.optional("address", text(address::printer));
+        let check = section.get("check", PrinterCheck::Off, one_of(&checks));
+        let confirm = section.get("confirm", false, one_of(&[("off", false), ("on", true)]));
+        if via == Via::Card {
+            section.require("mac", "is required with release.via = \"card\"");
+        } else if section.is_set("mac") {
+            section.problem("mac", "is only used with release.via = \"card\"");
+        }
+        if via == Via::Download {
+            section.require("address", "is required with release.via = \"download\"");
+        } else if address.is_some() && check == PrinterCheck::Off && !confirm {
+            section.problem("address", "is only used with release.via = \"download\", check or confirm");
+        }
+        Some(Self { output_port: output_port?, output_port_type, mac, address, check, confirm })
+    }
+}

@@ -1,0 +1,96 @@
+//! The end of a search: whether a value holds the number, and which last steps take it out.
+
+use super::search::{constant, slices};
+
+/// Digits of the largest numbers of 3, 4, 5, 7 and 8 bytes, in decimal and in hexadecimal: where the numbers have
+/// such a width they may be padded, although the lead's is not.
+const WIDTHS: [usize; 9] = [6, 8, 10, 13, 14, 16, 17, 19, 20];
+/// A constant may be at most one in so many characters of a number: a longer one would fit any card.
+const LEAST_TO_CONSTANT: usize = 3;
+/// Fewer agreeing characters are chance.
+const LEAST_AGREEING: usize = 5;
+
+/// A value that the search came to.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    pub(super) text: &'a str,
+    /// It is a number without leading zeros, so another card's may be shorter.
+    pub(super) shortest: bool,
+    /// All reads are of one length, so it does not matter from which end a slice counts.
+    pub(super) one_length: bool,
+}
+
+/// The steps any of which makes `number` out of `value`; the empty one if it is the number.
+pub(super) fn endings(value: Value<'_>, number: &str) -> Vec<String> {
+    let width = number.chars().count();
+    let pad = format!("pad-left({width},0)");
+    if value.text == number {
+        let padded = value.shortest && WIDTHS.contains(&width);
+        return if padded { vec![String::new(), pad] } else { vec![String::new()] };
+    }
+    let mut endings = Vec::new();
+    if let Some(start) = number.strip_suffix(value.text) {
+        if start.chars().all(|character| character == '0') {
+            endings.push(pad);
+        } else if start.chars().count() * LEAST_TO_CONSTANT <= width {
+            endings.push(constant("prepend", start));
+        }
+    }
+    if let Some(end) = number.strip_prefix(value.text)
+        && end.chars().count() * LEAST_TO_CONSTANT <= width
+    {
+        endings.push(constant("append", end));
+    }
+    endings.extend(parts(value, number));
+    let separators: String = value.text.chars().filter(|character| matches!(character, ',' | '.' | '-')).collect();
+    if !separators.is_empty() && value.text.replace([',', '.', '-'], "") == number {
+        endings.push(constant("strip", &separators));
+    }
+    endings
+}
+
+/// The slices that take `number` out of a longer value.
+fn parts(value: Value<'_>, number: &str) -> Vec<String> {
+    let length = value.text.chars().count();
+    let width = number.chars().count();
+    if value.shortest {
+        // The first digits of such a number stand at another place on every card.
+        let fits = value.text.ends_with(number);
+        let padded = WIDTHS.into_iter().find(|width| *width >= length).map(|width| format!("pad-left({width},0)|"));
+        let starts = [Some(String::new()), padded].into_iter().flatten();
+        return starts.filter(|_| fits).map(|start| format!("{start}slice(-{width})")).collect();
+    }
+    let places = value.text.match_indices(number).map(|(place, _)| value.text[..place].chars().count());
+    places.flat_map(|from| slices(from, from + width, length, value.one_length)).collect()
+}
+
+/// How many of a number's first and last characters a value has.
+#[derive(Clone, Copy)]
+pub(super) struct Agreement {
+    first: usize,
+    last: usize,
+    width: usize,
+}
+
+impl Agreement {
+    pub(super) fn of(value: &str, number: &str) -> Self {
+        let same = |pair: &(char, char)| pair.0 == pair.1;
+        Self {
+            first: value.chars().zip(number.chars()).take_while(same).count(),
+            last: value.chars().rev().zip(number.chars().rev()).take_while(same).count(),
+            width: number.chars().count(),
+        }
+    }
+
+    /// What holds for two cards.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.min(other.last), width: self.width.max(other.width) }
+    }
+
+    /// How many agree, in words too; `None` if that says nothing.
+    pub(super) fn tell(self) -> Option<(usize, String)> {
+        let (digits, end) = if self.last >= self.first { (self.last, "last") } else { (self.first, "first") };
+        let telling = digits >= LEAST_AGREEING && digits * 2 >= self.width && digits < self.width;
+        telling.then(|| (digits, format!("the {end} {digits} of {} characters agree", self.width)))
+    }
+}

@@ -1,0 +1,162 @@
+//! One step: its name, its arguments, and what it does to a text.
+
+use std::cmp::Ordering;
+
+use regex::{Regex, RegexBuilder};
+
+use super::em4100;
+use super::error::{BadStep, ConvertError, Fault};
+use super::number::{Base, recode};
+use super::wiegand::Wiegand;
+use super::{MAX_CHARS, hex};
+
+/// The largest compiled regular expression, in bytes.
+const MAX_REGEX: usize = 1 << 20;
+
+/// One step of a conversion, as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// Its place in the conversion, from 1.
+    pub(super) number: usize,
+    pub(super) text: String,
+    pub(super) op: Op,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Upper,
+    Lower,
+    Trim,
+    /// Without all of these characters.
+    Strip(String),
+    Slice(Slice),
+    Prepend(String),
+    Append(String),
+    PadLeft {
+        width: usize,
+        fill: char,
+    },
+    Recode {
+        from: Base,
+        to: Base,
+    },
+    AsciiDecode,
+    ReverseBytes,
+    ReverseBits,
+    Complement,
+    Match(Regex),
+    Em4100(em4100::Format),
+    Wiegand(Wiegand),
+    /// SAFEQ's `ASCII2Hex`: decodes what looks like ASCII in hexadecimal and leaves the rest alone.
+    SafeqAscii(Regex),
+    /// SAFEQ's `CardNo`: the read itself again.
+    Read,
+    /// SAFEQ's `Const`.
+    Constant(String),
+}
+
+/// Places between characters; negative ones count from the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) from: isize,
+    pub(super) to: Option<isize>,
+}
+
+impl Step {
+    /// The result of this step for `text`, which came out of `read`.
+    pub(super) fn run(&self, text: &str, read: &str) -> Result<String, ConvertError> {
+        let result = self.op.run(text, read).and_then(|result| match result.chars().count() {
+            0 => Err(Fault::Empty),
+            length if length > MAX_CHARS => Err(Fault::TooLong),
+            _ => Ok(result),
+        });
+        result.map_err(|fault| ConvertError::Step { number: self.number, name: self.name().to_owned(), fault })
+    }
+
+    fn name(&self) -> &str {
+        self.text.split('(').next().unwrap_or_default().trim_end()
+    }
+}
+
+impl Op {
+    fn run(&self, text: &str, read: &str) -> Result<String, Fault> {
+        Ok(match self {
+            Self::Upper => text.to_ascii_uppercase(),
+            Self::Lower => text.to_ascii_lowercase(),
+            Self::Trim => text.trim().to_owned(),
+            Self::Strip(characters) => text.chars().filter(|&character| !characters.contains(character)).collect(),
+            Self::Slice(slice) => slice.of(text)?,
+            Self::Prepend(start) => start.clone() + text,
+            Self::Append(end) => text.to_owned() + end,
+            Self::PadLeft { width, fill } => {
+                let missing = width.saturating_sub(text.chars().count());
+                fill.to_string().repeat(missing) + text
+            }
+            Self::Recode { from, to } => recode(text, *from, *to)?,
+            Self::AsciiDecode => hex::ascii(text)?,
+            Self::ReverseBytes => hex::text(hex::bytes(text)?.into_iter().rev()),
+            Self::ReverseBits => hex::text(hex::bytes(text)?.into_iter().map(u8::reverse_bits)),
+            Self::Complement => hex::text(hex::bytes(text)?.into_iter().map(|byte| !byte)),
+            Self::Match(regex) => first_group(regex, text).ok_or(Fault::NoMatch)?.to_owned(),
+            Self::Em4100(format) => format.print(text)?,
+            Self::Wiegand(wiegand) => wiegand.decode(text)?,
+            Self::SafeqAscii(regex) => match first_group(regex, text) {
+                Some(codes) => hex::ascii(codes)?,
+                None => text.to_owned(),
+            },
+            Self::Read => read.to_owned(),
+            Self::Constant(constant) => constant.clone(),
+        })
+    }
+
+    /// Compiles the expression of a `match`, without look-around or back references, which take unbounded time.
+    pub(super) fn matching(expression: &str) -> Result<Self, BadStep> {
+        compile(expression).map(Self::Match)
+    }
+
+    /// The form that SAFEQ's `ASCII2Hex` acts on, its padding of `FF` left out (readers.md, section 5).
+    pub(super) fn safeq_ascii() -> Result<Self, BadStep> {
+        compile("^((?:[34][0-9])+)(?:[fF]{2})*$").map(Self::SafeqAscii)
+    }
+}
+
+impl Slice {
+    /// Refuses to reach past either end: half a number must not pass for one.
+    fn of(self, text: &str) -> Result<String, Fault> {
+        let length = text.chars().count();
+        let place = |place: isize| match place {
+            0.. => Some(place.unsigned_abs()).filter(|place| *place <= length),
+            _ => length.checked_sub(place.unsigned_abs()),
+        };
+        let (from, to) = (place(self.from), self.to.map_or(Some(length), place));
+        let (Some(from), Some(to)) = (from, to) else { return Err(Fault::TooShort { length }) };
+        match from.cmp(&to) {
+            Ordering::Greater => Err(Fault::TooShort { length }),
+            _ => Ok(text.chars().skip(from).take(to - from).collect()),
+        }
+    }
+
+    /// Whether there is a text that this takes something from.
+    pub(super) fn can_give(self) -> bool {
+        self.to.is_none_or(|to| (self.from < 0) != (to < 0) || self.from < to)
+    }
+}
+
+fn compile(expression: &str) -> Result<Regex, BadStep> {
+    RegexBuilder::new(expression).size_limit(MAX_REGEX).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => BadStep::RegexSize,
+        // The engine draws the expression first; its last line says what is wrong.
+        other => {
+            let message = other.to_string();
+            let reason = message.lines().last().unwrap_or_default();
+            BadStep::Regex { reason: reason.trim_start_matches("error: ").to_owned() }
+        }
+    })
+}
+
+/// The first group that took part, else the whole match.
+fn first_group<'a>(regex: &Regex, text: &'a str) -> Option<&'a str> {
+    let groups = regex.captures(text)?;
+    groups.iter().skip(1).flatten().next().or_else(|| groups.get(0)).map(|group| group.as_str())
+}

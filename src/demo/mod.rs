@@ -1,0 +1,16 @@
+//! A world to play in: an embedded print server, a virtual reader on a pseudo-terminal, and the real program between
+//! them, as a process of its own that can be killed.
+//!
+//! - [`server`]: the print server, true to the vendor's documents, with faults on demand.
+//! - [`reader`]: the virtual reader.
+//! - [`process`]: the agent's process.
+//! - [`scene`]: all of it together, with a configuration; tests start it too.
+//! - [`headless`]: the play that shows the promises.
+//! - [`page`]: the world as a page with cards to hold.
+
+pub mod headless;
+pub mod page;
+pub mod process;
+pub mod reader;
+pub mod scene;
+pub mod server;

@@ -1,0 +1,79 @@
+//! A virtual card reader: a pseudo-terminal behind a stable path, as udev's by-id links are.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+/// A reader that can be plugged, unplugged and held a card to.
+#[derive(Debug)]
+pub struct VirtualReader {
+    link: PathBuf,
+    /// The reader's end; `None` while it is unplugged.
+    wire: Option<File>,
+}
+
+impl VirtualReader {
+    /// Plugs a reader in at `link`.
+    ///
+    /// # Errors
+    /// No pseudo-terminal to be had, or no link to be made.
+    pub fn plug(link: &Path) -> io::Result<Self> {
+        let mut reader = Self { link: link.to_owned(), wire: None };
+        reader.plug_again()?;
+        Ok(reader)
+    }
+
+    /// The path that stays the same.
+    pub fn path(&self) -> &Path {
+        &self.link
+    }
+
+    /// Plugs it in again: another device node behind the same path.
+    ///
+    /// # Errors
+    /// As [`VirtualReader::plug`].
+    pub fn plug_again(&mut self) -> io::Result<()> {
+        let wire = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&wire)?;
+        unlockpt(&wire)?;
+        let name = ptsname(&wire, Vec::new())?;
+        // Raw from the start, or the line discipline would echo what is held before the agent opens it.
+        let line = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        let mut settings = tcgetattr(&line)?;
+        settings.make_raw();
+        tcsetattr(&line, OptionalActions::Now, &settings)?;
+        drop(std::fs::remove_file(&self.link));
+        std::os::unix::fs::symlink(name.to_string_lossy().as_ref(), &self.link)?;
+        self.wire = Some(File::from(wire));
+        Ok(())
+    }
+
+    /// Unplugs it: the device node is gone at once.
+    pub fn unplug(&mut self) {
+        self.wire = None;
+        drop(std::fs::remove_file(&self.link));
+    }
+
+    /// Holds a card to it: the number and a carriage return.
+    ///
+    /// # Errors
+    /// It is unplugged, or nobody empties it.
+    pub fn hold(&self, card: &str) -> io::Result<()> {
+        self.send(format!("{card}\r").as_bytes())
+    }
+
+    /// Sends bytes as they are. Waits while the line is full.
+    ///
+    /// # Errors
+    /// As [`VirtualReader::hold`].
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.wire {
+            Some(wire) => (&mut &*wire).write_all(bytes),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "the reader is unplugged")),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything on one stage: server, reader, configuration, agent. The demo plays on it, and so do the tests.
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::AgentProcess;
+use super::reader::VirtualReader;
+use super::server::{OPEN_KEY, Options, PrintServer};
+
+/// A stage. Everything on it is gone when it is dropped.
+#[derive(Debug)]
+pub struct Scene {
+    dir: TempDir,
+    program: PathBuf,
+    /// The print server, as everybody sees it.
+    pub server: PrintServer,
+    /// The reader of the station `lobby`.
+    pub reader: VirtualReader,
+    client: reqwest::Client,
+}
+
+impl Scene {
+    /// A stage for `program`, with the demo's users and documents, over plain HTTP on loopback.
+    ///
+    /// # Errors
+    /// No directory, port or pseudo-terminal to be had.
+    pub async fn set(program: &Path) -> anyhow::Result<Self> {
+        Self::set_with(program, PrintServer::start(Options::default()).await?)
+    }
+
+    /// The same with a server of one's own.
+    ///
+    /// # Errors
+    /// As [`Scene::set`].
+    pub fn set_with(program: &Path, server: PrintServer) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("print-release-").tempdir()?;
+        let reader = VirtualReader::plug(&dir.path().join("reader"))?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let scene = Self { dir, program: program.to_owned(), server, reader, client };
+        scene.write_secret("api-key", OPEN_KEY)?;
+        scene.configure("", &[])?;
+        Ok(scene)
+    }
+
+    /// Where everything of this stage lies.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration's path.
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("agent.toml")
+    }
+
+    /// The agent's log.
+    pub fn log(&self) -> PathBuf {
+        self.dir().join("log")
+    }
+
+    /// Writes the configuration: impatient, so that nobody waits for it. `[server]` lines and whole sections can be added.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure(&self, server: &str, sections: &[&str]) -> io::Result<()> {
+        let dir = self.dir().display();
+        let mut text = format!(
+            "[agent]\nid = \"demo\"\nstate_dir = \"{dir}/state\"\ncontrol_socket = \"{dir}/control.sock\"\n\
+             [server]\nurl = \"{url}\"\noauth_url = \"{oauth}\"\napi_key_file = \"{dir}/api-key\"\n\
+             connect_timeout = \"1s\"\nrequest_timeout = \"1s\"\n{server}\n\
+             [[station]]\nname = \"lobby\"\n\
+             [station.reader]\ntype = \"serial\"\ndevice = \"{reader}\"\ndebounce = \"100ms\"\n\
+             [station.printer]\noutput_port = \"192.0.2.10\"\n\
+             [outbox]\nretry_min = \"100ms\"\nretry_max = \"1s\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n",
+            url = self.server.url(),
+            oauth = self.server.oauth_url(),
+            reader = self.reader.path().display(),
+        );
+        for section in sections {
+            text.push_str(section);
+            text.push('\n');
+        }
+        std::fs::write(self.config(), text)
+    }
+
+    /// Writes a file that only its owner may read, and gives its path.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_secret(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.dir().join(name);
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Starts the agent; its log is appended to [`Scene::log`].
+    ///
+    /// # Errors
+    /// As [`AgentProcess::start`].
+    pub async fn start(&self) -> io::Result<AgentProcess> {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log())?;
+        AgentProcess::start(&self.program, &self.config(), Stdio::from(log)).await
+    }
+
+    /// The agent's status once `condition` holds, asked of its page.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self, agent: &AgentProcess, condition: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let mut url = format!("{}/status", agent.page());
+        loop {
+            let answer = self.client.get(&url).send().await?;
+            let revision = answer.headers().get("revision").and_then(|revision| revision.to_str().ok()).unwrap_or("0");
+            url = format!("{}/status?after={revision}", agent.page());
+            let status = serde_json::from_slice(&answer.bytes().await?)?;
+            if condition(&status) {
+                return Ok(status);
+            }
+        }
+    }
+}

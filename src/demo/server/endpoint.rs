@@ -1,0 +1,137 @@
+//! From a request to its answer: read it, note it, let a fault befall it, do the work, note how it ended.
+//!
+//! The work itself is a plain function of the world and the request: it runs under the world's lock and waits for nothing.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Notify;
+
+use super::Shared;
+use super::ask::{Ask, Refusal, Reply};
+use super::faults::{Damaged, Kind};
+use super::world::World;
+
+/// What a client can ask for, as tests and faults name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// HEAD and GET /account
+    Account,
+    /// GET /version
+    Version,
+    /// POST /login
+    Login,
+    /// GET /documents
+    List,
+    /// POST /documents/{uuid}/{address or SN}
+    Release,
+    /// GET /documents/{uuid}.content
+    Content,
+    /// DELETE /documents/{uuid}
+    Delete,
+    /// GET and POST /card
+    Card,
+    /// POST /documents/history
+    Record,
+    /// GET /documents/history
+    History,
+    /// GET /outputports
+    Ports,
+    /// POST /users/{username}/cards
+    RegisterCard,
+    /// GET /token and POST /oauth/v1/token
+    Token,
+    /// POST /oauth/v1/register
+    Register,
+    /// What this server does not know.
+    Other,
+    /// In a [`Fault`](super::Fault): every call. Never in the log.
+    Any,
+}
+
+/// One connection, as the work on its requests sees it.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) server: Arc<Shared>,
+    pub(super) cut: Arc<Notify>,
+}
+
+impl Session {
+    /// Closes the connection without an answer. Never returns: the request ends with its connection.
+    pub(super) async fn cut<T>(&self) -> T {
+        self.cut.notify_one();
+        pending().await
+    }
+}
+
+/// The work behind a method and a path.
+#[derive(Clone, Copy)]
+pub(super) struct Endpoint(pub(super) Call, pub(super) fn(&mut World, &Ask) -> Reply);
+
+impl Handler<(), Session> for Endpoint {
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, request: Request, session: Session) -> Self::Future {
+        Box::pin(self.answer(request, session))
+    }
+}
+
+impl Endpoint {
+    async fn answer(self, request: Request, session: Session) -> Response {
+        let server = &session.server;
+        let (number, fault) = {
+            let mut world = server.world();
+            let number = world.arrived(self.0, request.method().as_str(), request.uri().path());
+            (number, world.take_fault(self.0))
+        };
+        server.tell();
+        let ask = match Ask::read(request).await {
+            Ok(ask) => ask,
+            Err(refusal) => return server.close(number, None, Err(refusal)).deliver(&session).await,
+        };
+        let instead = match fault {
+            Some(kind) => kind.instead(&session, ask.bearer()).await,
+            None => None,
+        };
+        let reply = match instead {
+            Some(response) => Ok(response),
+            None => self.work(&mut server.world(), &ask),
+        };
+        server.close(number, fault, reply).deliver(&session).await
+    }
+
+    fn work(self, world: &mut World, ask: &Ask) -> Reply {
+        // A router answers HEAD with the work of GET, and some of that prints.
+        if ask.method == Method::HEAD && self.0 != Call::Account {
+            return Err(Refusal::not_found("HEAD is for /account only"));
+        }
+        (self.1)(world, ask)
+    }
+}
+
+impl Shared {
+    /// Notes how a call ended, before the client learns it.
+    fn close(&self, number: u64, fault: Option<Kind>, reply: Reply) -> Damaged {
+        let (response, refusal) = match reply {
+            Ok(response) => (response, None),
+            Err(refusal) => (refusal.clone().into_response(), Some(refusal.why)),
+        };
+        let answer = match fault {
+            Some(kind) => kind.damaged(response),
+            None => Damaged::Answer(response),
+        };
+        self.world().answered(number, answer.status(), refusal);
+        self.tell();
+        answer
+    }
+}
+
+/// What no route knows.
+pub(super) fn unknown(_: &mut World, _: &Ask) -> Reply {
+    Err(Refusal::not_found("the documents have no such call"))
+}

@@ -1,0 +1,150 @@
+//! Misbehaviour on demand: what a network or a server does on a bad day, as often as a test asks for it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+
+use super::ask::{error_code, json};
+use super::endpoint::{Call, Session};
+use super::world::World;
+
+/// One piece of the endless body.
+static PIECE: [u8; 1 << 16] = [b' '; 1 << 16];
+
+/// What goes wrong, with which call, how often.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The call; [`Call::Any`] fits every one.
+    pub call: Call,
+    /// How many calls it befalls; `usize::MAX` for as long as it stands in the world.
+    pub times: usize,
+    /// What happens.
+    pub kind: Kind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Works, but only after this time.
+    Delay(Duration),
+    /// The connection is closed before the work is done; the client gets no byte.
+    CutBefore,
+    /// The work is done, then the connection is closed; the client gets no byte.
+    CutAfter,
+    /// The work is done, and no answer ever comes; until the client leaves or the server stops.
+    HangAfter,
+    /// The work is done, and the answer is a 200 that is not JSON.
+    Garbage,
+    /// The work is done, and the answer is a 200 with a body that never ends.
+    HugeBody,
+    /// The work is done, and the answer is a 200 with JSON that fits no call.
+    WrongType,
+    /// No work, and this status; 500 if there is no such status.
+    Status {
+        /// The status.
+        code: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u32>,
+    },
+    /// No work, and a 200 with this `errorCode`.
+    ErrorCode(u32),
+    /// The time of the token of this request is over; its refresh token stays good.
+    ExpiredToken,
+}
+
+impl World {
+    /// The fault that befalls this call, if one does.
+    pub(super) fn take_fault(&mut self, call: Call) -> Option<Kind> {
+        let fits = |fault: &Fault| fault.times > 0 && (fault.call == call || fault.call == Call::Any);
+        let index = self.faults.iter().position(fits)?;
+        let fault = &mut self.faults[index];
+        let kind = fault.kind;
+        if fault.times < usize::MAX {
+            fault.times -= 1;
+        }
+        if fault.times == 0 {
+            self.faults.remove(index);
+        }
+        Some(kind)
+    }
+}
+
+impl Kind {
+    /// What happens instead of the work; `None`: the work is done.
+    pub(super) async fn instead(self, session: &Session, token: Option<&str>) -> Option<Response> {
+        match self {
+            Kind::Delay(time) => tokio::time::sleep(time).await,
+            Kind::CutBefore => session.cut().await,
+            Kind::ExpiredToken => session.server.world().tokens.expire(token.unwrap_or_default()),
+            Kind::Status { code, retry_after } => return Some(status(code, retry_after)),
+            Kind::ErrorCode(code) => return Some(error_code(code)),
+            Kind::CutAfter | Kind::HangAfter | Kind::Garbage | Kind::HugeBody | Kind::WrongType => {}
+        }
+        None
+    }
+
+    /// What the client gets once the work is done.
+    pub(super) fn damaged(self, answer: Response) -> Damaged {
+        match self {
+            Kind::CutAfter => Damaged::Cut,
+            Kind::HangAfter => Damaged::Hung,
+            Kind::Garbage => Damaged::Answer(as_json(Body::from("<html><body>please log in</body></html>"))),
+            Kind::HugeBody => Damaged::Answer(as_json(endless())),
+            Kind::WrongType => Damaged::Answer(json(&["maintenance"])),
+            Kind::Delay(_) | Kind::CutBefore | Kind::Status { .. } | Kind::ErrorCode(_) | Kind::ExpiredToken => {
+                Damaged::Answer(answer)
+            }
+        }
+    }
+}
+
+/// What became of an answer.
+pub(super) enum Damaged {
+    /// It is sent, as it is or another in its place.
+    Answer(Response),
+    /// The connection is closed.
+    Cut,
+    /// Nothing.
+    Hung,
+}
+
+impl Damaged {
+    /// The answer, if there is one; otherwise this never returns.
+    pub(super) async fn deliver(self, session: &Session) -> Response {
+        match self {
+            Damaged::Answer(response) => response,
+            Damaged::Cut => session.cut().await,
+            Damaged::Hung => pending().await,
+        }
+    }
+
+    /// The status that the client gets to see.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Damaged::Answer(response) => Some(response.status().as_u16()),
+            Damaged::Cut | Damaged::Hung => None,
+        }
+    }
+}
+
+fn status(code: u16, retry_after: Option<u32>) -> Response {
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = status.into_response();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn as_json(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn endless() -> Body {
+    Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&PIECE))))
+}

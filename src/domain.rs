@@ -1,0 +1,385 @@
+//! The words of the house as types (design, section 1). Pure data: no I/O, no clock, no randomness.
+//!
+//! What must never be shown (`Secret`, `Read`, `CardNumber`) prints as `***`, so that no log line, panic or error can
+//! tell it by accident.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+use zeroize::Zeroizing;
+
+/// A text that is wiped when dropped and never printed: a token, a key, a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one place that has to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a reader delivered for one presentation of a card, as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Read(pub Secret);
+
+/// What the server knows the card by: a read after the station's conversion.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardNumber(pub Secret);
+
+/// The name of one accepted read, for logs and events. Sorts by time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TapId(Ulid);
+
+impl TapId {
+    /// A tap at `wall` (its milliseconds lead the id) with 80 of `random`'s bits.
+    pub fn new(wall: Timestamp, random: u128) -> Self {
+        let millis = u64::try_from(wall.as_millisecond()).unwrap_or(0);
+        Self(Ulid::from_parts(millis, random))
+    }
+}
+
+impl fmt::Display for TapId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_string())
+    }
+}
+
+impl fmt::Debug for TapId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for TapId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TapId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ulid::from_string(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The two clocks of one moment: `monotonic` measures, `wall` is written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For durations and deadlines.
+    pub monotonic: Instant,
+    /// For records and events.
+    pub wall: Timestamp,
+}
+
+/// A station's name, shared by everything that speaks of it.
+pub type StationName = Arc<str>;
+
+/// Who the server says that the card belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The login name, as the server spells it.
+    pub name: String,
+    /// The authentication provider that the name belongs to; older servers do not tell.
+    pub provider: Option<i64>,
+}
+
+/// Which sides of the sheet are printed on. The numbers are the server's (001, "Upload document").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplex {
+    /// One side: 0.
+    Simplex,
+    /// Both sides, turned over the long edge: 1.
+    LongEdge,
+    /// Both sides, turned over the short edge: 2.
+    ShortEdge,
+}
+
+/// Where a document stands at the server (001, "Get list of documents for user").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DocumentStatus {
+    /// 0: waits to be released.
+    Ready,
+    /// 1: was released.
+    Printed,
+    /// 4 or 8: the server gave up on it.
+    Failed,
+    /// 2 or 3: deleted or expired.
+    Gone,
+    /// 5, 6, 7: will become ready.
+    Coming,
+    /// 9, a number that a newer server invented, or none at all.
+    Other,
+}
+
+/// One entry of the server's list (001, "DocumentInfo"). All but the uuid may be missing there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The server's name for it.
+    pub uuid: String,
+    /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
+    pub title: String,
+    /// Whose it is; empty when the server does not tell.
+    pub user: String,
+    /// Pages in all; `None` when unknown (the server writes 0 for that).
+    pub pages: Option<u32>,
+    /// Of them, in colour.
+    pub color_pages: Option<u32>,
+    /// Copies that were asked for when it was submitted.
+    pub copies: Option<u32>,
+    /// As submitted.
+    pub duplex: Option<Duplex>,
+    /// As submitted.
+    pub grayscale: Option<bool>,
+    /// Such as `A4`; `None` when unknown.
+    pub paper_size: Option<String>,
+    /// When it was created, by the server's clock.
+    pub created: Option<Timestamp>,
+    /// Where it stands.
+    pub status: DocumentStatus,
+    /// The output port's name that it was printed at, in the history.
+    pub port_name: Option<String>,
+}
+
+impl Document {
+    /// The most characters of a title that are kept. A tap's releases are one durable write of bounded size.
+    pub const TITLE_LIMIT: usize = 200;
+}
+
+/// How a release differs from what was submitted. `None` leaves the server's word alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseOptions {
+    /// Copies.
+    pub copies: Option<u32>,
+    /// Print in gray.
+    pub grayscale: Option<bool>,
+    /// Sides.
+    pub duplex: Option<Duplex>,
+    /// Keep the document at the server after printing.
+    pub retain: bool,
+}
+
+/// How a job record names the printer: the server looks an output port up by one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputPort {
+    /// An IP address or host name.
+    Address(String),
+    /// A serial number.
+    Serial(String),
+}
+
+impl OutputPort {
+    /// The server's name for the printer, in a path or a log.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Address(name) | Self::Serial(name) => name,
+        }
+    }
+}
+
+/// What is to be handed to the output port, as the journal keeps it from before the first byte is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The tap that asked for it.
+    pub tap: TapId,
+    /// The station where it was.
+    pub station: StationName,
+    /// Who held the card.
+    pub user: User,
+    /// What is released.
+    pub document: Document,
+    /// Where to.
+    pub port: OutputPort,
+    /// When it was stored, by this box's clock.
+    pub time: Timestamp,
+    /// Whether a job record follows a release that worked.
+    pub record: bool,
+    /// Whether the server was asked to keep the document: then READY does not tell that it was not released.
+    pub retain: bool,
+}
+
+/// The journal's number of a release, a job record or an event: order of arrival, never used twice.
+pub type EntryId = u64;
+
+/// How a release ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", content = "reason", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Paper came out; only a printer that was watched tells.
+    Printed,
+    /// The server took it; paper not confirmed.
+    Accepted,
+    /// Nothing was printed, and why.
+    Failed(String),
+    /// Nobody can say, and why.
+    Unknown(String),
+}
+
+impl Outcome {
+    /// The outcome's word in metrics, events and lists.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Printed => "printed",
+            Self::Accepted => "accepted",
+            Self::Failed(_) => "failed",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// True when the server has the document's pages to account for.
+    pub fn is_released(&self) -> bool {
+        matches!(self, Self::Printed | Self::Accepted)
+    }
+}
+
+/// What `POST /documents/history` is told about one printed document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The tap that it belongs to.
+    pub tap: TapId,
+    /// The station; records of one station keep their order.
+    pub station: StationName,
+    /// Whose job it was.
+    pub user: User,
+    /// The released document: it stands in the same history and is not its job record.
+    pub document: String,
+    /// The document's title.
+    pub title: String,
+    /// Pages in all.
+    pub pages: Option<u32>,
+    /// Of them, in colour.
+    pub color_pages: Option<u32>,
+    /// Such as `A4`.
+    pub paper_size: Option<String>,
+    /// `Some(true)` long edge, `Some(false)` short edge; simplex cannot be said (api-notes, T18).
+    pub long_edge: Option<bool>,
+    /// The printer.
+    pub port: OutputPort,
+    /// When the release ended, by this box's clock.
+    pub time: Timestamp,
+}
+
+impl JobRecord {
+    /// The record of a release that worked, ended at `time`.
+    pub fn of(release: &Release, time: Timestamp) -> Self {
+        let document = &release.document;
+        Self {
+            tap: release.tap,
+            station: release.station.clone(),
+            user: release.user.clone(),
+            document: document.uuid.clone(),
+            title: document.title.clone(),
+            pages: document.pages,
+            color_pages: document.color_pages,
+            paper_size: document.paper_size.clone(),
+            long_edge: match document.duplex {
+                Some(Duplex::LongEdge) => Some(true),
+                Some(Duplex::ShortEdge) => Some(false),
+                Some(Duplex::Simplex) | None => None,
+            },
+            port: release.port.clone(),
+            time,
+        }
+    }
+}
+
+/// Why something could not be done, in the terms that decide what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The server does not accept who asks.
+    Refused(Who),
+    /// The server does not know the thing.
+    NotFound,
+    /// The printer or document is not ready (errorCode 1042).
+    NotReady,
+    /// The request itself was refused for good.
+    Rejected,
+    /// No connection: nothing was sent, so nothing was done.
+    Unreachable,
+    /// Sent, but the answer never came: it may have been done. `at_work`: the server may even still be at it.
+    Lost {
+        /// True after a time limit, false after a cut connection or a server error.
+        at_work: bool,
+    },
+    /// An answer came that is none: it may have been done.
+    Malformed,
+    /// The server asks for patience, for so many seconds if it says so.
+    Overloaded {
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u32>,
+    },
+    /// This box's disk did not take the entry.
+    Storage,
+}
+
+/// Who was refused. The documents do not tell a wrong card from a wrong key at `/login` (001, "Login": "401, 403").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The card (or short id), or the key or device that brought it.
+    Login,
+    /// The user's or the device's token, or the key's rights.
+    Token,
+}
+
+impl Cause {
+    /// True when the same request cannot work later either.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::NotFound | Self::Rejected)
+    }
+
+    /// True when the request may have been carried out although no good answer came.
+    pub fn is_in_doubt(self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Malformed)
+    }
+
+    /// The cause's word in events and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Refused(Who::Login) => "unknown-card",
+            Self::Refused(Who::Token) => "not-allowed",
+            Self::NotFound => "not-found",
+            Self::NotReady => "not-ready",
+            Self::Rejected => "rejected",
+            Self::Unreachable => "server-unreachable",
+            Self::Lost { .. } => "answer-lost",
+            Self::Malformed => "malformed-answer",
+            Self::Overloaded { .. } => "server-overloaded",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// A cause with its story for the log. The detail never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} ({})", self.detail, self.cause.word())]
+pub struct Failure {
+    /// What to decide by.
+    pub cause: Cause,
+    /// What happened, for a person.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure with its story.
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}

@@ -1,0 +1,91 @@
+//! `GET /documents/history`: what became of documents and job records, without a user's token.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, Url};
+
+use super::{Client, wire};
+use crate::domain::{Cause, Document, DocumentStatus, Failure};
+
+/// The server takes at most a week (001, "Get documents' history"); an hour less keeps clear of its rounding.
+const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24 - 1);
+
+/// The largest page (001).
+const PAGE_SIZE: &str = "2000";
+
+/// More pages than this for one window are not read: 100,000 rows.
+const PAGE_LIMIT: usize = 50;
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub struct HistoryQuery {
+    /// The login name, exactly.
+    pub user: Option<String>,
+    /// Documents created from here on, by the server's clock.
+    pub from: Timestamp,
+    /// Up to here, exclusive.
+    pub to: Timestamp,
+}
+
+impl Client {
+    /// All documents of a time, whatever their status, each once. Long times are asked week by week.
+    ///
+    /// # Errors
+    /// [`Cause::Refused`]: the key may not read reports. [`Cause::Rejected`]: not a customer account (T16).
+    pub async fn history(&self, query: &HistoryQuery) -> Result<Vec<Document>, Failure> {
+        let mut documents: Vec<Document> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut from = query.from;
+        while from < query.to {
+            let to = from.saturating_add(WINDOW).map_or(query.to, |end| end.min(query.to));
+            let page = self.history_window(query, from, to).await?;
+            documents.extend(page.into_iter().filter(|document| seen.insert(document.uuid.clone())));
+            from = to;
+        }
+        Ok(documents)
+    }
+
+    async fn history_window(
+        &self,
+        query: &HistoryQuery,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Document>, Failure> {
+        let mut url = self.url(&["documents", "history"]);
+        url.query_pairs_mut()
+            .append_pair("maxrecords", PAGE_SIZE)
+            .append_pair("datestart", &instant(from))
+            .append_pair("dateend", &instant(to));
+        if let Some(user) = &query.user {
+            url.query_pairs_mut().append_pair("username", user);
+        }
+        let mut documents = Vec::new();
+        let mut tokens = HashSet::new();
+        for _ in 0..PAGE_LIMIT {
+            let page = self.history_page(url).await?;
+            let empty = page.documents.is_empty();
+            documents.extend(page.documents.into_iter().map(|info| info.into_document(DocumentStatus::Other)));
+            // Blank, null and missing all end it; so do an empty page and a token that comes back (T15).
+            let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && !empty) else {
+                return Ok(documents);
+            };
+            if !tokens.insert(token.clone()) {
+                return Ok(documents);
+            }
+            url = self.url(&["documents", "history"]);
+            url.query_pairs_mut().append_pair("pagetoken", &token);
+        }
+        Err(Failure::new(Cause::Malformed, format!("the history goes on after {PAGE_LIMIT} pages")))
+    }
+
+    async fn history_page(&self, url: Url) -> Result<wire::HistoryPage, Failure> {
+        let request = self.transport.request(Method::GET, url, self.device.as_ref());
+        wire::decode(&self.transport.exchange(request).await?, "the history")
+    }
+}
+
+/// ISO 8601 with milliseconds, as the documents' example has it.
+fn instant(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

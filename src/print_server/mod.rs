@@ -1,0 +1,201 @@
+//! The client of the print-management server (SAFEQ Cloud, Dispatcher Paragon Cloud).
+//!
+//! "001" and "002" in the docstrings are the vendors' "API Functions" documents, newer and older revision; "T" numbers
+//! are the traps in the notes beside them. What the documents leave open is met with tolerance: a field may be absent,
+//! a number unknown.
+//!
+//! Invariants:
+//! - One HTTP client for the process; each method sends its request once. What may safely be asked again after a cut
+//!   connection (login, list) is asked once more; what prints or records never is.
+//! - The user's token lives in a [`Session`], in memory, for one tap. It is refreshed at most once a refusal.
+//! - Every error says what to do next by its [`Cause`].
+
+mod history;
+mod session;
+mod transport;
+mod wire;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
+
+use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
+pub use history::HistoryQuery;
+pub use session::Session;
+pub use transport::{BODY_LIMIT, Settings, SetupError};
+use transport::{Body, Transport};
+pub use wire::{OutputPortInfo, Version};
+
+/// How somebody logs in (001, "User authentication": `authtype`).
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// 0: the password is required.
+    Password {
+        /// The login name.
+        user: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// 1: a card, with a PIN only where one was typed (T3: an empty one is never sent).
+    Card {
+        /// The card number.
+        card: CardNumber,
+        /// The second factor.
+        pin: Option<Secret>,
+    },
+    /// 2: a short id.
+    ShortId(CardNumber),
+    /// 3: a name alone.
+    NameOnly(String),
+    /// 4: an e-mail address alone.
+    Email(String),
+}
+
+impl Credential {
+    /// `authtype`, `userid`, `password`.
+    fn fields(&self) -> (&'static str, &str, Option<&Secret>) {
+        match self {
+            Self::Password { user, password } => ("0", user, Some(password)),
+            Self::Card { card, pin } => ("1", card.0.expose(), pin.as_ref()),
+            Self::ShortId(id) => ("2", id.0.expose(), None),
+            Self::NameOnly(name) => ("3", name, None),
+            Self::Email(address) => ("4", address, None),
+        }
+    }
+}
+
+/// The server, as one API key sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+    settings: std::sync::Arc<Settings>,
+    device: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client that has not spoken to anybody yet.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used: permanent until somebody mends the configuration.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let transport = Transport::new(&settings)?;
+        let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
+        Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
+    }
+
+    /// `HEAD /account`: is the server there, and is this its domain? Needs no key (001, "Get account information").
+    ///
+    /// # Errors
+    /// [`Cause::NotFound`]: the host name belongs to no account.
+    pub async fn account(&self) -> Result<(), Failure> {
+        let request = self.transport.request(Method::HEAD, self.url(&["account"]), None);
+        self.transport.exchange(request).await.map(drop)
+    }
+
+    /// `GET /version` (001, "Get server version"). A server may want somebody to be logged in: see [`Session::version`].
+    pub async fn version(&self) -> Result<Version, Failure> {
+        let request = self.transport.request(Method::GET, self.url(&["version"]), self.device.as_ref());
+        wire::decode(&self.transport.exchange(request).await?, "the version")
+    }
+
+    /// `POST /login` (001, "User authentication"). Asked once more after a cut connection: a login has no effect.
+    ///
+    /// # Errors
+    /// [`Who::Login`] refused: the documents do not tell a wrong card from a wrong key or device.
+    pub async fn login(&self, credential: &Credential) -> Result<Session, Failure> {
+        let (kind, id, password) = credential.fields();
+        let mut fields = vec![("authtype", kind), ("userid", id)];
+        fields.extend(password.map(|password| ("password", password.expose())));
+        let send = || {
+            let request = self.transport.request(Method::POST, self.url(&["login"]), self.device.as_ref());
+            self.transport.exchange(transport::form(request, &fields))
+        };
+        let answer = once_more_if_cut(send).await.map_err(|failure| match failure.cause {
+            Cause::Refused(_) => Failure { cause: Cause::Refused(Who::Login), ..failure },
+            _ => failure,
+        })?;
+        let info: wire::UserInfo = wire::decode(&answer, "the login")?;
+        let tokens = info.token.ok_or_else(|| {
+            let detail = "the login gave no token; the API key must not allow unauthenticated requests";
+            Failure::new(Cause::Refused(Who::Login), detail)
+        })?;
+        let user = User { name: info.user_name, provider: info.provider_id };
+        Session::new(self.clone(), user, tokens)
+    }
+
+    /// `GET /card/?cd=&Mac=`: the server releases everything by itself. The card number stands in the URL, as the
+    /// documents want it; the spelling is theirs (001, "Release all jobs using the card reader"; T32 to T35).
+    /// Never sent twice.
+    pub async fn release_by_card(&self, card: &CardNumber, mac: &str) -> Result<(), Failure> {
+        let mut url = self.url(&["card", ""]);
+        url.query_pairs_mut().append_pair("cd", card.0.expose()).append_pair("Mac", mac);
+        let request = self.transport.request(Method::GET, url, self.device.as_ref());
+        wire::acknowledge(&self.transport.exchange(request).await?, "the card release")
+    }
+
+    /// `POST /documents/history` (001, "Record print/copy/scan jobs"), in the name of the device. Not idempotent, and
+    /// the server has no key to make it so (T21): an answer that is lost leaves the record in doubt.
+    pub async fn record(&self, record: &JobRecord) -> Result<(), Failure> {
+        let number = |number: Option<u32>| number.map(|number| number.to_string());
+        let mut fields: Vec<(&str, String)> = vec![("jobtype", "PRINT".to_owned())];
+        let mut set = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
+        set("totalpages", number(record.pages));
+        set("colorpages", number(record.color_pages));
+        set("papersize", record.paper_size.clone());
+        set("duplex", record.long_edge.map(|long| long.to_string()));
+        set("title", (!record.title.is_empty()).then(|| record.title.clone()));
+        match &record.port {
+            OutputPort::Serial(serial) => set("serialnumber", Some(serial.clone())),
+            OutputPort::Address(address) => set("address", Some(address.clone())),
+        }
+        set("username", Some(record.user.name.clone()));
+        set("providerid", record.user.provider.map(|provider| provider.to_string()));
+        if self.settings.history_datetime {
+            set("datetime", Some(record.time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()));
+        }
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let request = self.transport.request(Method::POST, self.url(&["documents", "history"]), self.device.as_ref());
+        let answer = self.transport.exchange(transport::form(request, &fields)).await?;
+        wire::acknowledge(&answer, "the job record")
+    }
+
+    /// What the server's clock shows when this box's shows `wall`.
+    pub fn server_time(&self, wall: Timestamp) -> Timestamp {
+        self.transport.server_time(wall)
+    }
+
+    /// After this long the server is no longer at work on a request that was given up.
+    pub fn settled_after(&self) -> Duration {
+        self.settings.request_timeout
+    }
+
+    /// A URL of the API; each segment is percent-encoded.
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.settings.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    fn oauth_url(&self, segment: &str) -> Url {
+        let mut url = self.settings.oauth_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(segment);
+        }
+        url
+    }
+}
+
+/// An idle connection may have been closed by the server just as it was used. What has no effect is asked again, once.
+async fn once_more_if_cut<F>(send: impl Fn() -> F) -> Result<Body, Failure>
+where
+    F: Future<Output = Result<Body, Failure>>,
+{
+    match send().await {
+        Err(Failure { cause: Cause::Lost { at_work: false }, .. }) => send().await,
+        result => result,
+    }
+}

@@ -1,0 +1,173 @@
+//! A user who has logged in, for the time of one tap. The tokens are in memory only.
+
+use reqwest::header::HeaderValue;
+use reqwest::{Method, RequestBuilder};
+use tokio::sync::Mutex;
+
+use super::transport::{self, Body};
+use super::{Client, OutputPortInfo, Version, once_more_if_cut, wire};
+use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure, OutputPort, ReleaseOptions, Secret, User, Who};
+
+/// The most documents that one list can hold; there are no pages (T9).
+const LIST_LIMIT: &str = "500";
+
+/// All the numbers of "Get list of documents for user"; the list shows only READY unless asked (T10).
+const EVERY_STATUS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// A login with its tokens.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    user: User,
+    tokens: Mutex<Tokens>,
+}
+
+#[derive(Debug)]
+struct Tokens {
+    access: HeaderValue,
+    refresh: Option<Secret>,
+    /// Counts refreshes, so that one refusal seen by many requests leads to one refresh.
+    generation: u32,
+}
+
+impl Session {
+    pub(super) fn new(client: Client, user: User, info: wire::TokenInfo) -> Result<Self, Failure> {
+        let tokens = Mutex::new(Tokens::new(info, 0)?);
+        Ok(Self { client, user, tokens })
+    }
+
+    /// Who logged in.
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// `GET /documents`: what waits for this user (001, "Get list of documents for user").
+    pub async fn documents(&self) -> Result<Vec<Document>, Failure> {
+        self.list(&EVERY_STATUS[..1]).await
+    }
+
+    /// Where a document stands, asked of the list in every status; `None` when the server does not list it.
+    pub async fn status_of(&self, uuid: &str) -> Result<Option<DocumentStatus>, Failure> {
+        let documents = self.list(&EVERY_STATUS).await?;
+        Ok(documents.into_iter().find(|document| document.uuid == uuid).map(|document| document.status))
+    }
+
+    async fn list(&self, statuses: &[&str]) -> Result<Vec<Document>, Failure> {
+        let mut url = self.client.url(&["documents"]);
+        // Repeated keys: a real server answered a comma list with 404 (T8).
+        url.query_pairs_mut().extend_pairs(statuses.iter().map(|status| ("status", status)));
+        url.query_pairs_mut().append_pair("maxRecords", LIST_LIMIT);
+        let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
+        let answer = once_more_if_cut(|| self.authorized(&request)).await?;
+        let list: wire::List<wire::DocumentInfo> = wire::decode(&answer, "the document list")?;
+        let unstated = if statuses.len() == 1 { DocumentStatus::Ready } else { DocumentStatus::Other };
+        Ok(list.into_vec().into_iter().map(|info| info.into_document(unstated)).collect())
+    }
+
+    /// `POST /documents/{uuid}/{port}` (001, "Send document to output port"). Options that are unset are left out, or
+    /// they would override the job ticket (T25). Never sent twice: it is not idempotent (T27).
+    pub async fn release(&self, uuid: &str, port: &OutputPort, options: &ReleaseOptions) -> Result<(), Failure> {
+        let mut fields: Vec<(&str, String)> = Vec::new();
+        fields.extend(options.copies.map(|copies| ("copies", copies.to_string())));
+        fields.extend(options.grayscale.map(|gray| ("grayscale", gray.to_string())));
+        fields.extend(options.retain.then(|| ("retain", "true".to_owned())));
+        fields.extend(options.duplex.map(|duplex| ("duplex", duplex_number(duplex).to_owned())));
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let url = self.client.url(&["documents", uuid, port.name()]);
+        let request = |bearer: &HeaderValue| {
+            transport::form(self.client.transport.request(Method::POST, url.clone(), Some(bearer)), &fields)
+        };
+        wire::acknowledge(&self.authorized(&request).await?, "the release")
+    }
+
+    /// `GET /version` (001, "Get server version"), for which a server may want somebody to be logged in.
+    pub async fn version(&self) -> Result<Version, Failure> {
+        let url = self.client.url(&["version"]);
+        let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
+        wire::decode(&self.authorized(&request).await?, "the version")
+    }
+
+    /// `GET /outputports`: what this user may print to (001, "Get list of output ports for user").
+    pub async fn output_ports(&self) -> Result<Vec<OutputPortInfo>, Failure> {
+        let url = self.client.url(&["outputports"]);
+        let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
+        let list: wire::List<OutputPortInfo> = wire::decode(&self.authorized(&request).await?, "the output ports")?;
+        Ok(list.into_vec())
+    }
+
+    /// Sends with the user's token. A refusal is not work done, so one refresh and one more try are safe. Servers say
+    /// 401 or 403 for a token that has expired (T4).
+    async fn authorized(&self, request: &impl Fn(&HeaderValue) -> RequestBuilder) -> Result<Body, Failure> {
+        let (access, generation) = {
+            let tokens = self.tokens.lock().await;
+            (tokens.access.clone(), tokens.generation)
+        };
+        match self.client.transport.exchange(request(&access)).await {
+            Err(failure) if failure.cause == Cause::Refused(Who::Token) => match self.refresh(generation).await? {
+                Some(access) => self.client.transport.exchange(request(&access)).await,
+                None => Err(failure),
+            },
+            result => result,
+        }
+    }
+
+    /// A newer access token than that of `generation`, or `None` if there is none to be had. One refresh at a time.
+    async fn refresh(&self, generation: u32) -> Result<Option<HeaderValue>, Failure> {
+        let mut tokens = self.tokens.lock().await;
+        if tokens.generation != generation {
+            return Ok(Some(tokens.access.clone()));
+        }
+        // Taken, not borrowed: it can be used once, and an answer that is lost has used it up (T5).
+        let Some(refresh) = tokens.refresh.take() else {
+            return Ok(None);
+        };
+        match self.client.refresh_user_token(&refresh).await {
+            Ok(info) => {
+                *tokens = Tokens::new(info, generation + 1)?;
+                Ok(Some(tokens.access.clone()))
+            }
+            Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Tokens {
+    fn new(info: wire::TokenInfo, generation: u32) -> Result<Self, Failure> {
+        let access = transport::bearer(&Secret::new(info.access_token))
+            .map_err(|error| Failure::new(Cause::Malformed, error.to_string()))?;
+        Ok(Self { access, refresh: info.refresh_token.map(Secret::new), generation })
+    }
+}
+
+impl Client {
+    /// A refresh token for a new pair of tokens: `POST /oauth/v1/token` with the client id `api`, and on servers that
+    /// do not have it `GET /token` (001, "Refresh user token"; api-notes, 2.2 and 2.3).
+    async fn refresh_user_token(&self, refresh: &Secret) -> Result<wire::TokenInfo, Failure> {
+        let fields = [
+            ("client_id", "api"),
+            ("client_secret", self.settings.api_key.expose()),
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh.expose()),
+        ];
+        let request = self.transport.request(Method::POST, self.oauth_url("token"), None);
+        let answer = match self.transport.exchange(transport::form(request, &fields)).await {
+            Err(Failure { cause: Cause::NotFound | Cause::Unreachable, .. }) => {
+                let mut url = self.url(&["token"]);
+                url.query_pairs_mut().append_pair("refresh_token", refresh.expose());
+                let request = self.transport.request(Method::GET, url, None);
+                self.transport.exchange(request).await?
+            }
+            result => result?,
+        };
+        wire::decode(&answer, "the new token")
+    }
+}
+
+fn duplex_number(duplex: Duplex) -> &'static str {
+    match duplex {
+        Duplex::Simplex => "0",
+        Duplex::LongEdge => "1",
+        Duplex::ShortEdge => "2",
+    }
+}

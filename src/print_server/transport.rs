@@ -1,0 +1,222 @@
+//! How a request travels: one HTTP client for the process, and what a failed exchange means.
+//!
+//! Invariants: no redirect is followed, nothing is sent twice by itself, every body is bounded, and no error holds a
+//! URL (a card number may stand in it).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+
+use crate::domain::{Cause, Failure, Secret, Who};
+use crate::tls;
+
+/// The largest answer that is read: 2,000 history rows of 2 kB.
+pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Idle connections are kept this long; the agent's probe uses one more often, so a tap finds a warm one.
+const KEEP_IDLE: Duration = Duration::from_secs(90);
+
+/// What the client is made from. Comes from `[server]`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Ends in `/api/v1`.
+    pub url: Url,
+    /// Ends in `/oauth/v1`.
+    pub oauth_url: Url,
+    /// `X-Api-Key`.
+    pub api_key: Secret,
+    /// The bearer for `/login` and for records, unless the key allows untrusted endpoints.
+    pub device_token: Option<Secret>,
+    /// Whom to trust.
+    pub trust: tls::Trust,
+    /// An explicit proxy; otherwise the environment's.
+    pub proxy: Option<Url>,
+    /// To the first byte of TLS and HTTP.
+    pub connect_timeout: Duration,
+    /// From the start of a request to the end of its answer.
+    pub request_timeout: Duration,
+    /// Newer servers take `datetime` in a job record.
+    pub history_datetime: bool,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Certificates or keys.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// A key or token that cannot stand in a header.
+    #[error("use {0}: it holds characters that cannot be sent in a header")]
+    Header(&'static str),
+    /// reqwest would not have it.
+    #[error("set up the HTTP client: {0}")]
+    Http(String),
+}
+
+/// The body of a 2xx answer.
+pub type Body = Vec<u8>;
+
+/// The HTTP client with the key that goes with every request.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    http: reqwest::Client,
+    key: HeaderValue,
+    timeout: Duration,
+    /// How many seconds the server's clock is ahead, by its last answer.
+    ahead: Arc<AtomicI64>,
+}
+
+impl Transport {
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let mut config = tls::client_config(&settings.trust)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("print-release-agent/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(config)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(KEEP_IDLE);
+        let loopback = settings.url.scheme() == "http";
+        if let Some(proxy) = &settings.proxy {
+            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(|error| SetupError::Http(tell(error)))?;
+            builder = builder.proxy(proxy);
+        } else if loopback {
+            builder = builder.no_proxy();
+        }
+        Ok(Self {
+            http: builder.build().map_err(|error| SetupError::Http(tell(error)))?,
+            key: sensitive(&settings.api_key, "api_key")?,
+            timeout: settings.request_timeout,
+            ahead: Arc::default(),
+        })
+    }
+
+    /// What the server's clock shows when this box's shows `wall`: good to the second, once the server has answered.
+    pub fn server_time(&self, wall: Timestamp) -> Timestamp {
+        let ahead = SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed));
+        wall.checked_add(ahead).unwrap_or(wall)
+    }
+
+    /// A request with the key, and with a bearer if there is one.
+    pub fn request(&self, method: Method, url: Url, bearer: Option<&HeaderValue>) -> RequestBuilder {
+        let request = self.http.request(method, url).timeout(self.timeout).header("X-Api-Key", self.key.clone());
+        match bearer {
+            Some(bearer) => request.header(AUTHORIZATION, bearer.clone()),
+            None => request,
+        }
+    }
+
+    /// Sends once and reads the whole answer; anything but a 2xx is a failure.
+    pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
+        let response = request.send().await.map_err(classify)?;
+        let status = response.status();
+        let retry_after = retry_after(&response);
+        if let Some(date) = date(&response) {
+            let ahead = date.duration_since(Timestamp::now()).as_secs();
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+        let body = bounded(response).await?;
+        match failure_of(status, retry_after) {
+            Some(cause) => Err(Failure::new(cause, format!("server answered {status}{}", error_word(&body)))),
+            None => Ok(body),
+        }
+    }
+}
+
+/// A form body, byte for byte, with its Content-Type even when it is empty (001, "Send document to output port").
+pub fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    request
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(reqwest::header::CONTENT_LENGTH, body.len())
+        .body(body)
+}
+
+/// `Authorization: Bearer ...`, masked wherever headers are printed.
+pub fn bearer(token: &Secret) -> Result<HeaderValue, SetupError> {
+    let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
+    sensitive(&Secret::new(text.as_str()), "token")
+}
+
+fn sensitive(secret: &Secret, name: &'static str) -> Result<HeaderValue, SetupError> {
+    let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| SetupError::Header(name))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(classify)? {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(Failure::new(Cause::Malformed, format!("answer is longer than {BODY_LIMIT} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a status means. 503 and 429 are refused before any work; other server errors may have come after it.
+fn failure_of(status: StatusCode, retry_after: Option<u32>) -> Option<Cause> {
+    match status.as_u16() {
+        200..=299 => None,
+        401 | 403 => Some(Cause::Refused(Who::Token)),
+        404 => Some(Cause::NotFound),
+        429 | 503 => Some(Cause::Overloaded { retry_after }),
+        502 | 504 | 408 => Some(Cause::Lost { at_work: true }),
+        500..=599 => Some(Cause::Lost { at_work: false }),
+        400..=499 => Some(Cause::Rejected),
+        _ => Some(Cause::Malformed),
+    }
+}
+
+fn retry_after(response: &Response) -> Option<u32> {
+    response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn date(response: &Response) -> Option<Timestamp> {
+    let text = response.headers().get(DATE)?.to_str().ok()?;
+    jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
+}
+
+/// The OAuth error code of a refusal, if there is one: a word, never the body itself.
+fn error_word(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct OauthError {
+        error: String,
+    }
+    match serde_json::from_slice::<OauthError>(body) {
+        Ok(OauthError { error }) if error.len() <= 64 && error.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+            format!(", {error}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn classify(error: reqwest::Error) -> Failure {
+    let cause = if error.is_connect() {
+        Cause::Unreachable
+    } else if error.is_builder() {
+        Cause::Rejected
+    } else {
+        Cause::Lost { at_work: error.is_timeout() }
+    };
+    Failure::new(cause, tell(error))
+}
+
+/// An error with its sources, without the URL.
+fn tell(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

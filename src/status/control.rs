@@ -1,0 +1,37 @@
+//! The control socket: the commands of this program talk to the daemon through it. HTTP over a Unix socket, so that it
+//! needs no protocol of its own; who may open the file may ask.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use axum::Router;
+use tokio::net::UnixListener;
+
+/// Owner and group may talk.
+const MODE: u32 = 0o660;
+
+/// Makes the socket. What a crashed daemon left is removed; a living one is not disturbed.
+///
+/// # Errors
+/// `AddrInUse`: another daemon answers there.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another print-release-agent answers there"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+/// Answers until it is dropped.
+pub async fn serve(listener: UnixListener, router: Router) {
+    // axum's serve does not return: it retries what accept reports.
+    drop(axum::serve(listener, router).await);
+}

@@ -1,0 +1,95 @@
+//! The page, `/status`, `/healthz` and `/metrics`. Read-only: nothing can be changed here.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State as Shared};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+
+use super::{Board, Phase};
+
+/// How long `/status?after=` waits for a change before it answers with what there is.
+const LONG_POLL: Duration = Duration::from_secs(25);
+
+/// The revision of a status document: ask for `/status?after=` it to wait for the next.
+const REVISION: HeaderName = HeaderName::from_static("revision");
+
+const PAGE: &str = include_str!("page.html");
+const SCRIPT: &str = include_str!("page.js");
+const STYLE: &str = include_str!("page.css");
+
+/// Everything on the page comes from this box; only the demo's page, on loopback, may show it inside another.
+const CONTENT_POLICY: &str = "default-src 'self'; frame-ancestors 'self' http://127.0.0.1:*";
+
+/// The routes that show the board.
+pub fn router(board: Board) -> Router {
+    Router::new()
+        .route("/", get(|| async { asset("text/html; charset=utf-8", PAGE) }))
+        .route("/page.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/status", get(status))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .with_state(board)
+}
+
+/// Answers until it is dropped.
+pub async fn serve(listener: TcpListener, router: Router) {
+    // axum's serve does not return: it retries what accept reports.
+    drop(axum::serve(listener, router).await);
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+#[derive(serde::Deserialize)]
+struct After {
+    after: Option<u64>,
+}
+
+async fn status(Shared(board): Shared<Board>, Query(After { after }): Query<After>) -> Response {
+    let mut watch = board.watch();
+    if let Some(after) = after {
+        let changed = watch.wait_for(|state| state.revision != after);
+        // Neither a time-out nor a closing board is an error: the answer is what there is.
+        drop(tokio::time::timeout(LONG_POLL, changed).await.map(drop));
+    }
+    let revision = HeaderValue::from(watch.borrow_and_update().revision);
+    ([(REVISION, revision)], axum::Json(board.document(Timestamp::now()))).into_response()
+}
+
+/// 200 when every station can take a card, 503 with the reasons when one cannot.
+async fn healthz(Shared(board): Shared<Board>) -> Response {
+    let watch = board.watch();
+    let faults: Vec<String> = watch
+        .borrow()
+        .stations
+        .iter()
+        .filter_map(|(name, station)| match station.phase {
+            Phase::Ready | Phase::Busy => None,
+            Phase::Offline => Some(format!("{name}: the server cannot be reached\n")),
+            Phase::Fault => Some(format!("{name}: the reader is not connected\n")),
+        })
+        .collect();
+    if faults.is_empty() {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, faults.concat()).into_response()
+    }
+}
+
+async fn metrics(Shared(board): Shared<Board>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], board.metrics_text(Timestamp::now())).into_response()
+}

@@ -1,0 +1,169 @@
+//! `/metrics`: counters and histograms that are written as things happen, gauges that are read from the board.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::{ReaderState, State};
+
+/// Seconds: from a warm request on a local network to the deadline of a tap.
+const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    station: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabels {
+    station: String,
+    stage: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StationLabels {
+    station: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabels {
+    state: String,
+}
+
+/// What only grows.
+#[derive(Debug)]
+pub struct Metrics {
+    taps: Family<OutcomeLabels, Counter>,
+    documents: Family<OutcomeLabels, Counter>,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    possible_duplicates: Counter,
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Self {
+        Self {
+            taps: Family::default(),
+            documents: Family::default(),
+            stages: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            possible_duplicates: Counter::default(),
+        }
+    }
+
+    /// A tap ended with this word.
+    pub fn tap(&self, station: &str, outcome: &str) {
+        self.taps.get_or_create(&OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }).inc();
+    }
+
+    /// A release ended with this word.
+    pub fn document(&self, station: &str, outcome: &str) {
+        self.documents.get_or_create(&OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }).inc();
+    }
+
+    /// A stage of a tap took so long: `convert login list store release record`.
+    pub fn stage(&self, station: &str, stage: &str, took: Duration) {
+        let labels = StageLabels { station: station.to_owned(), stage: stage.to_owned() };
+        self.stages.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A record was sent again although nobody could say whether the first one had arrived.
+    pub fn possible_duplicate(&self) {
+        self.possible_duplicates.inc();
+    }
+
+    pub(super) fn render(&self, state: &State, oldest_s: u64) -> String {
+        let mut registry = Registry::with_prefix("print_release");
+        registry.register("taps", "Taps by how they ended", self.taps.clone());
+        registry.register("documents", "Documents by how their release ended", self.documents.clone());
+        registry.register("stage_seconds", "How long each stage of a tap took", self.stages.clone());
+        registry.register(
+            "possible_duplicates",
+            "Job records sent again without knowing",
+            self.possible_duplicates.clone(),
+        );
+        let entries = Family::<StateLabels, Gauge>::default();
+        let outbox = &state.outbox;
+        for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {
+            entries.get_or_create(&StateLabels { state: name.to_owned() }).set(signed(count));
+        }
+        registry.register("outbox_entries", "Job records that wait", entries);
+        registry.register("outbox_oldest_seconds", "Age of the oldest job record that waits", gauge(oldest_s));
+        registry.register("server_up", "1 when the server answered last", gauge(u64::from(state.server.reachable)));
+        let readers = Family::<StationLabels, Gauge>::default();
+        for (name, station) in &state.stations {
+            let up = i64::from(station.reader == ReaderState::Connected);
+            readers.get_or_create(&StationLabels { station: name.to_string() }).set(up);
+        }
+        registry.register("reader_up", "1 when the reader's device is open", readers);
+        if let Some(up) = state.mqtt {
+            registry.register("mqtt_up", "1 when the broker is connected", gauge(u64::from(up)));
+        }
+        let written = ConstCounter::new(written_bytes());
+        registry.register("disk_written_bytes", "Bytes this program caused to be written to the disk", written);
+        registry.register("disk_flushes", "Syncs of the journal to the disk", ConstCounter::new(state.disk_syncs));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a String cannot fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn gauge(value: u64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(signed(value));
+    gauge
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What the kernel counts as written to a device by this process (proc(5), "/proc/pid/io"); 0 where it does not.
+fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use crate::domain::StationName;
+    use crate::status::Board;
+
+    #[test]
+    fn every_metric_of_the_contract_is_told_under_its_name() {
+        let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
+        board.update(|state| state.mqtt = Some(false));
+        board.metrics.tap("lobby", "released");
+        board.metrics.document("lobby", "accepted");
+        board.metrics.stage("lobby", "login", std::time::Duration::from_millis(2));
+        let text = board.metrics_text(Timestamp::UNIX_EPOCH);
+        for line in [
+            "print_release_taps_total{station=\"lobby\",outcome=\"released\"} 1",
+            "print_release_documents_total{station=\"lobby\",outcome=\"accepted\"} 1",
+            "print_release_stage_seconds_count{station=\"lobby\",stage=\"login\"} 1",
+            "print_release_outbox_entries{state=\"pending\"} 0",
+            "print_release_outbox_oldest_seconds 0",
+            "print_release_server_up 0",
+            "print_release_reader_up{station=\"lobby\"} 0",
+            "print_release_mqtt_up 0",
+            "print_release_disk_written_bytes_total ",
+            "print_release_disk_flushes_total 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! One way to trust a server, for HTTP and MQTT alike: the system's roots, extra anchors, a pinned key.
+//!
+//! Verification cannot be switched off. Pins narrow what the chain already allows; they never replace it.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
+
+use crate::domain::Secret;
+
+/// Whom to trust and as whom to come. All of it as the configuration read it.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Extra trust anchors, PEM. The system's stay trusted.
+    pub ca: Option<Vec<u8>>,
+    /// Client certificate chain and key, PEM, for mutual TLS.
+    pub client: Option<(Vec<u8>, Secret)>,
+    /// If not empty, the SHA-256 of the server's public key (SubjectPublicKeyInfo) must be one of these.
+    pub pins: Vec<[u8; 32]>,
+}
+
+/// Why no TLS client could be made. All of these are mistakes in files that somebody has to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file that `ca_file` names.
+    #[error("read a certificate from ca_file: {0}; it must hold PEM certificates")]
+    Ca(String),
+    /// The files that `client_cert_file` and `client_key_file` name.
+    #[error("use client_cert_file with client_key_file: {0}; both must be PEM and belong together")]
+    Client(String),
+    /// No anchor at all.
+    #[error("find any trust anchor: install ca-certificates or set ca_file")]
+    NoAnchor,
+    /// rustls would not have it.
+    #[error("set up TLS: {0}")]
+    Setup(String),
+}
+
+/// Makes ring the process's crypto provider. To be called first in `main` and in tests; a second call does nothing.
+pub fn install_provider() {
+    // An error only says that it was installed before.
+    drop(ring::default_provider().install_default());
+}
+
+/// A client configuration that verifies the server by `trust`. ALPN is left to the caller.
+pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let roots = Arc::new(anchors(trust.ca.as_deref())?);
+    let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|error| TlsError::Setup(error.to_string()))?;
+    let verifier = Arc::new(Pinned { chain, pins: trust.pins.clone() });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    match &trust.client {
+        None => Ok(builder.with_no_client_auth()),
+        Some((certificates, key)) => {
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
+                .collect::<Result<_, _>>()
+                .map_err(|error| TlsError::Client(error.to_string()))?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .map_err(|error| TlsError::Client(error.to_string()))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Client(error.to_string()))
+        }
+    }
+}
+
+fn anchors(extra: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(pem) = extra {
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| TlsError::Ca(error.to_string()))?;
+            roots.add(certificate).map_err(|error| TlsError::Ca(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(TlsError::Ca("none in it".to_owned()));
+        }
+    }
+    if roots.is_empty() { Err(TlsError::NoAnchor) } else { Ok(roots) }
+}
+
+/// The usual chain of trust, and then the pins.
+#[derive(Debug)]
+struct Pinned {
+    chain: Arc<WebPkiServerVerifier>,
+    pins: Vec<[u8; 32]>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        if self.pins.is_empty() {
+            return Ok(verified);
+        }
+        let leaf = webpki::EndEntityCert::try_from(end_entity)
+            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let key = ::ring::digest::digest(&::ring::digest::SHA256, &leaf.subject_public_key_info());
+        if self.pins.iter().any(|pin| pin == key.as_ref()) {
+            Ok(verified)
+        } else {
+            Err(rustls::Error::General("the server's public key matches no pin_sha256".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.chain.root_hint_subjects()
+    }
+}
+
+/// The provider that [`install_provider`] installs, for those who build a configuration of their own.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

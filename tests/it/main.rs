@@ -1,0 +1,7 @@
+//! Tests against real parts: the real program, a real broker, a real pseudo-terminal, real TLS. Each module is named after
+//! what it shows.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod house;
+mod mqtt;
+mod support;

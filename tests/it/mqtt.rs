@@ -1,0 +1,459 @@
+//! The MQTT client against a real broker: what is kept, repeated, told and not told.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::link_cutter::LinkCutter;
+use crate::support::mosquitto::{Mosquitto, free_port};
+use print_release_agent::backoff::Backoff;
+use print_release_agent::domain::Secret;
+use print_release_agent::status::mqtt::{IN_FLIGHT, Mqtt, Notice, Refused, Settings};
+use print_release_agent::status::topics::{OFFLINE, ONLINE, Topics};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+const ANONYMOUS: &str = "allow_anonymous true";
+const PASSWORD: &str = "correct horse";
+const CUTS: usize = 30;
+
+fn topics() -> Topics {
+    Topics::new("print-release", "lobby-box", "homeassistant")
+}
+
+fn settings(port: u16) -> Settings {
+    Settings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        tls: None,
+        username: None,
+        password: None,
+        client_id: "lobby-box".to_owned(),
+        availability: topics().availability(),
+        discovery_status: topics().discovery_status(),
+    }
+}
+
+/// The client with attempts that follow each other fast.
+fn spawn(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>) {
+    let reconnect = Backoff::new(Duration::from_millis(1), Duration::from_millis(20)).unwrap();
+    Mqtt::spawn_with(settings, reconnect)
+}
+
+/// Fails a test that would hang.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
+}
+
+async fn next(notices: &mut mpsc::Receiver<Notice>) -> Notice {
+    soon(notices.recv()).await.expect("the task runs")
+}
+
+async fn until(notices: &mut mpsc::Receiver<Notice>, wanted: Notice) {
+    while next(notices).await != wanted {}
+}
+
+async fn error(notices: &mut mpsc::Receiver<Notice>) -> String {
+    match next(notices).await {
+        Notice::Disconnected { error } => error,
+        notice => panic!("{notice:?} instead of an error"),
+    }
+}
+
+/// Another client of the broker: reads `filter`, and may publish.
+struct Peer {
+    client: AsyncClient,
+    messages: mpsc::UnboundedReceiver<Publish>,
+}
+
+impl Peer {
+    async fn subscribed(port: u16, filter: &str) -> Self {
+        let (client, mut events) = AsyncClient::new(MqttOptions::new(format!("peer {filter}"), "127.0.0.1", port), 10);
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (ready, mut subscribed) = mpsc::channel(1);
+        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::Publish(message)) => drop(sender.send(message)),
+                    Event::Incoming(Packet::SubAck(_)) => ready.send(()).await.unwrap(),
+                    _ => {}
+                }
+            }
+        });
+        soon(subscribed.recv()).await.unwrap();
+        Self { client, messages }
+    }
+
+    async fn message(&mut self) -> Publish {
+        soon(self.messages.recv()).await.expect("the broker runs")
+    }
+
+    /// The next message's payload.
+    async fn payload(&mut self) -> String {
+        String::from_utf8(self.message().await.payload.to_vec()).unwrap()
+    }
+
+    async fn publish(&self, topic: &str, retain: bool, payload: &str) {
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
+    }
+}
+
+/// What the agent's durable queue does: offers in order, forgets what is acknowledged.
+struct Queue {
+    waiting: BTreeSet<u64>,
+    next: u64,
+}
+
+impl Queue {
+    fn offer_all(&self, mqtt: &Mqtt) {
+        let offer = |id: &u64| mqtt.offer(*id, topics().station_event("lobby"), id.to_string());
+        let refused = self.waiting.iter().map(offer).find_map(Result::err);
+        assert!(matches!(refused, None | Some(Refused::Full)), "{refused:?}");
+    }
+
+    fn fill(&mut self, mqtt: &Mqtt) {
+        while self.waiting.len() < 2 * IN_FLIGHT {
+            self.waiting.insert(self.next);
+            self.next += 1;
+        }
+        self.offer_all(mqtt);
+    }
+}
+
+#[tokio::test]
+async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut_30_times() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let cutter = LinkCutter::start(broker.port()).await;
+    let mut reader = Peer::subscribed(broker.port(), &topics().station_event("lobby")).await;
+    let (mqtt, mut notices) = spawn(settings(cutter.port()));
+    let mut queue = Queue { waiting: BTreeSet::new(), next: 0 };
+
+    for cut in 0..CUTS {
+        until(&mut notices, Notice::Connected).await;
+        queue.fill(&mqtt);
+        let mut before_the_cut = 1 + cut % 7 * 5;
+        while before_the_cut > 0 {
+            if let Notice::Acknowledged(id) = next(&mut notices).await {
+                queue.waiting.remove(&id);
+                queue.fill(&mqtt);
+                before_the_cut -= 1;
+            }
+        }
+        cutter.cut();
+        while let Notice::Acknowledged(id) = next(&mut notices).await {
+            queue.waiting.remove(&id);
+            queue.fill(&mqtt);
+        }
+    }
+    while !queue.waiting.is_empty() {
+        queue.offer_all(&mqtt);
+        if let Notice::Acknowledged(id) = next(&mut notices).await {
+            queue.waiting.remove(&id);
+        }
+    }
+
+    let mut arrived = BTreeSet::new();
+    while (arrived.len() as u64) < queue.next {
+        let id: u64 = reader.payload().await.parse().unwrap();
+        let first_time = !arrived.contains(&id);
+        assert!(!first_time || id == arrived.len() as u64, "{id} came before {}", arrived.len());
+        arrived.insert(id);
+    }
+}
+
+/// The client in another runtime, which is gone with all its tasks when the last value is dropped.
+async fn on_a_box_of_its_own(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>, oneshot::Sender<()>) {
+    let (power, powered) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            assert!(sender.send(spawn(settings)).is_ok());
+            powered.await
+        })
+    });
+    let (mqtt, notices) = soon(receiver).await.unwrap();
+    (mqtt, notices, power)
+}
+
+#[tokio::test]
+async fn what_is_retained_outlives_a_killed_agent_and_the_last_will_says_offline() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let mut witness = Peer::subscribed(broker.port(), &topics().availability()).await;
+    let (mqtt, mut notices, power) = on_a_box_of_its_own(settings(broker.port())).await;
+    until(&mut notices, Notice::Connected).await;
+    mqtt.retain(topics().status(), "{}".to_owned()).unwrap();
+    mqtt.offer(1, topics().station_event("lobby"), "not retained".to_owned()).unwrap();
+    until(&mut notices, Notice::Acknowledged(1)).await;
+    assert_eq!(witness.payload().await, ONLINE);
+
+    drop(power);
+    assert_eq!(witness.payload().await, OFFLINE);
+    soon(mqtt.stop()).await;
+
+    let mut late = Peer::subscribed(broker.port(), "print-release/#").await;
+    let mut kept = BTreeSet::new();
+    for _ in 0..2 {
+        let message = late.message().await;
+        assert!(message.retain);
+        kept.insert((message.topic, message.payload));
+    }
+    assert_eq!(kept, [(topics().availability(), OFFLINE.into()), (topics().status(), "{}".into())].into());
+    late.publish("print-release", false, "that was all").await;
+    assert_eq!(late.payload().await, "that was all");
+}
+
+#[tokio::test]
+async fn everything_retained_is_published_again_on_a_new_link() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let cutter = LinkCutter::start(broker.port()).await;
+    let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
+    let (mqtt, mut notices) = spawn(settings(cutter.port()));
+    mqtt.retain(topics().status(), "old".to_owned()).unwrap();
+    mqtt.retain(topics().status(), "new".to_owned()).unwrap();
+    until(&mut notices, Notice::Connected).await;
+    assert_eq!((reader.payload().await, reader.payload().await), (ONLINE.to_owned(), "new".to_owned()));
+
+    cutter.cut();
+    until(&mut notices, Notice::Connected).await;
+    let said = [reader.payload().await, reader.payload().await, reader.payload().await];
+    assert_eq!(said, [OFFLINE, ONLINE, "new"]);
+}
+
+#[tokio::test]
+async fn a_broker_that_appears_later_gets_everything() {
+    let port = free_port();
+    let (mqtt, mut notices) = spawn(settings(port));
+    mqtt.retain(topics().status(), "{}".to_owned()).unwrap();
+    mqtt.offer(7, topics().station_event("lobby"), "seven".to_owned()).unwrap();
+    let error = error(&mut notices).await;
+    assert!(error.contains(&port.to_string()) && error.contains("refused"), "{error}");
+
+    let broker = Mosquitto::start_on(port, ANONYMOUS);
+    until(&mut notices, Notice::Connected).await;
+    until(&mut notices, Notice::Acknowledged(7)).await;
+    // It was sent before the event, so it is there.
+    let mut reader = Peer::subscribed(broker.port(), &topics().status()).await;
+    assert_eq!(reader.payload().await, "{}");
+}
+
+fn certificate() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap()
+}
+
+fn tls_broker(directory: &Path, certificate: &CertifiedKey<KeyPair>) -> Mosquitto {
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    fs::write(&cert, certificate.cert.pem()).unwrap();
+    fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    Mosquitto::start(&format!("{ANONYMOUS}\ncertfile {}\nkeyfile {}", cert.display(), key.display()))
+}
+
+fn trusting(certificate: &CertifiedKey<KeyPair>) -> Option<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    Some(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[tokio::test]
+async fn a_broker_with_a_trusted_certificate_is_spoken_to_over_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = certificate();
+    let broker = tls_broker(directory.path(), &certificate);
+    let (mqtt, mut notices) = spawn(Settings { tls: trusting(&certificate), ..settings(broker.port()) });
+    assert_eq!(next(&mut notices).await, Notice::Connected);
+    mqtt.offer(1, topics().station_event("lobby"), String::new()).unwrap();
+    assert_eq!(next(&mut notices).await, Notice::Acknowledged(1));
+}
+
+#[tokio::test]
+async fn a_broker_with_an_unknown_certificate_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = tls_broker(directory.path(), &certificate());
+    let (_mqtt, mut notices) = spawn(Settings { tls: trusting(&certificate()), ..settings(broker.port()) });
+    let error = error(&mut notices).await;
+    assert!(error.contains("TLS") && error.contains("certificate"), "{error}");
+}
+
+fn with_password(port: u16, password: &str) -> Settings {
+    Settings { username: Some("box".to_owned()), password: Some(Secret::new(password)), ..settings(port) }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_but_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("passwords");
+    let made = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(&file).args(["box", PASSWORD]).status();
+    assert!(made.unwrap().success());
+    let broker = Mosquitto::start(&format!("allow_anonymous false\npassword_file {}", file.display()));
+
+    let (mqtt, mut notices) = spawn(with_password(broker.port(), "battery staple"));
+    let error = error(&mut notices).await;
+    assert!(error.contains("password refused") && !error.contains("battery staple"), "{error}");
+    soon(mqtt.stop()).await;
+
+    let (_mqtt, mut notices) = spawn(with_password(broker.port(), PASSWORD));
+    assert_eq!(next(&mut notices).await, Notice::Connected);
+}
+
+#[tokio::test]
+async fn a_server_that_echoes_does_not_get_the_password_into_an_error() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut link, _)) = server.accept().await {
+            let (mut read, mut write) = link.split();
+            // Ends with the link, well or not.
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        }
+    });
+    let (_mqtt, mut notices) = spawn(with_password(port, PASSWORD));
+    let error = error(&mut notices).await;
+    assert!(error.contains("no MQTT broker") && !error.contains(PASSWORD), "{error}");
+}
+
+#[tokio::test]
+async fn discovery_is_sent_again_when_home_assistant_says_that_it_has_started() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let mut home_assistant = Peer::subscribed(broker.port(), "homeassistant/+/+/config").await;
+    let (mqtt, mut notices) = spawn(settings(broker.port()));
+    let discovery = topics().discovery("lobby");
+    let send = || discovery.iter().for_each(|(topic, payload)| mqtt.retain(topic.clone(), payload.clone()).unwrap());
+    send();
+    until(&mut notices, Notice::Connected).await;
+    for start in 0..2 {
+        if start > 0 {
+            home_assistant.publish("homeassistant/status", false, ONLINE).await;
+            until(&mut notices, Notice::HomeAssistantStarted).await;
+            send();
+        }
+        let mut seen = BTreeSet::new();
+        for _ in &discovery {
+            let message = home_assistant.message().await;
+            seen.insert((message.topic, String::from_utf8(message.payload.to_vec()).unwrap()));
+        }
+        assert_eq!(seen, discovery.iter().cloned().collect(), "start {start}");
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_an_earlier_start_of_home_assistant_is_no_start() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let mut home_assistant = Peer::subscribed(broker.port(), "homeassistant/status").await;
+    home_assistant.publish("homeassistant/status", true, ONLINE).await;
+    assert_eq!(home_assistant.payload().await, ONLINE);
+
+    let (mqtt, mut notices) = spawn(settings(broker.port()));
+    assert_eq!(next(&mut notices).await, Notice::Connected);
+    // The broker answers in order: the subscription, with what is retained, and then the event.
+    mqtt.offer(1, topics().station_event("lobby"), String::new()).unwrap();
+    assert_eq!(next(&mut notices).await, Notice::Acknowledged(1));
+    soon(mqtt.stop()).await;
+    assert_eq!(soon(notices.recv()).await, None);
+}
+
+#[tokio::test]
+async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
+    let mut broker = Mosquitto::start(ANONYMOUS);
+    let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
+    let (mqtt, mut notices) = spawn(settings(broker.port()));
+    until(&mut notices, Notice::Connected).await;
+    // More than goes out at once.
+    let last: BTreeSet<_> = (0..3 * IN_FLIGHT).map(|n| topics().station_status(&n.to_string())).collect();
+    last.iter().for_each(|topic| mqtt.retain(topic.clone(), "the last".to_owned()).unwrap());
+    soon(mqtt.stop()).await;
+    assert_eq!(reader.payload().await, ONLINE);
+    let mut seen = BTreeSet::new();
+    for _ in &last {
+        seen.insert(reader.message().await.topic);
+    }
+    assert_eq!(seen, last);
+    assert_eq!(reader.payload().await, OFFLINE);
+    soon(broker.logged("Received DISCONNECT from lobby-box")).await;
+    let mut late = Peer::subscribed(broker.port(), &topics().availability()).await;
+    assert_eq!(late.payload().await, OFFLINE);
+}
+
+#[tokio::test]
+async fn stop_returns_without_a_broker() {
+    let (mqtt, mut notices) = spawn(settings(free_port()));
+    error(&mut notices).await;
+    soon(mqtt.stop()).await;
+    while soon(notices.recv()).await.is_some() {}
+}
+
+/// A broker that welcomes one client and then acknowledges nothing.
+async fn deaf_broker() -> (TcpStream, Mqtt, mpsc::Receiver<Notice>) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mqtt, mut notices) = spawn(settings(server.local_addr().unwrap().port()));
+    let (mut link, _) = soon(server.accept()).await.unwrap();
+    // CONNACK: no session, accepted.
+    link.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+    assert_eq!(next(&mut notices).await, Notice::Connected);
+    (link, mqtt, notices)
+}
+
+#[tokio::test]
+async fn stop_returns_although_the_broker_acknowledges_nothing() {
+    let (mut link, mqtt, _notices) = deaf_broker().await;
+    soon(mqtt.stop()).await;
+    // `offline` is the last word: without a DISCONNECT after it the broker says it again for us.
+    let mut received = Vec::new();
+    soon(link.read_to_end(&mut received)).await.unwrap();
+    assert!(received.ends_with(OFFLINE.as_bytes()), "{received:?}");
+}
+
+#[tokio::test]
+async fn no_more_than_the_window_is_sent_without_an_acknowledgement() {
+    let (mut link, mqtt, _notices) = deaf_broker().await;
+    for n in 0..3 * IN_FLIGHT {
+        mqtt.retain(topics().station_status(&n.to_string()), "message".to_owned()).unwrap();
+    }
+    soon(mqtt.stop()).await;
+    let mut received = Vec::new();
+    soon(link.read_to_end(&mut received)).await.unwrap();
+    let sent = String::from_utf8_lossy(&received).matches("message").count();
+    assert_eq!(sent, IN_FLIGHT - 1, "`online` is one of them");
+}
+
+#[tokio::test]
+async fn a_reader_of_the_notices_that_sleeps_delays_nothing_and_loses_no_acknowledgement() {
+    let broker = Mosquitto::start(ANONYMOUS);
+    let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
+    let (mqtt, mut notices) = spawn(settings(broker.port()));
+    assert_eq!(reader.payload().await, ONLINE);
+    let mut taken = Vec::new();
+    for id in 0..1000 {
+        match mqtt.offer(id, topics().station_event("lobby"), id.to_string()) {
+            Ok(()) => taken.push(id),
+            refused => {
+                assert_eq!(refused, Err(Refused::Full));
+                break;
+            }
+        }
+        assert_eq!(reader.payload().await, id.to_string());
+    }
+    assert!(taken.len() > IN_FLIGHT, "those that were told made room");
+    mqtt.retain(topics().status(), "still works".to_owned()).unwrap();
+    assert_eq!(reader.payload().await, "still works");
+
+    let mut told = Vec::new();
+    while told.len() < taken.len() {
+        if let Notice::Acknowledged(id) = next(&mut notices).await {
+            told.push(id);
+        }
+    }
+    assert_eq!(told, taken);
+}

@@ -1,0 +1,4 @@
+//! What the tests start.
+
+pub mod link_cutter;
+pub mod mosquitto;
