@@ -1,9 +1,9 @@
 //! The one loop: an event comes in, a station decides, its effects are carried out.
 //!
 //! The loop owns the stations and awaits nothing but its inbox: everything that takes time is a task of its own
-//! ([`work`]), whose answer comes back as a message. Beside it run the outbox ([`outbox`]), the questions about releases
-//! that an earlier run left open ([`recover`]), the probe that keeps a connection warm ([`probe`]), and the relay of events
-//! to the broker ([`relay`]).
+//! (`work`), whose answer comes back as a message. Beside it run the outbox (`outbox`), the questions about releases
+//! that an earlier run left open (`recover`), the probe that keeps a connection warm (`probe`), and the relay of events
+//! to the broker (`relay`).
 
 pub mod control;
 mod events;

@@ -7,7 +7,7 @@
 //! - `not_built` lists what is known and does not work yet.
 //!
 //! Invariants: a key is read and checked, or it is a problem; no problem quotes a value, for it may be a
-//! secret in the wrong place; a [`Secret`] shows nothing in `Debug` and is wiped when dropped.
+//! secret in the wrong place; a `Secret` shows nothing in `Debug` and is wiped when dropped.
 //!
 //! It does not watch the file, and it does not look whether a server or a device is there.
 

@@ -19,6 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use error::{BadStep, ConvertError, Fault, ParseError};
+pub use number::Base;
 use step::Step;
 
 /// The longest read, and the longest result of a step, in characters.
@@ -26,7 +27,7 @@ pub const MAX_CHARS: usize = 1024;
 /// The most steps of a conversion.
 pub const MAX_STEPS: usize = 32;
 /// The longest text of a conversion, in bytes.
-pub const MAX_TEXT: usize = 4096;
+pub const MAX_TEXT: usize = 1024;
 
 /// How a read becomes a card number.
 ///

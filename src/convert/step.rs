@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::em4100;
 use super::error::{BadStep, ConvertError, Fault};
@@ -11,7 +11,7 @@ use super::wiegand::Wiegand;
 use super::{MAX_CHARS, hex};
 
 /// The largest compiled regular expression, in bytes.
-const MAX_REGEX: usize = 1 << 20;
+const MAX_REGEX: usize = 1 << 18;
 
 /// One step of a conversion, as it was written.
 #[derive(Clone, Debug)]
@@ -143,8 +143,10 @@ impl Slice {
     }
 }
 
+/// Over bytes and without Unicode, as the products' expressions mean it: `\d` is 0 to 9, `(?i)` is of ASCII letters.
 fn compile(expression: &str) -> Result<Regex, BadStep> {
-    RegexBuilder::new(expression).size_limit(MAX_REGEX).build().map_err(|error| match error {
+    let regex = RegexBuilder::new(expression).unicode(false).size_limit(MAX_REGEX).build();
+    regex.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => BadStep::RegexSize,
         // The engine draws the expression first; its last line says what is wrong.
         other => {
@@ -155,8 +157,9 @@ fn compile(expression: &str) -> Result<Regex, BadStep> {
     })
 }
 
-/// The first group that took part, else the whole match.
+/// The first group that took part, else the whole match; nothing if it has half a character.
 fn first_group<'a>(regex: &Regex, text: &'a str) -> Option<&'a str> {
-    let groups = regex.captures(text)?;
-    groups.iter().skip(1).flatten().next().or_else(|| groups.get(0)).map(|group| group.as_str())
+    let groups = regex.captures(text.as_bytes())?;
+    let group = groups.iter().skip(1).flatten().next().or_else(|| groups.get(0))?;
+    str::from_utf8(group.as_bytes()).ok()
 }

@@ -42,13 +42,12 @@ const fn odd(at: usize, over: Range<usize>) -> Parity {
     Parity { at, odd: true, over, skip: None }
 }
 
+/// By how common they are.
 pub(super) static FORMATS: [Format; 10] = [
     Format { name: "H10301", bits: 26, facility: 1..9, card: 9..25, parities: &[even(0, 1..13), odd(25, 13..25)] },
-    Format { name: "ind26", bits: 26, facility: 1..13, card: 13..25, parities: &[even(0, 1..13), odd(25, 13..25)] },
-    Format { name: "D10202", bits: 33, facility: 1..8, card: 8..32, parities: &[even(0, 1..17), odd(32, 16..32)] },
     Format { name: "H10306", bits: 34, facility: 1..17, card: 17..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
-    Format { name: "N10002", bits: 34, facility: 1..17, card: 17..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
-    Format { name: "BQT34", bits: 34, facility: 1..9, card: 9..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
+    Format { name: "H10304", bits: 37, facility: 1..17, card: 17..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
+    Format { name: "H10302", bits: 37, facility: 0..0, card: 1..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
     Format {
         name: "C1k35s",
         bits: 35,
@@ -60,8 +59,6 @@ pub(super) static FORMATS: [Format; 10] = [
             odd(0, 1..35),
         ],
     },
-    Format { name: "H10302", bits: 37, facility: 0..0, card: 1..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
-    Format { name: "H10304", bits: 37, facility: 1..17, card: 17..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
     Format {
         name: "C1k48s",
         bits: 48,
@@ -73,7 +70,17 @@ pub(super) static FORMATS: [Format; 10] = [
             odd(0, 1..48),
         ],
     },
+    Format { name: "D10202", bits: 33, facility: 1..8, card: 8..32, parities: &[even(0, 1..17), odd(32, 16..32)] },
+    Format { name: "N10002", bits: 34, facility: 1..17, card: 17..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
+    Format { name: "BQT34", bits: 34, facility: 1..9, card: 9..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
+    Format { name: "ind26", bits: 26, facility: 1..13, card: 13..25, parities: &[even(0, 1..13), odd(25, 13..25)] },
 ];
+
+impl Format {
+    pub(super) fn has_facility(&self) -> bool {
+        !self.facility.is_empty()
+    }
+}
 
 /// What of the card becomes the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +127,7 @@ impl Wiegand {
             Some("left") => Align::Left,
             Some(_) => return Err(BadStep::Arguments { usage: USAGE }),
         };
-        if field != Field::Card && format.facility.is_empty() {
+        if field != Field::Card && !format.has_facility() {
             return Err(BadStep::NoFacility);
         }
         Ok(Self { format, field, align })
@@ -282,7 +289,11 @@ mod tests {
 
     #[test]
     fn every_format_has_its_encoder() {
-        assert_eq!(FORMATS.each_ref().map(|format| format.name), ENCODERS.map(|encoder| encoder.0));
+        let sorted = |mut names: [&'static str; 10]| {
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(sorted(FORMATS.each_ref().map(|format| format.name)), sorted(ENCODERS.map(|encoder| encoder.0)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum ReaderState {
 /// One station's line (design, section 7).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StationStatus {
-    /// Derived from the rest by [`State::settle`].
+    /// Follows from the rest.
     pub phase: Phase,
     /// The reader.
     pub reader: ReaderState,

@@ -1,6 +1,6 @@
 //! The end of a search: whether a value holds the number, and which last steps take it out.
 
-use super::search::{constant, slices};
+use super::stages::{slices, with_text};
 
 /// Digits of the largest numbers of 3, 4, 5, 7 and 8 bytes, in decimal and in hexadecimal: where the numbers have
 /// such a width they may be padded, although the lead's is not.
@@ -16,35 +16,37 @@ pub(super) struct Value<'a> {
     pub(super) text: &'a str,
     /// It is a number without leading zeros, so another card's may be shorter.
     pub(super) shortest: bool,
+    /// Characters of all pairs' numbers, each once: a shorter number than the lead's may be a padded one.
+    pub(super) widths: &'a [usize],
     /// All reads are of one length, so it does not matter from which end a slice counts.
     pub(super) one_length: bool,
 }
 
 /// The steps any of which makes `number` out of `value`; the empty one if it is the number.
 pub(super) fn endings(value: Value<'_>, number: &str) -> Vec<String> {
-    let width = number.chars().count();
-    let pad = format!("pad-left({width},0)");
+    let pad = |width: usize| format!("pad-left({width},0)");
     if value.text == number {
-        let padded = value.shortest && WIDTHS.contains(&width);
-        return if padded { vec![String::new(), pad] } else { vec![String::new()] };
+        let padded = value.widths.iter().filter(|width| value.shortest && WIDTHS.contains(width));
+        return [String::new()].into_iter().chain(padded.map(|width| pad(*width))).collect();
     }
+    let width = number.chars().count();
     let mut endings = Vec::new();
     if let Some(start) = number.strip_suffix(value.text) {
         if start.chars().all(|character| character == '0') {
-            endings.push(pad);
+            endings.push(pad(width));
         } else if start.chars().count() * LEAST_TO_CONSTANT <= width {
-            endings.push(constant("prepend", start));
+            endings.push(with_text("prepend", start));
         }
     }
     if let Some(end) = number.strip_prefix(value.text)
         && end.chars().count() * LEAST_TO_CONSTANT <= width
     {
-        endings.push(constant("append", end));
+        endings.push(with_text("append", end));
     }
     endings.extend(parts(value, number));
     let separators: String = value.text.chars().filter(|character| matches!(character, ',' | '.' | '-')).collect();
     if !separators.is_empty() && value.text.replace([',', '.', '-'], "") == number {
-        endings.push(constant("strip", &separators));
+        endings.push(with_text("strip", &separators));
     }
     endings
 }

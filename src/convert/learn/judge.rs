@@ -4,39 +4,84 @@ use super::{Answer, Pair};
 use crate::convert::Conversion;
 use crate::convert::number::Base;
 use crate::convert::step::{Op, Step};
-use crate::convert::wiegand::{Align, Field};
+use crate::convert::wiegand::{self, Align, Field};
 
 /// Every step must explain so many characters of the numbers: else some steps or other would fit by chance.
 const LEAST_A_STEP: usize = 2;
 /// Fewer characters of all numbers together may be chance.
 const LEAST_TO_TRUST: usize = 8;
 
-/// Sorts conversions: first without constants, then by steps, then by what the arguments fix, then by length.
-pub(super) fn complexity(conversion: &Conversion) -> (usize, usize, usize, usize, String) {
-    let text = conversion.to_string();
-    let fixed = conversion.steps().map(|step| fixed(&step.op)).sum();
-    let constant = conversion.steps().filter_map(|step| match &step.op {
-        Op::Prepend(text) | Op::Append(text) => Some(text.len()),
-        _ => None,
+/// What conversions are sorted by: the simplest is the least.
+///
+/// First those without constants, then by steps, by what their arguments fix, by what they drop of the read, and
+/// by their text.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Complexity {
+    constant: usize,
+    steps: usize,
+    fixed: usize,
+    dropped: usize,
+    text: (usize, String),
+}
+
+impl Complexity {
+    pub(super) fn of(conversion: &Conversion, read: &str) -> Self {
+        let text = conversion.to_string();
+        Self {
+            constant: constant(conversion),
+            steps: conversion.steps().count(),
+            fixed: conversion.steps().map(|step| fixed(&step.op)).sum(),
+            dropped: lengths(conversion, read)
+                .filter(|(step, ..)| matches!(step.op, Op::Slice(_)))
+                .map(|(_, before, after)| before - after)
+                .sum(),
+            text: (text.len(), text),
+        }
+    }
+}
+
+/// Characters that a conversion adds to every number alike.
+pub(super) fn constant(conversion: &Conversion) -> usize {
+    let added = conversion.steps().map(|step| match &step.op {
+        Op::Prepend(text) | Op::Append(text) => text.chars().count(),
+        _ => 0,
     });
-    (constant.sum(), conversion.steps().count(), fixed, text.len(), text)
+    added.sum()
 }
 
 /// How specific a step's arguments are.
 fn fixed(op: &Op) -> usize {
     match op {
-        Op::Slice(slice) => 1 + usize::from(slice.from != 0 && slice.to.is_some()),
+        Op::Slice(slice) => {
+            let half_bytes = slice.from % 2 != 0 || slice.to.is_some_and(|to| to % 2 != 0);
+            1 + usize::from(slice.from != 0 && slice.to.is_some()) + usize::from(half_bytes)
+        }
         Op::Strip(_) | Op::PadLeft { .. } | Op::Em4100(_) => 1,
-        Op::Wiegand(wiegand) => 1 + usize::from(wiegand.align == Align::Left),
+        // The formats are listed by how common they are.
+        Op::Wiegand(wiegand) => {
+            let rank =
+                wiegand::FORMATS.iter().position(|format| format.name == wiegand.format.name).unwrap_or_default();
+            1 + rank + usize::from(wiegand.align == Align::Left)
+        }
         Op::Match(_) => 3,
         _ => 0,
     }
 }
 
+/// The steps with the characters before and after them, up to the first that fails.
+fn lengths<'a>(conversion: &'a Conversion, read: &str) -> impl DoubleEndedIterator<Item = (&'a Step, usize, usize)> {
+    let results = conversion.trace(read).into_iter().map_while(|(_, result)| result.ok());
+    let lengths: Vec<usize> = [read.to_owned()].into_iter().chain(results).map(|text| text.chars().count()).collect();
+    let spans: Vec<_> =
+        conversion.steps().zip(lengths.windows(2)).map(|(step, span)| (step, span[0], span[1])).collect();
+    spans.into_iter()
+}
+
 /// The answer that `conversion` is, if it fits by more than chance.
 pub(super) fn answer(conversion: &Conversion, pairs: &[Pair]) -> Option<Answer> {
-    let digits = pairs.iter().map(|pair| explained(conversion, pair)).min()?;
-    let evidence = digits * pairs.len();
+    let explained = pairs.iter().map(|pair| explained(conversion, pair));
+    let digits = explained.clone().min()?;
+    let evidence: usize = explained.sum();
     if digits == 0 || evidence < LEAST_A_STEP * conversion.steps().count() {
         return None;
     }
@@ -51,20 +96,22 @@ pub(super) fn answer(conversion: &Conversion, pairs: &[Pair]) -> Option<Answer> 
 
 /// How many characters of the number come from the read: all but what the last steps add.
 fn explained(conversion: &Conversion, (read, number): &Pair) -> usize {
-    let trace = conversion.trace(read);
-    let lengths = trace.iter().map(|(_, result)| result.as_ref().map_or(0, |text| text.chars().count()));
-    let lengths: Vec<usize> = std::iter::once(read.chars().count()).chain(lengths).collect();
-    let steps: Vec<&Step> = conversion.steps().collect();
     let adds = |op: &Op| matches!(op, Op::PadLeft { .. } | Op::Prepend(_) | Op::Append(_));
-    let added = steps.iter().zip(lengths.windows(2)).rev().take_while(|(step, _)| adds(&step.op));
-    number.chars().count().saturating_sub(added.map(|(_, lengths)| lengths[1].saturating_sub(lengths[0])).sum())
+    let last = lengths(conversion, read).rev().take_while(|(step, ..)| adds(&step.op));
+    let added: usize = last.map(|(_, before, after)| after - before).sum();
+    number.chars().count().saturating_sub(added)
 }
 
-/// What the conversion is, by its most telling step.
+/// What the conversion is, in the words of its telling steps.
 fn what(conversion: &Conversion) -> String {
-    let mut said = Vec::new();
+    let mut said: Vec<String> = Vec::new();
+    let mut base = None;
     for step in conversion.steps() {
-        said.push(match &step.op {
+        let words = match &step.op {
+            Op::Recode { to, .. } => {
+                base = Some(*to);
+                continue;
+            }
             Op::Em4100(format) if format.name == "8H10D" => "the usual 8H10D print of an EM4100 tag".to_owned(),
             Op::Em4100(format) => format!("the {} print of an EM4100 tag", format.name),
             Op::Wiegand(wiegand) => {
@@ -79,35 +126,41 @@ fn what(conversion: &Conversion) -> String {
             Op::ReverseBytes => "bytes in the other order".to_owned(),
             Op::ReverseBits => "bits in the other order within each byte".to_owned(),
             Op::Complement => "all bits inverted".to_owned(),
-            Op::Recode { to: Base::Decimal, .. } => "in decimal".to_owned(),
-            Op::Recode { to: Base::Hexadecimal, .. } => "in hexadecimal".to_owned(),
-            Op::Recode { to: Base::Binary, .. } => "in binary".to_owned(),
             _ => continue,
-        });
+        };
+        if matches!(step.op, Op::Em4100(_) | Op::Wiegand(_)) {
+            base = None;
+        }
+        said.push(words);
     }
-    if said.is_empty() { "the read itself".to_owned() } else { said.join(", ") }
+    if said.is_empty() {
+        let part = conversion.steps().any(|step| matches!(step.op, Op::Slice(_) | Op::Match(_)));
+        said.push(if part { "a part of the read" } else { "the read" }.to_owned());
+    }
+    said.extend(base.map(|base| format!("in {base}")));
+    said.join(", ")
 }
 
 /// What the person who chooses the conversion should know.
 fn beware(conversion: &Conversion, read: &str) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut before = read.chars().count();
-    for ((_, result), step) in conversion.trace(read).iter().zip(conversion.steps()) {
-        let after = result.as_ref().map_or(0, |text| text.chars().count());
-        match &step.op {
-            Op::Slice(_) => {
-                notes.push(format!("drops {} of {before} characters: two cards may share a number", before - after))
-            }
-            Op::Em4100(format) if format.unused_bytes() > 0 => {
-                notes.push(format!("drops {} of 5 bytes, as these prints do", format.unused_bytes()));
-            }
-            Op::Wiegand(wiegand) if wiegand.field != Field::Both => {
-                notes.push("cards of two sites may share it".to_owned())
-            }
-            Op::Prepend(_) | Op::Append(_) => notes.push("adds a constant: check it with another card".to_owned()),
-            _ => {}
+    let mut bits = false;
+    let warning = |(step, before, after): (&Step, usize, usize)| match &step.op {
+        Op::Recode { to, .. } => {
+            bits = *to == Base::Binary;
+            None
         }
-        before = after;
-    }
-    notes
+        Op::Slice(_) if bits => Some(format!("leaves out {} of {before} bits", before - after)),
+        Op::Slice(_) => Some(format!("drops {} of {before} characters: two cards may share a number", before - after)),
+        Op::Em4100(format) if format.unused_bytes() > 0 => {
+            Some(format!("drops {} of 5 bytes, as these prints do", format.unused_bytes()))
+        }
+        Op::Wiegand(wiegand) => match (wiegand.field, wiegand.format.has_facility()) {
+            (Field::Card, true) => Some("without the facility code two cards may share a number".to_owned()),
+            (Field::Facility, _) => Some("all cards of a site share it".to_owned()),
+            _ => None,
+        },
+        Op::Prepend(_) | Op::Append(_) => Some("adds a constant: check it with another card".to_owned()),
+        _ => None,
+    };
+    lengths(conversion, read).filter_map(warning).collect()
 }

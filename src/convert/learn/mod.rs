@@ -12,18 +12,24 @@ mod finish;
 mod judge;
 mod probe;
 mod search;
+mod stages;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use self::finish::Agreement;
+use self::judge::Complexity;
 use self::search::Candidates;
 use super::Conversion;
 
 /// The most answers of either kind.
 pub const MAX_ANSWERS: usize = 12;
+/// A conversion with so many steps more than the simplest that fits does the same in a roundabout way.
+const MORE_STEPS: usize = 3;
 /// The most answers that are compared on made-up reads.
 const MAX_COMPARED: usize = 48;
+/// Made-up reads that must give numbers before two conversions are called the same: most have a wrong parity.
+const LEAST_TELLING: usize = 16;
 /// From so many pairs on, all but one of them fitting says that the one is mistyped.
 const ENOUGH_TO_DOUBT_ONE: usize = 3;
 
@@ -58,28 +64,36 @@ type Pair = (String, String);
 pub fn learn(pairs: &[Pair]) -> Learned {
     let mut leads: Vec<usize> = (0..pairs.len()).collect();
     leads.sort_by_key(|&place| Reverse(pairs[place].1.chars().count()));
-    // A wrong pair may lead only once: another tells.
+    // If the wrong one of many pairs leads, nothing fits: then another leads.
     let tries = if pairs.len() < ENOUGH_TO_DOUBT_ONE { 1 } else { 2 };
-    let mut learned = Learned::default();
     for lead in leads.into_iter().take(tries) {
         let candidates = search::candidates(lead, pairs);
-        learned.fits = fits(&candidates, pairs);
-        learned.partial.extend(all_but_one(&candidates, pairs));
-        if !learned.fits.is_empty() {
-            learned.partial.clear();
-            break;
+        let fits = fits(&candidates, pairs);
+        let mut partial = Vec::new();
+        if fits.is_empty() {
+            partial.extend(all_but_one(&candidates, pairs));
+            partial.extend(nearly(&candidates, pairs));
+            partial.truncate(MAX_ANSWERS);
         }
-        learned.partial.extend(nearly(&candidates, pairs));
+        if !(fits.is_empty() && partial.is_empty()) {
+            return Learned { fits, partial };
+        }
     }
-    learned.partial.truncate(MAX_ANSWERS);
-    learned
+    Learned::default()
 }
 
-/// What fits all pairs.
+/// What fits all pairs; with constants, or much less simple than the first, only if nothing else does.
 fn fits(candidates: &Candidates, pairs: &[Pair]) -> Vec<Answer> {
     let all = |conversion: &&Conversion| misfits(conversion, pairs).next().is_none();
     let answer = |conversion: &Conversion| judge::answer(conversion, pairs);
-    distinct(candidates.whole.iter().filter(all).filter_map(answer).collect(), pairs)
+    let mut answers = distinct(candidates.whole.iter().filter(all).filter_map(answer).collect(), pairs);
+    if let Some(first) = answers.first().map(|answer| answer.conversion.clone()) {
+        let most = first.steps().count() + MORE_STEPS;
+        answers.retain(|Answer { conversion, .. }| {
+            judge::constant(conversion) <= judge::constant(&first) && conversion.steps().count() <= most
+        });
+    }
+    answers
 }
 
 /// What fits all pairs but one, which is then probably wrong.
@@ -120,13 +134,16 @@ fn misfits<'a>(conversion: &'a Conversion, pairs: &'a [Pair]) -> impl Iterator<I
 
 /// The simplest of those answers that cannot be told apart, simplest first.
 fn distinct(mut answers: Vec<Answer>, pairs: &[Pair]) -> Vec<Answer> {
-    answers.sort_by_cached_key(|answer| judge::complexity(&answer.conversion));
+    let Some((read, _)) = pairs.first() else { return answers };
+    answers.sort_by_cached_key(|answer| Complexity::of(&answer.conversion, read));
+    answers.dedup();
     answers.truncate(MAX_COMPARED);
     let reads = probe::reads(pairs);
     let mut seen = HashSet::new();
     answers.retain(|answer| {
         let numbers: Vec<Option<String>> = reads.iter().map(|read| answer.conversion.apply(read).ok()).collect();
-        numbers.iter().all(Option::is_none) || seen.insert(numbers)
+        let telling = numbers.iter().flatten().count() >= LEAST_TELLING;
+        !telling || seen.insert(numbers)
     });
     answers.truncate(MAX_ANSWERS);
     answers
