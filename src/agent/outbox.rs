@@ -110,7 +110,6 @@ async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Res
     let started = Instant::now();
     let result = work.client.record(&stored.record).await;
     work.board.metrics.stage(&stored.record.station, "record", started.elapsed());
-    work.note(result.as_ref());
     in_doubt(work, matches!(&result, Err(failure) if failure.cause.is_in_doubt()));
     match result {
         Ok(()) => Ok(work.journal.acknowledge_record(stored.id).await?),

@@ -1,8 +1,10 @@
-//! Asks the server now and then whether it is there. Without credentials, and cheap; it also keeps a connection warm, so
-//! that the next tap does not pay for a handshake.
+//! Is the server there? Every request tells; when none is made, the cheapest one is, without credentials. It also keeps a
+//! connection warm, so that the next tap does not pay for a handshake.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::work::Work;
 use crate::backoff::Backoff;
@@ -18,18 +20,42 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(250), EVERY) {
 };
 
 pub(super) async fn run(work: Arc<Work>) {
+    tokio::join!(ask(&work), tell(&work));
+}
+
+/// Asks now and then, and at once when some request has found the server gone or back.
+async fn ask(work: &Work) {
+    let mut reached = work.client.reached();
     let mut backoff = RETRY;
     loop {
-        let result = work.client.account().await;
-        work.note(result.as_ref());
-        let answered = work.board.watch().borrow().server.clone();
-        if answered.reachable {
-            backoff.reset();
+        let wait = match work.client.account().await {
+            Ok(()) => {
+                backoff.reset();
+                EVERY
+            }
+            Err(failure) => {
+                tracing::debug!(error = %failure, "probe");
+                backoff.next(random::word())
+            }
+        };
+        let known = *reached.borrow_and_update();
+        drop(tokio::time::timeout(wait, reached.wait_for(|reached| *reached != known)).await.map(drop));
+    }
+}
+
+/// Brings what every request found out to the board.
+async fn tell(work: &Work) {
+    let mut reached = work.client.reached();
+    while reached.changed().await.is_ok() {
+        let reachable = *reached.borrow_and_update() == Some(true);
+        if reachable {
+            tracing::info!("server reachable");
+        } else {
+            tracing::warn!("server not reachable");
         }
-        let wait = if answered.reachable { EVERY } else { backoff.next(random::word()) };
-        let mut changes = work.board.watch();
-        // A request that failed in between is worth a look at once.
-        let lost = changes.wait_for(|state| state.server.reachable != answered.reachable);
-        drop(tokio::time::timeout(wait, lost).await.map(drop));
+        work.board.update(|state| {
+            state.server.reachable = reachable;
+            state.server.since = Timestamp::now();
+        });
     }
 }

@@ -68,9 +68,7 @@ async fn ask(work: &Work, release: &Release) -> Result<Outcome, Failure> {
             .or(work.client.server_time(now).checked_add(MARGIN).ok())
             .unwrap_or(Timestamp::MAX),
     };
-    let result = work.client.history(&query).await;
-    work.note(result.as_ref());
-    match result {
+    match work.client.history(&query).await {
         Ok(history) => Ok(judge(release, history.iter().find(|row| row.uuid == release.document.uuid))),
         Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected | Cause::NotFound) => {
             Ok(Outcome::Unknown(format!("history: {}", failure.cause.word())))

@@ -53,7 +53,6 @@ impl Work {
         let started = Instant::now();
         let result = self.client.login(&credential).await;
         self.board.metrics.stage(&station, "login", started.elapsed());
-        self.note(result.as_ref());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "login failed");
         }
@@ -78,7 +77,6 @@ impl Work {
         let started = Instant::now();
         let result = session.documents().await;
         self.board.metrics.stage(&station, "list", started.elapsed());
-        self.note(result.as_ref());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "documents not listed");
         }
@@ -126,7 +124,6 @@ impl Work {
         let mut backoff = RETRY;
         while Instant::now() < deadline {
             let result = session.release(document, &release.port, options).await;
-            self.note(result.as_ref());
             let Err(failure) = result else {
                 return Outcome::Accepted;
             };
@@ -236,23 +233,6 @@ impl Work {
                 }
             });
         }
-    }
-
-    /// What an answer, or its absence, says about the server.
-    pub(super) fn note<T>(&self, result: Result<&T, &Failure>) {
-        let reachable =
-            !matches!(result, Err(Failure { cause: Cause::Unreachable | Cause::Lost { at_work: true }, .. }));
-        if self.board.watch().borrow().server.reachable == reachable {
-            return;
-        }
-        match result {
-            Ok(_) => tracing::info!("server reachable"),
-            Err(error) => tracing::warn!(%error, reachable, "server"),
-        }
-        self.board.update(|state| {
-            state.server.reachable = reachable;
-            state.server.since = Timestamp::now();
-        });
     }
 
     async fn send(&self, message: Message) {

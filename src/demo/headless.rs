@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::process::AgentProcess;
 use super::scene::Scene;
-use super::server::{Call, Document, Fault, Kind, World};
+use super::server::{Call, Kind};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -48,7 +46,7 @@ impl Play {
             ("linus", "linus' card releases all his documents"),
         ] {
             let waiting = self.scene.server.world().waiting(user).count();
-            let event = self.tap(agent, user).await?;
+            let event = self.scene.tap(agent, user).await?;
             let held = event["event"] == "released" && event["documents"] == waiting;
             self.row(promise, format!("{} of {waiting} in {} ms", event["documents"], event["duration_ms"]), held);
         }
@@ -57,7 +55,7 @@ impl Play {
 
     async fn unknown_card(&mut self, agent: &AgentProcess) -> anyhow::Result<()> {
         let before = self.scene.server.world().releases.len();
-        let event = self.hold(agent, "0000000000").await?;
+        let event = self.scene.hold(agent, "0000000000").await?;
         let released = self.scene.server.world().releases.len() - before;
         let held = event["reason"] == "unknown-card" && released == 0;
         self.row("an unknown card releases nothing and is told so", format!("{}", event["reason"]), held);
@@ -65,8 +63,8 @@ impl Play {
     }
 
     async fn outage_during_a_release(&mut self, agent: &AgentProcess) -> anyhow::Result<()> {
-        let uuid = self.submit("ada", "Letter to Babbage.pdf");
-        self.befall(Call::Release, 1, Kind::CutAfter);
+        let uuid = self.scene.submit("ada", "Letter to Babbage.pdf");
+        self.scene.befall(Call::Release, 1, Kind::CutAfter);
         let server = self.scene.server.clone();
         let outage = async {
             server.wait_until(|world| world.times_released(&uuid) == 1).await;
@@ -75,49 +73,48 @@ impl Play {
             server.restart().await?;
             anyhow::Ok(())
         };
-        let (ended, event) = tokio::join!(outage, self.tap(agent, "ada"));
+        let (ended, event) = tokio::join!(outage, self.scene.tap(agent, "ada"));
         ended?;
-        self.arrived(&uuid).await;
-        let happened = format!("{}, released {} times", event?["event"], self.times_released(&uuid));
-        let held = self.times_released(&uuid) == 1 && self.records(&uuid) == 1;
-        self.row("the server goes away during a release: once, and recorded", happened, held);
+        self.scene.recorded(&uuid).await;
+        event?;
+        self.judge("the server goes away during a release: once, and recorded", &uuid);
         Ok(())
     }
 
     async fn kill_between_release_and_record(&mut self, agent: AgentProcess) -> anyhow::Result<AgentProcess> {
-        let uuid = self.submit("grace", "Nanosecond.pdf");
-        self.befall(Call::Record, usize::MAX, Kind::Status { code: 503, retry_after: None });
-        self.tap(&agent, "grace").await?;
+        let uuid = self.scene.submit("grace", "Nanosecond.pdf");
+        self.scene.befall(Call::Record, usize::MAX, Kind::Status { code: 503, retry_after: None });
+        self.scene.tap(&agent, "grace").await?;
         agent.kill().await?;
         self.scene.server.world().faults.clear();
         let agent = self.scene.start().await?;
-        self.arrived(&uuid).await;
-        self.settled(&agent).await?;
+        self.scene.recorded(&uuid).await;
+        self.scene.settled(&agent).await?;
         self.judge("killed between release and record: recorded once", &uuid);
         Ok(agent)
     }
 
     async fn kill_during_a_release(&mut self, agent: AgentProcess) -> anyhow::Result<AgentProcess> {
-        let uuid = self.submit("linus", "Nature of the bond.pdf");
-        self.befall(Call::Release, 1, Kind::HangAfter);
-        self.present("linus")?;
+        let uuid = self.scene.submit("linus", "Nature of the bond.pdf");
+        self.scene.befall(Call::Release, 1, Kind::HangAfter);
+        self.scene.present("linus")?;
         self.scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
         agent.kill().await?;
         let agent = self.scene.start().await?;
-        self.arrived(&uuid).await;
-        self.settled(&agent).await?;
+        self.scene.recorded(&uuid).await;
+        self.scene.settled(&agent).await?;
         self.judge("killed during a release: not again, and recorded once", &uuid);
         Ok(agent)
     }
 
     async fn kill_before_the_record_is_acknowledged(&mut self, agent: AgentProcess) -> anyhow::Result<AgentProcess> {
-        let uuid = self.submit("ada", "Flyology.pdf");
-        self.befall(Call::Record, 1, Kind::HangAfter);
-        self.tap(&agent, "ada").await?;
-        self.arrived(&uuid).await;
+        let uuid = self.scene.submit("ada", "Flyology.pdf");
+        self.scene.befall(Call::Record, 1, Kind::HangAfter);
+        self.scene.tap(&agent, "ada").await?;
+        self.scene.recorded(&uuid).await;
         agent.kill().await?;
         let agent = self.scene.start().await?;
-        self.settled(&agent).await?;
+        self.scene.settled(&agent).await?;
         self.judge("killed before a record was acknowledged: not recorded again", &uuid);
         Ok(agent)
     }
@@ -133,65 +130,8 @@ impl Play {
         self.row("every release is recorded once", happened, released == records);
     }
 
-    /// Holds a user's card and waits for the end of the tap.
-    async fn tap(&self, agent: &AgentProcess, user: &str) -> anyhow::Result<Value> {
-        let card = self.card(user);
-        self.hold(agent, &card).await
-    }
-
-    async fn hold(&self, agent: &AgentProcess, card: &str) -> anyhow::Result<Value> {
-        let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
-        let before = last(&self.scene.status(agent, |_| true).await?)["id"].clone();
-        self.scene.reader.hold(card)?;
-        let status = self.scene.status(agent, |status| last(status)["id"] != before).await?;
-        Ok(last(&status))
-    }
-
-    /// Holds a user's card and does not wait.
-    fn present(&self, user: &str) -> std::io::Result<()> {
-        self.scene.reader.hold(&self.card(user))
-    }
-
-    fn card(&self, user: &str) -> String {
-        let world = self.scene.server.world();
-        world.user(user).and_then(|user| user.cards.first().cloned()).unwrap_or_default()
-    }
-
-    /// One more document for a user; gives its uuid.
-    fn submit(&self, user: &str, title: &str) -> String {
-        let mut world = self.scene.server.world();
-        let document = Document::new(user, title, 2, world.now());
-        let uuid = document.uuid.clone();
-        world.documents.push(document);
-        uuid
-    }
-
-    fn befall(&self, call: Call, times: usize, kind: Kind) {
-        self.scene.server.world().faults.push(Fault { call, times, kind });
-    }
-
-    /// Waits until the server has at least one job record for a document.
-    async fn arrived(&self, uuid: &str) {
-        self.scene.server.wait_until(|world| records(world, uuid) > 0).await;
-    }
-
-    /// Waits until nothing waits for the server any more.
-    async fn settled(&self, agent: &AgentProcess) -> anyhow::Result<()> {
-        let empty =
-            |status: &Value| status["outbox"]["pending"] == 0 && status["stations"]["lobby"]["phase"] == "ready";
-        self.scene.status(agent, empty).await.map(drop)
-    }
-
-    fn times_released(&self, uuid: &str) -> usize {
-        self.scene.server.world().times_released(uuid)
-    }
-
-    fn records(&self, uuid: &str) -> usize {
-        records(&self.scene.server.world(), uuid)
-    }
-
     fn judge(&mut self, promise: &'static str, uuid: &str) {
-        let (released, recorded) = (self.times_released(uuid), self.records(uuid));
+        let (released, recorded) = self.scene.counts(uuid);
         let happened = format!("released {released} times, recorded {recorded} times");
         self.row(promise, happened, (released, recorded) == (1, 1));
     }
@@ -213,14 +153,4 @@ impl Play {
         }
         held
     }
-}
-
-/// A job record has no key of its own: it is known by the user and the title of its document.
-fn records(world: &World, uuid: &str) -> usize {
-    let Some(document) = world.document(uuid) else {
-        return 0;
-    };
-    let same =
-        |record: &&Document| record.user_name == document.user_name && record.document_name == document.document_name;
-    world.records.iter().filter(same).count()
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::process::AgentProcess;
 use super::reader::VirtualReader;
-use super::server::{OPEN_KEY, Options, PrintServer};
+use super::server::{Call, Document, Fault, Kind, OPEN_KEY, Options, PrintServer, World};
 
 /// A stage. Everything on it is gone when it is dropped.
 #[derive(Debug)]
@@ -125,4 +125,82 @@ impl Scene {
             }
         }
     }
+
+    /// Holds a user's card and gives the event that the tap ended with.
+    ///
+    /// # Errors
+    /// The reader or the agent is gone.
+    pub async fn tap(&self, agent: &AgentProcess, user: &str) -> anyhow::Result<Value> {
+        self.hold(agent, &self.card(user)).await
+    }
+
+    /// Holds any card and gives the event that the tap ended with.
+    ///
+    /// # Errors
+    /// As [`Scene::tap`].
+    pub async fn hold(&self, agent: &AgentProcess, card: &str) -> anyhow::Result<Value> {
+        let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
+        let before = last(&self.status(agent, |_| true).await?)["id"].clone();
+        self.reader.hold(card)?;
+        let status = self.status(agent, |status| last(status)["id"] != before).await?;
+        Ok(last(&status))
+    }
+
+    /// Holds a user's card and does not wait.
+    ///
+    /// # Errors
+    /// The reader is unplugged.
+    pub fn present(&self, user: &str) -> io::Result<()> {
+        self.reader.hold(&self.card(user))
+    }
+
+    fn card(&self, user: &str) -> String {
+        let world = self.server.world();
+        world.user(user).and_then(|user| user.cards.first().cloned()).unwrap_or_default()
+    }
+
+    /// One more document for a user; gives its uuid. A title should be given once: records are known by it.
+    pub fn submit(&self, user: &str, title: &str) -> String {
+        let mut world = self.server.world();
+        let document = Document::new(user, title, 2, world.now());
+        let uuid = document.uuid.clone();
+        world.documents.push(document);
+        uuid
+    }
+
+    /// Lets something go wrong at the server.
+    pub fn befall(&self, call: Call, times: usize, kind: Kind) {
+        self.server.world().faults.push(Fault { call, times, kind });
+    }
+
+    /// How often a document was released, and how many job records there are for it.
+    pub fn counts(&self, uuid: &str) -> (usize, usize) {
+        let world = self.server.world();
+        (world.times_released(uuid), records(&world, uuid))
+    }
+
+    /// Waits until the server has a job record for a document.
+    pub async fn recorded(&self, uuid: &str) {
+        self.server.wait_until(|world| records(world, uuid) > 0).await;
+    }
+
+    /// Waits until nothing waits for the server any more.
+    ///
+    /// # Errors
+    /// The agent is gone.
+    pub async fn settled(&self, agent: &AgentProcess) -> anyhow::Result<()> {
+        let empty =
+            |status: &Value| status["outbox"]["pending"] == 0 && status["stations"]["lobby"]["phase"] == "ready";
+        self.status(agent, empty).await.map(drop)
+    }
+}
+
+/// A job record has no key of its own: it is known by the user and the title of its document.
+fn records(world: &World, uuid: &str) -> usize {
+    let Some(document) = world.document(uuid) else {
+        return 0;
+    };
+    let same =
+        |record: &&Document| record.user_name == document.user_name && record.document_name == document.document_name;
+    world.records.iter().filter(same).count()
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
+use tokio::sync::watch;
 
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 pub use history::HistoryQuery;
@@ -161,14 +162,21 @@ impl Client {
         wire::acknowledge(&answer, "the job record")
     }
 
+    /// Whether the server answered the last request, whatever it said; `None` before the first. Changes wake its
+    /// watchers.
+    pub fn reached(&self) -> watch::Receiver<Option<bool>> {
+        self.transport.reached()
+    }
+
     /// What the server's clock shows when this box's shows `wall`.
     pub fn server_time(&self, wall: Timestamp) -> Timestamp {
         self.transport.server_time(wall)
     }
 
-    /// After this long the server is no longer at work on a request that was given up.
+    /// After this long the server is no longer at work on a request that was given up. Nothing tells how long it really
+    /// takes; nobody waits for what is decided by this, so it is three times what we waited ourselves.
     pub fn settled_after(&self) -> Duration {
-        self.settings.request_timeout
+        self.settings.request_timeout * 3
     }
 
     /// A URL of the API; each segment is percent-encoded.

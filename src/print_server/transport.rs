@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::sync::watch;
 
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
@@ -68,6 +69,8 @@ pub struct Transport {
     timeout: Duration,
     /// How many seconds the server's clock is ahead, by its last answer.
     ahead: Arc<AtomicI64>,
+    /// Whether the last request was answered at all; `None` before the first.
+    reached: watch::Sender<Option<bool>>,
 }
 
 impl Transport {
@@ -94,6 +97,7 @@ impl Transport {
             key: sensitive(&settings.api_key, "api_key")?,
             timeout: settings.request_timeout,
             ahead: Arc::default(),
+            reached: watch::Sender::new(None),
         })
     }
 
@@ -112,8 +116,21 @@ impl Transport {
         }
     }
 
+    /// Whether the last request was answered at all.
+    pub fn reached(&self) -> watch::Receiver<Option<bool>> {
+        self.reached.subscribe()
+    }
+
     /// Sends once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
+        let result = self.exchange_once(request).await;
+        let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { at_work: true });
+        let reached = Some(!result.as_ref().is_err_and(silent));
+        self.reached.send_if_modified(|known| std::mem::replace(known, reached) != reached);
+        result
+    }
+
+    async fn exchange_once(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let response = request.send().await.map_err(classify)?;
         let status = response.status();
         let retry_after = retry_after(&response);
