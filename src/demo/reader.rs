@@ -37,12 +37,13 @@ impl VirtualReader {
     /// # Errors
     /// As [`VirtualReader::plug`].
     pub fn plug_again(&mut self) -> io::Result<()> {
-        let wire = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        // Not for the agent to inherit: the line must hang up when this end is dropped.
+        let wire = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&wire)?;
         unlockpt(&wire)?;
         let name = ptsname(&wire, Vec::new())?;
         // Raw from the start, or the line discipline would echo what is held before the agent opens it.
-        let line = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+        let line = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
         let mut settings = tcgetattr(&line)?;
         settings.make_raw();
         tcsetattr(&line, OptionalActions::Now, &settings)?;

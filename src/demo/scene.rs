@@ -1,9 +1,11 @@
 //! Everything on one stage: server, reader, configuration, agent. The demo plays on it, and so do the tests.
 
+use std::cell::Cell;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,6 +13,13 @@ use tempfile::TempDir;
 use super::process::AgentProcess;
 use super::reader::VirtualReader;
 use super::server::{Call, Document, Fault, Kind, OPEN_KEY, Options, PrintServer, World};
+use crate::tls;
+
+/// The same card within this is one tap, on this stage.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How long a state is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stage. Everything on it is gone when it is dropped.
 #[derive(Debug)]
@@ -22,6 +31,7 @@ pub struct Scene {
     /// The reader of the station `lobby`.
     pub reader: VirtualReader,
     client: reqwest::Client,
+    last_hold: Cell<tokio::time::Instant>,
 }
 
 impl Scene {
@@ -38,10 +48,18 @@ impl Scene {
     /// # Errors
     /// As [`Scene::set`].
     pub fn set_with(program: &Path, server: PrintServer) -> anyhow::Result<Self> {
+        tls::install_provider();
         let dir = tempfile::Builder::new().prefix("print-release-").tempdir()?;
         let reader = VirtualReader::plug(&dir.path().join("reader"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let scene = Self { dir, program: program.to_owned(), server, reader, client };
+        let scene = Self {
+            dir,
+            program: program.to_owned(),
+            server,
+            reader,
+            client,
+            last_hold: Cell::new(tokio::time::Instant::now()),
+        };
         scene.write_secret("api-key", OPEN_KEY)?;
         scene.configure("", &[])?;
         Ok(scene)
@@ -73,13 +91,14 @@ impl Scene {
              [server]\nurl = \"{url}\"\noauth_url = \"{oauth}\"\napi_key_file = \"{dir}/api-key\"\n\
              connect_timeout = \"1s\"\nrequest_timeout = \"1s\"\n{server}\n\
              [[station]]\nname = \"lobby\"\n\
-             [station.reader]\ntype = \"serial\"\ndevice = \"{reader}\"\ndebounce = \"100ms\"\n\
+             [station.reader]\ntype = \"serial\"\ndevice = \"{reader}\"\ndebounce = \"{debounce}ms\"\n\
              [station.printer]\noutput_port = \"192.0.2.10\"\n\
              [outbox]\nretry_min = \"100ms\"\nretry_max = \"1s\"\n\
              [http]\nlisten = \"127.0.0.1:0\"\n",
             url = self.server.url(),
             oauth = self.server.oauth_url(),
             reader = self.reader.path().display(),
+            debounce = DEBOUNCE.as_millis(),
         );
         for section in sections {
             text.push_str(section);
@@ -112,10 +131,12 @@ impl Scene {
     /// The agent's status once `condition` holds, asked of its page.
     ///
     /// # Errors
-    /// It does not answer.
+    /// It does not answer, or the condition does not come to hold within [`PATIENCE`].
     pub async fn status(&self, agent: &AgentProcess, condition: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let mut url = format!("{}/status", agent.page());
+        let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
+            anyhow::ensure!(tokio::time::Instant::now() < patience, "see the status that was waited for; last {url}");
             let answer = self.client.get(&url).send().await?;
             let revision = answer.headers().get("revision").and_then(|revision| revision.to_str().ok()).unwrap_or("0");
             url = format!("{}/status?after={revision}", agent.page());
@@ -141,6 +162,9 @@ impl Scene {
     pub async fn hold(&self, agent: &AgentProcess, card: &str) -> anyhow::Result<Value> {
         let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
         let before = last(&self.status(agent, |_| true).await?)["id"].clone();
+        // The same card counts as held until it has been away for the debounce time.
+        tokio::time::sleep_until(self.last_hold.get() + DEBOUNCE * 2).await;
+        self.last_hold.set(tokio::time::Instant::now());
         self.reader.hold(card)?;
         let status = self.status(agent, |status| last(status)["id"] != before).await?;
         Ok(last(&status))
@@ -179,9 +203,11 @@ impl Scene {
         (world.times_released(uuid), records(&world, uuid))
     }
 
-    /// Waits until the server has a job record for a document.
+    /// Waits until the server has a job record for a document, or for [`PATIENCE`].
     pub async fn recorded(&self, uuid: &str) {
-        self.server.wait_until(|world| records(world, uuid) > 0).await;
+        let recorded = self.server.wait_until(|world| records(world, uuid) > 0);
+        // Who needs to know looks at the counts.
+        drop(tokio::time::timeout(PATIENCE, recorded).await);
     }
 
     /// Waits until nothing waits for the server any more.

@@ -2,6 +2,8 @@
 //! what it shows.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod faults;
 mod house;
 mod mqtt;
 mod support;
+mod tap;

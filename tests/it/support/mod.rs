@@ -2,3 +2,26 @@
 
 pub mod link_cutter;
 pub mod mosquitto;
+pub mod tls;
+
+use std::path::Path;
+
+use print_release_agent::demo::process::AgentProcess;
+use print_release_agent::demo::scene::Scene;
+
+/// The program under test.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_print-release-agent"))
+}
+
+/// A stage with the real program running on it.
+pub async fn playing() -> (Scene, AgentProcess) {
+    let scene = Scene::set(program()).await.unwrap();
+    let agent = scene.start().await.unwrap();
+    (scene, agent)
+}
+
+/// The agent's log so far.
+pub fn log(scene: &Scene) -> String {
+    std::fs::read_to_string(scene.log()).unwrap_or_default()
+}

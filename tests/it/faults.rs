@@ -1,0 +1,92 @@
+//! Each call of a tap, and each way in which a server can fail it: nothing is released twice, nothing is recorded twice,
+//! and what was released is recorded, or kept as a dead letter where the server refuses the record for good.
+
+use std::time::Duration;
+
+use print_release_agent::demo::process::AgentProcess;
+use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::{Call, Kind};
+
+use crate::support::{log, playing};
+
+const fn status(code: u16) -> Kind {
+    Kind::Status { code, retry_after: None }
+}
+
+/// What the embedded server can do wrong. A delay is longer than the agent waits for an answer.
+const KINDS: [Kind; 17] = [
+    Kind::Delay(Duration::from_millis(1_500)),
+    Kind::CutBefore,
+    Kind::CutAfter,
+    Kind::HangAfter,
+    Kind::Garbage,
+    Kind::HugeBody,
+    Kind::WrongType,
+    Kind::ExpiredToken,
+    Kind::ErrorCode(1042),
+    Kind::ErrorCode(10_000),
+    status(400),
+    status(401),
+    status(403),
+    status(404),
+    Kind::Status { code: 429, retry_after: Some(1) },
+    status(500),
+    status(503),
+];
+
+/// One document, one fault; then the fault has passed and the person taps again.
+async fn befalls(scene: &Scene, agent: &AgentProcess, call: Call, kind: Kind) {
+    let what = format!("{call:?} {kind:?}");
+    let uuid = scene.submit("linus", &what);
+    scene.befall(call, 1, kind);
+    scene.tap(agent, "linus").await.unwrap();
+    scene.settled(agent).await.unwrap();
+    let dead_before = dead(scene, agent).await;
+    let (released, _) = scene.counts(&uuid);
+    assert!(released <= 1, "{what}: released {released} times\n{}", log(scene));
+    scene.server.world().faults.clear();
+    scene.tap(agent, "linus").await.unwrap();
+    scene.settled(agent).await.unwrap();
+    let (released, recorded) = scene.counts(&uuid);
+    assert_eq!(released, 1, "{what}\n{}", log(scene));
+    let for_good = call == Call::Record && matches!(kind, Kind::ErrorCode(_) | Kind::Status { code: 400 | 404, .. });
+    let expected = if for_good { (0, 1) } else { (1, 0) };
+    assert_eq!((recorded, u64::from(dead_before > 0)), expected, "{what}\n{}", log(scene));
+    if for_good {
+        // The next fault finds a clean slate.
+        assert_eq!(dead(scene, agent).await, dead_before);
+    }
+}
+
+async fn dead(scene: &Scene, agent: &AgentProcess) -> u64 {
+    scene.status(agent, |_| true).await.unwrap()["outbox"]["dead"].as_u64().unwrap()
+}
+
+async fn every_fault_befalls(call: Call) {
+    for kind in KINDS {
+        let (scene, agent) = playing().await;
+        scene.tap(&agent, "linus").await.unwrap();
+        scene.settled(&agent).await.unwrap();
+        befalls(&scene, &agent, call, kind).await;
+    }
+}
+
+#[tokio::test]
+async fn no_fault_of_a_login_loses_or_doubles_anything() {
+    every_fault_befalls(Call::Login).await;
+}
+
+#[tokio::test]
+async fn no_fault_of_a_list_loses_or_doubles_anything() {
+    every_fault_befalls(Call::List).await;
+}
+
+#[tokio::test]
+async fn no_fault_of_a_release_loses_or_doubles_anything() {
+    every_fault_befalls(Call::Release).await;
+}
+
+#[tokio::test]
+async fn no_fault_of_a_record_loses_or_doubles_anything() {
+    every_fault_befalls(Call::Record).await;
+}

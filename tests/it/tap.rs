@@ -1,0 +1,172 @@
+//! The way of a tap with the real program: a card on a pseudo-terminal, documents at a server, kills and signals between.
+
+use print_release_agent::demo::server::{Call, Kind};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{log, playing};
+
+/// The card numbers of the demo's users.
+const CARDS: [&str; 3] = ["0025489530", "2490285352", "1234567"];
+
+fn lobby<'a>(status: &'a Value, key: &str) -> &'a Value {
+    &status["stations"]["lobby"][key]
+}
+
+#[tokio::test]
+async fn a_card_releases_what_waits_for_its_owner_and_nothing_else() {
+    let (scene, agent) = playing().await;
+    let event = scene.tap(&agent, "grace").await.unwrap();
+    assert_eq!((event["event"].as_str(), event["documents"].as_u64()), (Some("released"), Some(3)));
+    scene.settled(&agent).await.unwrap();
+    let world = scene.server.world();
+    assert!(world.releases.iter().all(|release| release.user_name == "grace" && release.port == "Lobby"));
+    assert_eq!((world.releases.len(), world.records.len()), (3, 3));
+    assert_eq!(world.waiting("ada").count(), 4);
+}
+
+#[tokio::test]
+async fn a_job_record_says_what_was_printed_and_whose_it_was() {
+    let (scene, agent) = playing().await;
+    scene.tap(&agent, "grace").await.unwrap();
+    scene.settled(&agent).await.unwrap();
+    let world = scene.server.world();
+    let record = world.records.iter().find(|record| record.document_name == "Compiler manual.pdf").unwrap();
+    assert_eq!((record.user_name.as_str(), record.total_pages, record.provider_id), ("grace", 48, 65));
+    assert_eq!(record.output_port_name.as_deref(), Some("Lobby"));
+}
+
+#[tokio::test]
+async fn a_second_card_during_a_tap_waits_for_its_turn() {
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Login, 1, Kind::Delay(std::time::Duration::from_millis(500)));
+    for card in CARDS {
+        scene.reader.hold(card).unwrap();
+    }
+    let status = scene.status(&agent, |status| lobby(status, "released") == 8).await.unwrap();
+    assert_eq!(lobby(&status, "taps"), 3);
+}
+
+#[tokio::test]
+async fn nothing_that_is_released_goes_unrecorded_through_a_kill() {
+    let (scene, agent) = playing().await;
+    let uuid = scene.submit("linus", "Between release and record.pdf");
+    scene.befall(Call::Record, usize::MAX, Kind::CutBefore);
+    scene.tap(&agent, "linus").await.unwrap();
+    agent.kill().await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 0));
+    scene.server.world().faults.clear();
+    let agent = scene.start().await.unwrap();
+    scene.recorded(&uuid).await;
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1));
+}
+
+#[tokio::test]
+async fn a_kill_before_the_release_reached_the_server_prints_nothing_and_says_so() {
+    let (scene, agent) = playing().await;
+    let uuid = scene.submit("linus", "Never sent.pdf");
+    scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Release) > 0).await;
+    agent.kill().await.unwrap();
+    scene.server.world().faults.clear();
+    let agent = scene.start().await.unwrap();
+    let status = scene.status(&agent, |status| lobby(status, "failed") == 2).await.unwrap();
+    assert_eq!(lobby(&status, "last")["event"], "failed");
+    assert_eq!(scene.counts(&uuid), (0, 0));
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!(event["documents"], 2, "the person taps again");
+    assert_eq!(scene.counts(&uuid).0, 1);
+}
+
+#[tokio::test]
+async fn sigterm_during_a_tap_ends_it_first_and_loses_nothing() {
+    let (scene, agent) = playing().await;
+    let uuid = scene.submit("linus", "Slow.pdf");
+    scene.befall(Call::Release, usize::MAX, Kind::Delay(std::time::Duration::from_millis(600)));
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Release) > 0).await;
+    let status = agent.terminate().await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", log(&scene));
+    assert_eq!(scene.counts(&uuid).0, 1);
+    scene.server.world().faults.clear();
+    let agent = scene.start().await.unwrap();
+    scene.recorded(&uuid).await;
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Login, usize::MAX, Kind::HangAfter);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Login) > 0).await;
+    agent.signal(Signal::TERM).unwrap();
+    scene.status(&agent, |_| log(&scene).contains("stopping")).await.unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    assert_eq!(agent.wait().await.unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason() {
+    let (scene, agent) = playing().await;
+    scene.configure("", &["[log]\nlevel = \"loud\""]).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_for_log(&scene, "not reloaded").await;
+    assert!(log(&scene).contains("[log] level"), "{}", log(&scene));
+    scene.configure("", &["[log]\nlevel = \"debug\""]).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_for_log(&scene, "configuration reloaded").await;
+    agent.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
+    let (scene, agent) = playing().await;
+    let garbage: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let scene =
+        tokio::task::spawn_blocking(move || scene.reader.send(&garbage).map(|()| scene)).await.unwrap().unwrap();
+    scene.reader.send(b"\r").unwrap();
+    let released = scene.status(&agent, |status| lobby(status, "feedback") == "read-error");
+    released.await.unwrap();
+    // What the garbage looked like may still be at the server; the card comes through all the same.
+    scene.present("linus").unwrap();
+    scene.status(&agent, |status| lobby(status, "released") == 1).await.unwrap();
+    assert!(scene.server.world().releases.iter().all(|release| release.user_name == "linus"));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_is_told_at_once_and_works_again_when_it_comes_back() {
+    let (mut scene, agent) = playing().await;
+    for _ in 0..3 {
+        scene.reader.unplug();
+        let status = scene.status(&agent, |status| lobby(status, "reader") == "disconnected").await.unwrap();
+        assert_eq!(lobby(&status, "phase"), "fault");
+        scene.reader.plug_again().unwrap();
+        scene.status(&agent, |status| lobby(status, "reader") == "connected").await.unwrap();
+    }
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!(event["event"], "released");
+}
+
+#[tokio::test]
+async fn an_agent_without_a_server_says_so_and_works_when_it_is_there() {
+    let (scene, agent) = playing().await;
+    scene.server.stop();
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!((event["event"].as_str(), event["reason"].as_str()), (Some("failed"), Some("server-unreachable")));
+    scene.server.restart().await.unwrap();
+    scene.status(&agent, |status| status["server"]["reachable"] == true).await.unwrap();
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!(event["event"], "released");
+}
+
+/// Waits until the log says something: the file is looked at whenever it has changed.
+async fn wait_for_log(scene: &print_release_agent::demo::scene::Scene, words: &str) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+    while !log(scene).contains(words) {
+        ticks.tick().await;
+    }
+}
