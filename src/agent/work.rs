@@ -219,20 +219,19 @@ impl Work {
         self.event(station, events::of_reader(reason, Timestamp::now()));
     }
 
-    /// Shows an event on the board and keeps it for the broker.
+    /// Keeps an event for the broker, if there is one, and then shows it on the board: what is shown is durable.
     pub(super) fn event(self: &Arc<Self>, station: &StationName, event: serde_json::Value) {
-        let payload = event.to_string();
-        if event.get("documents").is_some() {
-            self.board.update_station(station, |station| station.last = Some(event));
-        }
-        if self.events {
-            let (work, station) = (self.clone(), station.clone());
-            tokio::spawn(async move {
-                if let Err(error) = work.journal.store_event(station.to_string(), payload).await {
-                    tracing::error!(station = &*station, %error, "event not stored, so not told");
-                }
-            });
-        }
+        let (work, station) = (self.clone(), station.clone());
+        tokio::spawn(async move {
+            if work.events
+                && let Err(error) = work.journal.store_event(station.to_string(), event.to_string()).await
+            {
+                tracing::error!(station = &*station, %error, "event not stored, so not told");
+            }
+            if event.get("documents").is_some() {
+                work.board.update_station(&station, |station| station.last = Some(event));
+            }
+        });
     }
 
     async fn send(&self, message: Message) {

@@ -1,9 +1,14 @@
-//! Tests against real parts: the real program, a real broker, a real pseudo-terminal, real TLS. Each module is named after
-//! what it shows.
+//! Tests against real parts: the real program, a real broker, a real pseudo-terminal, real TLS, a real browser. Each module
+//! is named after what it shows.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod broker;
+mod commands;
 mod faults;
 mod house;
 mod mqtt;
+mod page;
+mod secrets;
 mod support;
 mod tap;
+mod tls;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::future::Future;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,17 +10,17 @@ use std::time::Duration;
 
 use crate::support::link_cutter::LinkCutter;
 use crate::support::mosquitto::{Mosquitto, free_port};
+use crate::support::peer::Peer;
+use crate::support::soon;
 use print_release_agent::backoff::Backoff;
 use print_release_agent::domain::Secret;
 use print_release_agent::status::mqtt::{IN_FLIGHT, Mqtt, Notice, Refused, Settings};
 use print_release_agent::status::topics::{OFFLINE, ONLINE, Topics};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 const ANONYMOUS: &str = "allow_anonymous true";
 const PASSWORD: &str = "correct horse";
@@ -51,9 +50,6 @@ fn spawn(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>) {
 }
 
 /// Fails a test that would hang.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
-}
 
 async fn next(notices: &mut mpsc::Receiver<Notice>) -> Notice {
     soon(notices.recv()).await.expect("the task runs")
@@ -67,45 +63,6 @@ async fn error(notices: &mut mpsc::Receiver<Notice>) -> String {
     match next(notices).await {
         Notice::Disconnected { error } => error,
         notice => panic!("{notice:?} instead of an error"),
-    }
-}
-
-/// Another client of the broker: reads `filter`, and may publish.
-struct Peer {
-    client: AsyncClient,
-    messages: mpsc::UnboundedReceiver<Publish>,
-}
-
-impl Peer {
-    async fn subscribed(port: u16, filter: &str) -> Self {
-        let (client, mut events) = AsyncClient::new(MqttOptions::new(format!("peer {filter}"), "127.0.0.1", port), 10);
-        let (sender, messages) = mpsc::unbounded_channel();
-        let (ready, mut subscribed) = mpsc::channel(1);
-        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-        tokio::spawn(async move {
-            while let Ok(event) = events.poll().await {
-                match event {
-                    Event::Incoming(Packet::Publish(message)) => drop(sender.send(message)),
-                    Event::Incoming(Packet::SubAck(_)) => ready.send(()).await.unwrap(),
-                    _ => {}
-                }
-            }
-        });
-        soon(subscribed.recv()).await.unwrap();
-        Self { client, messages }
-    }
-
-    async fn message(&mut self) -> Publish {
-        soon(self.messages.recv()).await.expect("the broker runs")
-    }
-
-    /// The next message's payload.
-    async fn payload(&mut self) -> String {
-        String::from_utf8(self.message().await.payload.to_vec()).unwrap()
-    }
-
-    async fn publish(&self, topic: &str, retain: bool, payload: &str) {
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
     }
 }
 

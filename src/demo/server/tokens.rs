@@ -91,6 +91,11 @@ impl Tokens {
         Some(self.issue(holder, now))
     }
 
+    /// Every token that was given out and can still be named, to look for it where it must not be.
+    pub fn issued(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().flat_map(|pair| [Some(pair.access.as_str()), pair.refresh.as_deref()]).flatten()
+    }
+
     /// Ends the time of one access token; its refresh token stays good.
     pub(super) fn expire(&mut self, access: &str) {
         self.expire_if(|pair| pair.access == access);

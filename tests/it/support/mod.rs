@@ -2,9 +2,12 @@
 
 pub mod link_cutter;
 pub mod mosquitto;
+pub mod peer;
 pub mod tls;
 
+use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
@@ -24,4 +27,9 @@ pub async fn playing() -> (Scene, AgentProcess) {
 /// The agent's log so far.
 pub fn log(scene: &Scene) -> String {
     std::fs::read_to_string(scene.log()).unwrap_or_default()
+}
+
+/// What should happen any moment, or the test fails.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
 }

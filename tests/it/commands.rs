@@ -1,0 +1,128 @@
+//! The commands as somebody types them: what they print, and how they end.
+
+use std::path::Path;
+use std::process::Output;
+
+use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::{Call, Kind};
+use serde_json::Value;
+
+use crate::support::{playing, program};
+
+/// Runs the program, beside whatever the test's runtime serves.
+async fn run(arguments: &[&str]) -> Output {
+    tokio::process::Command::new(program()).args(arguments).output().await.unwrap()
+}
+
+async fn with_config(config: &Path, arguments: &[&str]) -> Output {
+    let mut all = vec!["--config", config.to_str().unwrap()];
+    all.extend(arguments);
+    run(&all).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn two_mistakes_and_a_missing_file_are_named_with_their_lines_at_once() {
+    let scene = Scene::set(program()).await.unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let broken = config
+        .replace("connect_timeout = \"1s\"", "conect_timeout = \"1s\"")
+        .replace("/api-key\"", "/no-such-key\"")
+        .replace("type = \"serial\"", "type = \"cereal\"");
+    std::fs::write(scene.config(), &broken).unwrap();
+    let output = with_config(&scene.config(), &["run"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    let told = text(&output.stderr);
+    for (word, key) in [("conect_timeout", "conect_timeout"), ("api_key_file", "no-such-key"), ("type", "cereal")] {
+        let line = broken.lines().position(|line| line.contains(key)).unwrap() + 1;
+        let place = format!("agent.toml:{line}:");
+        assert!(told.lines().any(|told| told.contains(&place) && told.contains(word)), "{place} {word} in\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_configuration_is_named() {
+    let output = with_config(Path::new("/no/such/agent.toml"), &["run"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("/no/such/agent.toml"));
+}
+
+#[tokio::test]
+async fn usage_mistakes_end_with_64_and_help_with_0() {
+    assert_eq!(run(&["no-such-command"]).await.status.code(), Some(64));
+    assert_eq!(run(&["--help"]).await.status.code(), Some(0));
+    assert_eq!(run(&["--version"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
+    let mut scene = Scene::set(program()).await.unwrap();
+    let output = with_config(&scene.config(), &["check", "--json"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let checks = json(&output)["checks"].as_array().unwrap().clone();
+    assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+    assert_eq!(checks.len(), 5);
+    scene.reader.unplug();
+    let output = with_config(&scene.config(), &["check"]).await;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stdout).contains("FAILED   reader of lobby"), "{}", text(&output.stdout));
+    scene.reader.plug_again().unwrap();
+    scene.server.stop();
+    let output = with_config(&scene.config(), &["check"]).await;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stdout).contains("FAILED   server"), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn check_beside_a_running_agent_disturbs_nothing() {
+    let (scene, agent) = playing().await;
+    let output = with_config(&scene.config(), &["check"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
+}
+
+#[tokio::test]
+async fn status_shows_what_the_agent_is_up_to_or_that_there_is_none() {
+    let (scene, agent) = playing().await;
+    scene.tap(&agent, "linus").await.unwrap();
+    let output = with_config(&scene.config(), &["status", "--json"]).await;
+    assert_eq!(json(&output)["stations"]["lobby"]["released"], 1);
+    let output = with_config(&scene.config(), &["status"]).await;
+    assert!(text(&output.stdout).contains("lobby: ready, reader connected, 1 taps"), "{}", text(&output.stdout));
+    agent.terminate().await.unwrap();
+    assert_eq!(with_config(&scene.config(), &["status"]).await.status.code(), Some(69));
+}
+
+#[tokio::test]
+async fn queue_list_shows_the_same_beside_the_agent_and_without_it() {
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Record, usize::MAX, Kind::Status { code: 503, retry_after: None });
+    scene.tap(&agent, "linus").await.unwrap();
+    let live = json(&with_config(&scene.config(), &["queue", "list", "--json"]).await);
+    assert_eq!(live["records"].as_array().unwrap().len(), 1);
+    agent.kill().await.unwrap();
+    let offline = json(&with_config(&scene.config(), &["queue", "list", "--json"]).await);
+    assert_eq!(live["records"][0]["record"], offline["records"][0]["record"]);
+    let lines = text(&with_config(&scene.config(), &["queue", "list"]).await.stdout);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+}
+
+#[tokio::test]
+async fn card_convert_prints_the_number_or_what_is_wrong() {
+    let convert =
+        |with: &'static str, read: &'static str| async move { run(&["card", "convert", "--with", with, read]).await };
+    let output = convert("hex2dec", "946EBD28").await;
+    assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(0), "2490285352"));
+    assert_eq!(text(&run(&["card", "convert", "04A1"]).await.stdout).trim(), "04A1");
+    assert_eq!(convert("hex3dec", "00").await.status.code(), Some(64));
+    let refused = convert("hex2dec", "12G4").await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("step 1"), "{}", text(&refused.stderr));
+}

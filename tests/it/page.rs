@@ -1,0 +1,125 @@
+//! The demo's page in a real browser: a person presses a button and sees documents come out.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::support::mosquitto::free_port;
+use crate::support::{program, soon};
+
+/// Where the screenshot goes; not committed.
+const SCREENSHOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/demo-page.png");
+
+/// A browser that does what a person would (W3C WebDriver).
+struct Browser {
+    _driver: Child,
+    client: reqwest::Client,
+    session: String,
+}
+
+impl Browser {
+    async fn open() -> Self {
+        print_release_agent::tls::install_provider();
+        let port = free_port();
+        let mut driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed (apt-get install chromium-driver)");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        while !soon(lines.next_line()).await.unwrap().expect("chromedriver runs").contains("started successfully") {}
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut browser = Self { _driver: driver, client, session: format!("http://127.0.0.1:{port}/session") };
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-quic",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,900",
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
+        let session = browser.post("", &wanted).await;
+        browser.session = format!("{}/{}", browser.session, session["sessionId"].as_str().expect("a session"));
+        browser
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let request = self.client.post(format!("{}{path}", self.session)).body(body.to_string());
+        let answer: Value = serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+        assert!(answer["value"]["error"].is_null(), "{path}: {answer}");
+        answer["value"].clone()
+    }
+
+    async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", &json!({ "script": script, "args": [] })).await
+    }
+
+    /// Waits until a script, asked on every animation frame, gives true.
+    async fn until(&self, condition: &str) {
+        let script = format!(
+            "const done = arguments[0]; const look = () => ({condition}) ? done(true) : requestAnimationFrame(look); look();"
+        );
+        assert_eq!(self.post("/execute/async", &json!({ "script": script, "args": [] })).await, true, "{condition}");
+    }
+
+    async fn click(&self, button: &str) {
+        let script =
+            format!("[...document.querySelectorAll('button')].find(b => b.textContent === '{button}').click()");
+        self.run(&script).await;
+    }
+
+    async fn screenshot(&self, path: &Path) {
+        let answer = self.client.get(format!("{}/screenshot", self.session)).send().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        std::fs::write(path, base64(answer["value"].as_str().unwrap())).unwrap();
+    }
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits: Vec<u32> =
+        text.bytes().filter_map(|c| alphabet.iter().position(|a| *a == c)).map(|n| n as u32).collect();
+    digits
+        .chunks(4)
+        .flat_map(|chunk| {
+            let bits = chunk.iter().enumerate().fold(0, |bits, (index, digit)| bits | digit << (18 - 6 * index));
+            bits.to_be_bytes()[1..chunk.len()].to_vec()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_tap_from_the_pages_button_releases_documents_and_the_page_shows_them() {
+    let mut demo = Command::new(program()).arg("demo").stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let line = soon(lines.next_line()).await.unwrap().expect("the demo runs");
+    let address = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
+
+    let browser = Browser::open().await;
+    browser.post("/timeouts", &json!({ "script": 30_000 })).await;
+    browser.post("/url", &json!({ "url": address })).await;
+    browser.until("document.querySelectorAll('#documents tr').length === 8").await;
+    let printed = "document.querySelectorAll('#documents tr.printed').length";
+    browser.until(&format!("{printed} === 0")).await;
+    browser.click("Card of Ada Lovelace").await;
+    browser.until(&format!("{printed} === 4")).await;
+    browser.until("document.getElementById('records').textContent.startsWith('4 ')").await;
+    browser.post("/frame", &json!({ "id": 0 })).await;
+    browser.until("document.querySelector('.last')?.textContent.includes('released, 4 documents')").await;
+    browser.until("document.querySelector('.station').dataset.phase === 'ready'").await;
+    browser.post("/frame", &json!({ "id": null })).await;
+    browser.screenshot(Path::new(SCREENSHOT)).await;
+    assert!(std::fs::metadata(SCREENSHOT).unwrap().len() > 10_000, "{SCREENSHOT}");
+
+    let id = rustix::process::Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(soon(demo.wait()).await.unwrap().success());
+}

@@ -1,0 +1,45 @@
+//! Another client of a broker, to see what the agent tells it.
+
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
+use tokio::sync::mpsc;
+
+use super::soon;
+
+/// Another client of the broker: reads `filter`, and may publish.
+pub struct Peer {
+    client: AsyncClient,
+    messages: mpsc::UnboundedReceiver<Publish>,
+}
+
+impl Peer {
+    pub async fn subscribed(port: u16, filter: &str) -> Self {
+        let (client, mut events) = AsyncClient::new(MqttOptions::new(format!("peer {filter}"), "127.0.0.1", port), 10);
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (ready, mut subscribed) = mpsc::channel(1);
+        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::Publish(message)) => drop(sender.send(message)),
+                    Event::Incoming(Packet::SubAck(_)) => ready.send(()).await.unwrap(),
+                    _ => {}
+                }
+            }
+        });
+        soon(subscribed.recv()).await.unwrap();
+        Self { client, messages }
+    }
+
+    pub async fn message(&mut self) -> Publish {
+        soon(self.messages.recv()).await.expect("the broker runs")
+    }
+
+    /// The next message's payload.
+    pub async fn payload(&mut self) -> String {
+        String::from_utf8(self.message().await.payload.to_vec()).unwrap()
+    }
+
+    pub async fn publish(&self, topic: &str, retain: bool, payload: &str) {
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! Who is trusted: a private authority, a pin, a client certificate; and who is not.
+
+use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::{Call, Options, PrintServer};
+use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+
+use crate::support::tls::{Authority, Identity};
+use crate::support::{log, program};
+
+/// A stage with a server that `authority` vouches for, and that server's certificate.
+async fn stage(authority: &Authority, wants_client: bool) -> (Scene, Identity) {
+    let (tls, identity) = authority.server(wants_client);
+    let server = PrintServer::start_tls(Options::default(), tls).await.unwrap();
+    let scene = Scene::set_with(program(), server).unwrap();
+    std::fs::write(scene.dir().join("ca.pem"), authority.pem()).unwrap();
+    (scene, identity)
+}
+
+fn ca_file(scene: &Scene) -> String {
+    format!("ca_file = \"{}/ca.pem\"", scene.dir().display())
+}
+
+/// The event of a tap, with these lines under `[server]`.
+async fn tap_with(scene: &Scene, server: &str) -> String {
+    scene.configure(server, &[]).unwrap();
+    let agent = scene.start().await.unwrap();
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    agent.terminate().await.unwrap();
+    event["event"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_it_is_named() {
+    let (scene, _) = stage(&Authority::new(), false).await;
+    assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "released", "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_server_of_an_unknown_authority_is_told_nothing() {
+    let (scene, _) = stage(&Authority::new(), false).await;
+    assert_eq!(tap_with(&scene, "").await, "failed");
+    std::fs::write(scene.dir().join("ca.pem"), Authority::new().pem()).unwrap();
+    assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "failed");
+    assert!(log(&scene).contains("UnknownIssuer"), "{}", log(&scene));
+    assert_eq!(scene.server.world().count(Call::Any), 0);
+}
+
+#[tokio::test]
+async fn a_pin_narrows_what_the_authority_allows() {
+    let (scene, identity) = stage(&Authority::new(), false).await;
+    let pinned = |pin: &str| format!("{}\npin_sha256 = [\"{pin}\"]", ca_file(&scene));
+    assert_eq!(tap_with(&scene, &pinned(&"0".repeat(64))).await, "failed");
+    assert!(log(&scene).contains("pin_sha256"), "{}", log(&scene));
+    assert_eq!(tap_with(&scene, &pinned(&identity.pin)).await, "released", "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_server_that_wants_to_know_who_comes_is_shown_the_client_certificate() {
+    let authority = Authority::new();
+    let (scene, _) = stage(&authority, true).await;
+    assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "failed");
+    let client = authority.identity("box", ClientAuth);
+    std::fs::write(scene.dir().join("client.pem"), client.certificate).unwrap();
+    let key = scene.write_secret("client.key", &client.key).unwrap();
+    let dir = scene.dir().display();
+    let known = format!(
+        "{}\nclient_cert_file = \"{dir}/client.pem\"\nclient_key_file = \"{}\"",
+        ca_file(&scene),
+        key.display()
+    );
+    assert_eq!(tap_with(&scene, &known).await, "released", "{}", log(&scene));
+}
