@@ -305,12 +305,14 @@ fn carry_out(work: &Arc<Work>, name: &StationName, desk: &mut Desk, effect: Effe
     let (work, name) = (work.clone(), name.clone());
     match (effect, &desk.session) {
         (Effect::Feedback(signal), _) => feedback(&work, &name, signal),
-        (Effect::Login { tap, card }, _) => {
+        (Effect::Login { tap, card, until }, _) => {
             desk.session = None;
             work.count_tap(&name);
-            tokio::spawn(work.login(name, tap, desk.login, card));
+            tokio::spawn(work.login(name, tap, desk.login, card, until));
         }
-        (Effect::List { tap }, Some(session)) => drop(tokio::spawn(work.list(name, tap, session.clone()))),
+        (Effect::List { tap, until }, Some(session)) => {
+            drop(tokio::spawn(work.list(name, tap, session.clone(), until)))
+        }
         (Effect::Store { tap, releases }, _) => drop(tokio::spawn(work.store(name, tap, releases))),
         (Effect::Release { tap, id, release, deadline }, Some(session)) => {
             let task = work.release(name, tap, id, *release, desk.options, deadline, session.clone());

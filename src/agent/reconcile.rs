@@ -5,6 +5,7 @@
 //! that is, released documents under their own uuid, and records of the ledger.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,6 +16,10 @@ use crate::print_server::HistoryQuery;
 
 /// How far the server's clock, as its `Date` header tells it, may be from the time stamps in its history.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// How many of the records that wait behind this one are looked at. Only those count whose documents were submitted within
+/// the window, which is seconds long.
+const BEHIND_LIMIT: usize = 1_000;
 
 /// What the history says.
 pub(super) enum Found {
@@ -36,12 +41,13 @@ pub(super) async fn look_up(
     tokio::time::sleep(settled.saturating_sub(since)).await;
     let ledger = work.journal.ledger().await.map_err(storage)?;
     let releases = work.journal.open_releases().await.map_err(storage)?;
-    let window = Window::of(&stored.record, attempted, datetime, work.client.server_time(Timestamp::now()));
+    let waiting = work.journal.oldest_records(BEHIND_LIMIT).await.map_err(storage)?;
+    let window = Window::of(&stored.record, attempted, datetime, settled);
     let query = HistoryQuery { user: Some(stored.record.user.name.clone()), from: window.from, to: window.to };
     let history = work.client.history(&query).await?;
     let mut released: HashSet<&str> = ledger.iter().map(|entry| entry.record.document.as_str()).collect();
+    released.extend(waiting.iter().map(|entry| entry.record.document.as_str()));
     released.extend(releases.iter().map(|entry| entry.release.document.uuid.as_str()));
-    released.insert(&stored.record.document);
     let seen = history.iter().filter(|row| !released.contains(row.uuid.as_str()) && says(row, &stored.record));
     let known = ledger.iter().filter(|entry| window.may_hold(entry) && equal(&entry.record, &stored.record));
     Ok(if seen.count() > known.count() { Found::Arrived } else { Found::Absent })
@@ -55,9 +61,11 @@ struct Window {
 }
 
 impl Window {
-    /// A server that takes `datetime` stamps the row with it; others stamp it when it arrives.
-    fn of(record: &JobRecord, attempted: Timestamp, datetime: bool, now: Timestamp) -> Self {
-        let (from, to) = if datetime { (record.time, record.time) } else { (attempted, now.max(attempted)) };
+    /// A server that takes `datetime` stamps the row with it; others stamp it when it arrives, which is before it has
+    /// settled.
+    fn of(record: &JobRecord, attempted: Timestamp, datetime: bool, settled: Duration) -> Self {
+        let latest = attempted.checked_add(settled).unwrap_or(Timestamp::MAX);
+        let (from, to) = if datetime { (record.time, record.time) } else { (attempted, latest) };
         Self {
             from: from.checked_sub(SKEW).unwrap_or(Timestamp::MIN),
             to: to.checked_add(SKEW).unwrap_or(Timestamp::MAX),

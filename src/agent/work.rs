@@ -45,13 +45,20 @@ enum Asked {
 }
 
 impl Work {
-    pub(super) async fn login(self: Arc<Self>, station: StationName, tap: TapId, login: Login, number: CardNumber) {
+    pub(super) async fn login(
+        self: Arc<Self>,
+        station: StationName,
+        tap: TapId,
+        login: Login,
+        number: CardNumber,
+        until: Option<Instant>,
+    ) {
         let credential = match login {
             Login::Card => Credential::Card { card: number, pin: None },
             Login::ShortId => Credential::ShortId(number),
         };
         let started = Instant::now();
-        let result = self.client.login(&credential).await;
+        let result = held(until, || self.client.login(&credential)).await;
         self.board.metrics.stage(&station, "login", started.elapsed());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "login failed");
@@ -73,9 +80,15 @@ impl Work {
         }
     }
 
-    pub(super) async fn list(self: Arc<Self>, station: StationName, tap: TapId, session: Arc<Session>) {
+    pub(super) async fn list(
+        self: Arc<Self>,
+        station: StationName,
+        tap: TapId,
+        session: Arc<Session>,
+        until: Option<Instant>,
+    ) {
         let started = Instant::now();
-        let result = session.documents().await;
+        let result = held(until, || session.documents()).await;
         self.board.metrics.stage(&station, "list", started.elapsed());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "documents not listed");
@@ -237,6 +250,24 @@ impl Work {
     async fn send(&self, message: Message) {
         // Only a loop that has ended does not listen; then the journal knows what is open.
         drop(self.inbox.send(message).await);
+    }
+}
+
+/// Asks, and while the server is away asks again until the time given, if there is one. Only for what has no effect.
+async fn held<T, F>(until: Option<Instant>, ask: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut backoff = RETRY;
+    loop {
+        match ask().await {
+            Err(Failure { cause: Cause::Unreachable | Cause::Lost { .. } | Cause::Overloaded { .. }, .. })
+                if until.is_some_and(|until| Instant::now() < until) =>
+            {
+                tokio::time::sleep(backoff.next(random::word())).await;
+            }
+            result => return result,
+        }
     }
 }
 

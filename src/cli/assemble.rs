@@ -109,6 +109,7 @@ fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
             duplex: release.duplex,
             retain: release.retain,
         },
+        hold: station.offline == config::Offline::Hold,
         deadline: release.deadline,
         // Every release goes through the server so far: nothing is downloaded.
         record: release.record == Record::Always,

@@ -14,7 +14,6 @@ pub(super) const NOT_BUILT: &[(&str, &str, &[&str])] = &[
     ("station.printer", "check", &["warn", "block"]),
     ("station.printer", "confirm", &["on"]),
     ("station.release", "via", &["download", "card"]),
-    ("station.offline", "policy", &["hold"]),
     ("station.feedback", "led_green", &[ANY]),
     ("station.feedback", "led_red", &[ANY]),
 ];

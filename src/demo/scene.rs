@@ -147,6 +147,15 @@ impl Scene {
         }
     }
 
+    /// What the agent's page answers at a path.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn get(&self, agent: &AgentProcess, path: &str) -> anyhow::Result<String> {
+        let answer = self.client.get(format!("{}{path}", agent.page())).send().await?.bytes().await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// Holds a user's card and gives the event that the tap ended with.
     ///
     /// # Errors

@@ -138,9 +138,9 @@ impl Journal {
         self.call(|store| store.open_releases()).await
     }
 
-    /// The record that has waited longest.
-    pub async fn oldest_record(&self) -> Result<Option<StoredRecord>, JournalError> {
-        self.call(|store| store.oldest_record()).await
+    /// The records that have waited longest, oldest first, at most `limit`.
+    pub async fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.call(move |store| store.oldest_records(limit)).await
     }
 
     /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not

@@ -205,9 +205,12 @@ impl Store {
         scan(&self.releases, usize::MAX, |id, stored: StoredRelease| StoredRelease { id, ..stored })
     }
 
-    pub(super) fn oldest_record(&self) -> Result<Option<StoredRecord>, JournalError> {
-        let mut first = scan(&self.records, 1, |id, stored: StoredRecord| StoredRecord { id, ..stored })?;
-        Ok(first.pop())
+    pub(super) fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        scan(&self.records, limit, |id, stored: StoredRecord| StoredRecord { id, ..stored })
+    }
+
+    fn oldest_record_time(&self) -> Result<Option<Timestamp>, JournalError> {
+        Ok(self.oldest_records(1)?.pop().map(|stored| stored.record.time))
     }
 
     pub(super) fn mark_record(&mut self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
@@ -241,7 +244,7 @@ impl Store {
 
     fn record_left(&mut self) -> Result<(), JournalError> {
         self.counts.records -= 1;
-        self.counts.oldest_record = self.oldest_record()?.map(|stored| stored.record.time);
+        self.counts.oldest_record = self.oldest_record_time()?;
         Ok(())
     }
 
@@ -322,7 +325,7 @@ impl Store {
             dead: self.dead.len(),
             events: self.events.len(),
             lost_events: 0,
-            oldest_record: self.oldest_record()?.map(|stored| stored.record.time),
+            oldest_record: self.oldest_record_time()?,
         };
         Ok(())
     }

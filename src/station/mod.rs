@@ -56,6 +56,8 @@ pub struct Policy {
     pub parallel: usize,
     /// How they differ from what was submitted.
     pub options: ReleaseOptions,
+    /// True: a tap whose server is away is kept until the deadline. False: it is refused at once.
+    pub hold: bool,
     /// A release that has not been sent this long after the card was held is not sent any more.
     pub deadline: Duration,
     /// Whether the server is told a job record for each released document.
@@ -127,11 +129,15 @@ pub enum Effect {
         tap: TapId,
         /// With this card.
         card: CardNumber,
+        /// While the server is away, try again until then.
+        until: Option<Instant>,
     },
     /// Ask which documents wait, as the user who logged in.
     List {
         /// For this tap.
         tap: TapId,
+        /// While the server is away, try again until then.
+        until: Option<Instant>,
     },
     /// Make all of these durable in one write.
     Store {
@@ -237,7 +243,7 @@ impl Station {
             Event::Read { read, tap } => self.read(read, tap, now),
             Event::ReadError => vec![Effect::Feedback(Signal::ReadError)],
             Event::Stop => self.stop(now),
-            Event::LoggedIn { tap, result } => self.step(tap, now, |it, _| it.logged_in(result)),
+            Event::LoggedIn { tap, result } => self.step(tap, now, |it, policy| it.logged_in(result, policy)),
             Event::Listed { tap, result } => self.step(tap, now, |it, policy| it.listed(result, policy, now)),
             Event::Stored { tap, result } => self.step(tap, now, |it, policy| it.stored(result, policy, now)),
             Event::Released { tap, id, outcome } => {
@@ -288,8 +294,8 @@ impl Station {
     }
 
     fn begin(&mut self, tap: TapId, card: CardNumber, at: Instant) -> Vec<Effect> {
-        self.current = Some(Tap::new(tap, at));
-        vec![Effect::Feedback(Signal::Reading), Effect::Login { tap, card }]
+        let current = self.current.insert(Tap::new(tap, at));
+        vec![Effect::Feedback(Signal::Reading), Effect::Login { tap, card, until: current.held(&self.policy) }]
     }
 
     fn stop(&mut self, now: Now) -> Vec<Effect> {

@@ -7,6 +7,9 @@ use super::{Effect, Policy, Report, Verdict, select, signal_of};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Release, TapId, User};
 use crate::feedback::Signal;
 
+/// Why something was not sent any more.
+const DEADLINE: &str = "deadline";
+
 /// What a step leads to.
 #[must_use]
 pub(super) enum Step {
@@ -48,12 +51,17 @@ impl Tap {
         }
     }
 
-    pub(super) fn logged_in(&mut self, result: Result<User, Failure>) -> Step {
+    /// Until when this tap is kept while the server is away, where the policy keeps it.
+    pub(super) fn held(&self, policy: &Policy) -> Option<Instant> {
+        policy.hold.then_some(self.started + policy.deadline)
+    }
+
+    pub(super) fn logged_in(&mut self, result: Result<User, Failure>, policy: &Policy) -> Step {
         match result {
             Err(failure) => over(&failure),
             Ok(user) => {
                 self.user = Some(user);
-                Step::Go(vec![Effect::List { tap: self.id }])
+                Step::Go(vec![Effect::List { tap: self.id, until: self.held(policy) }])
             }
         }
     }
@@ -63,6 +71,10 @@ impl Tap {
             Err(failure) => return over(&failure),
             Ok(documents) => select(documents, policy),
         };
+        if !documents.is_empty() && now.monotonic >= self.started + policy.deadline {
+            let reason = DEADLINE.to_owned();
+            return Step::Over { signal: Signal::ServerUnreachable, verdict: Verdict::Failed, reason };
+        }
         let Some(user) = self.user.clone() else {
             // A list before a login cannot be ours to release.
             return Step::Go(Vec::new());
@@ -119,7 +131,7 @@ impl Tap {
             && let Some((id, release)) = self.waiting.pop_front()
         {
             if now.monotonic >= deadline {
-                effects.push(self.end(id, &release, Outcome::Failed("deadline".to_owned()), now));
+                effects.push(self.end(id, &release, Outcome::Failed(DEADLINE.to_owned()), now));
             } else {
                 let boxed = Box::new(release.clone());
                 self.sent.push((id, release));

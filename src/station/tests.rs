@@ -17,6 +17,7 @@ fn policy() -> Policy {
         limit: 50,
         parallel: 2,
         options: ReleaseOptions::default(),
+        hold: false,
         deadline: DEADLINE,
         record: true,
         port: OutputPort::Address("192.0.2.10".to_owned()),
@@ -243,6 +244,23 @@ fn every_failure_tells_the_person_what_it_means_for_them() {
         let (tap, _) = stage.hold("04A1");
         let effects = stage.handle(Event::LoggedIn { tap, result: Err(Failure::new(cause, "x")) });
         assert_eq!(signals(&effects), [signal], "{cause:?}");
+    }
+}
+
+#[test]
+fn a_tap_is_kept_while_the_server_is_away_only_where_the_policy_says_so_and_only_until_its_deadline() {
+    for (hold, kept) in [(false, None), (true, Some(DEADLINE))] {
+        let mut stage = Stage::with(Policy { hold, ..policy() });
+        let expected = kept.map(|kept| stage.now.monotonic + kept);
+        let (tap, effects) = stage.hold("04A1");
+        assert!(matches!(&effects[1], Effect::Login { until, .. } if *until == expected), "{effects:?}");
+        stage.pass(Duration::from_secs(30));
+        let user = User { name: "ada".to_owned(), provider: None };
+        let effects = stage.handle(Event::LoggedIn { tap, result: Ok(user) });
+        assert_eq!(effects, [Effect::List { tap, until: expected }]);
+        stage.pass(DEADLINE);
+        let effects = stage.handle(Event::Listed { tap, result: Ok(vec![document("a", 1)]) });
+        assert_eq!(signals(&effects), [Signal::ServerUnreachable], "too late to print");
     }
 }
 

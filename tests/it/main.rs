@@ -8,6 +8,7 @@ mod faults;
 mod house;
 mod mqtt;
 mod page;
+mod reconcile;
 mod secrets;
 mod support;
 mod tap;

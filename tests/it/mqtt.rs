@@ -49,8 +49,6 @@ fn spawn(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>) {
     Mqtt::spawn_with(settings, reconnect)
 }
 
-/// Fails a test that would hang.
-
 async fn next(notices: &mut mpsc::Receiver<Notice>) -> Notice {
     soon(notices.recv()).await.expect("the task runs")
 }

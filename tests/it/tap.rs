@@ -1,10 +1,11 @@
 //! The way of a tap with the real program: a card on a pseudo-terminal, documents at a server, kills and signals between.
 
+use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{log, playing};
+use crate::support::{log, playing, program};
 
 /// The card numbers of the demo's users.
 const CARDS: [&str; 3] = ["0025489530", "2490285352", "1234567"];
@@ -164,9 +165,22 @@ async fn an_agent_without_a_server_says_so_and_works_when_it_is_there() {
 }
 
 /// Waits until the log says something: the file is looked at whenever it has changed.
-async fn wait_for_log(scene: &print_release_agent::demo::scene::Scene, words: &str) {
+async fn wait_for_log(scene: &Scene, words: &str) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
     while !log(scene).contains(words) {
         ticks.tick().await;
     }
+}
+
+#[tokio::test]
+async fn a_tap_during_an_outage_is_kept_where_the_policy_holds_it_and_released_when_the_server_is_back() {
+    let scene = Scene::set(program()).await.unwrap();
+    scene.configure("", &["[station.offline]\npolicy = \"hold\""]).unwrap();
+    let agent = scene.start().await.unwrap();
+    scene.server.stop();
+    scene.present("linus").unwrap();
+    scene.status(&agent, |status| status["server"]["reachable"] == false).await.unwrap();
+    scene.server.restart().await.unwrap();
+    let status = scene.status(&agent, |status| lobby(status, "released") == 1).await.unwrap();
+    assert_eq!(lobby(&status, "failed"), 0);
 }

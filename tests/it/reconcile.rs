@@ -1,0 +1,95 @@
+//! Answers that were lost: what the agent finds out before it does anything again.
+
+use jiff::SignedDuration;
+use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::{ApiKey, Call, Document, Kind};
+
+use crate::support::{log, playing, program};
+
+#[tokio::test]
+async fn equal_jobs_are_counted_and_not_merged() {
+    let (scene, agent) = playing().await;
+    // Three documents that look the same, and one record of them in doubt: first the one that arrived, then one that did not.
+    for kind in [Kind::HangAfter, Kind::CutBefore] {
+        for _ in 0..3 {
+            scene.submit("linus", "Same.pdf");
+        }
+        scene.befall(Call::Record, 1, kind);
+        scene.tap(&agent, "linus").await.unwrap();
+        scene.settled(&agent).await.unwrap();
+    }
+    let world = scene.server.world();
+    let same = |document: &&Document| document.document_name == "Same.pdf";
+    assert_eq!((world.records.iter().filter(same).count(), world.releases.len()), (6, 7), "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_hours_away_is_understood() {
+    for hours in [-3, 3] {
+        let (scene, agent) = playing().await;
+        scene.server.world().clock_offset = SignedDuration::from_hours(hours);
+        let uuid = scene.submit("linus", "Clock.pdf");
+        scene.befall(Call::Record, 1, Kind::HangAfter);
+        scene.tap(&agent, "linus").await.unwrap();
+        scene.settled(&agent).await.unwrap();
+        assert_eq!(scene.counts(&uuid), (1, 1), "{hours} h\n{}", log(&scene));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stamps_records_with_their_own_time_is_understood() {
+    let scene = Scene::set(program()).await.unwrap();
+    scene.server.world().history_datetime = true;
+    scene.configure("history_datetime = true", &[]).unwrap();
+    let agent = scene.start().await.unwrap();
+    let uuid = scene.submit("linus", "Stamped.pdf");
+    scene.befall(Call::Record, 1, Kind::CutAfter);
+    scene.tap(&agent, "linus").await.unwrap();
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+}
+
+/// A stage whose key may not read the history, with these lines in `[outbox]`.
+async fn without_history() -> Scene {
+    let scene = Scene::set(program()).await.unwrap();
+    scene.server.world().keys =
+        vec![ApiKey { allow_untrusted_endpoints: true, ..ApiKey::strict("key-without-history") }];
+    scene.write_secret("api-key", "key-without-history").unwrap();
+    scene
+}
+
+#[tokio::test]
+async fn where_the_history_may_not_be_read_a_record_in_doubt_is_sent_again_and_counted() {
+    let scene = without_history().await;
+    let agent = scene.start().await.unwrap();
+    let uuid = scene.submit("linus", "Perhaps twice.pdf");
+    scene.befall(Call::Record, 1, Kind::CutAfter);
+    scene.tap(&agent, "linus").await.unwrap();
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid).0, 1);
+    let metrics = scene.get(&agent, "/metrics").await.unwrap();
+    assert!(metrics.contains("print_release_possible_duplicates_total 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
+    let scene = without_history().await;
+    let agent = scene.start().await.unwrap();
+    let uuid = scene.submit("linus", "Who knows.pdf");
+    scene.befall(Call::Release, 2, Kind::HangAfter);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
+    agent.kill().await.unwrap();
+    let agent = scene.start().await.unwrap();
+    let unknown = |status: &serde_json::Value| status["stations"]["lobby"]["last"]["event"] == "unknown";
+    scene.status(&agent, unknown).await.unwrap();
+    let output = tokio::process::Command::new(program())
+        .args(["queue", "list", "--json", "--config"])
+        .arg(scene.config())
+        .output()
+        .await
+        .unwrap();
+    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(listing["releases"][0]["outcome"]["outcome"], "unknown", "{listing}");
+    assert_eq!(scene.counts(&uuid), (1, 0));
+}
