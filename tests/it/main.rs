@@ -7,6 +7,7 @@ mod commands;
 mod faults;
 mod house;
 mod mqtt;
+mod nothing_lost;
 mod page;
 mod reconcile;
 mod secrets;
