@@ -10,6 +10,7 @@
 //! - [`agent`]: the one loop. It carries the stations' effects out and owns what runs beside it.
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
 //! - [`config`]: from `agent.toml` to checked types. [`tls`]: whom to trust. [`random`]: the one source of randomness.
+//!   [`durable`]: small files that are there whole.
 //! - [`cli`]: one file a command; puts the parts together.
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
@@ -28,6 +29,7 @@ pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
+pub mod durable;
 pub mod feedback;
 pub mod journal;
 pub mod print_server;

@@ -2,10 +2,11 @@
 //!
 //! The loop owns the stations and awaits nothing but its inbox: everything that takes time is a task of its own
 //! (`work`), whose answer comes back as a message. Beside it run the outbox (`outbox`), the questions about releases
-//! that an earlier run left open (`recover`), the probe that keeps a connection warm (`probe`), and the relay of events
-//! to the broker (`relay`).
+//! that an earlier run left open (`recover`), the probe that keeps a connection warm (`probe`), the keeper of the device
+//! token (`device`), and the relay of events to the broker (`relay`).
 
 pub mod control;
+mod device;
 mod events;
 mod outbox;
 mod probe;
@@ -26,6 +27,7 @@ use crate::config::InDoubt;
 use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
 use crate::feedback::Signal;
 use crate::journal::Journal;
+use crate::print_server::device::Keeper;
 use crate::print_server::{Client, Session};
 use crate::random;
 use crate::reader::{self, ReaderEvent, Serial};
@@ -93,6 +95,8 @@ pub struct Parts {
     pub stations: Vec<StationSetup>,
     /// The print server.
     pub client: Client,
+    /// Keeps the client's device token fresh, if this box registers itself.
+    pub device: Option<Keeper>,
     /// What is promised.
     pub journal: Journal,
     /// What is told.
@@ -164,6 +168,9 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     let outbox = outbox::spawn(work.clone(), parts.outbox);
     helpers.spawn(recover::run(work.clone()));
     helpers.spawn(probe::run(work.clone()));
+    if let Some(keeper) = parts.device {
+        helpers.spawn(device::run(work.clone(), keeper));
+    }
     helpers.spawn(events::watch_counts(work.clone()));
     let mqtt = parts.mqtt.map(|setup| {
         let mqtt = setup.mqtt.clone();

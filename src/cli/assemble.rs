@@ -10,7 +10,9 @@ use ring::hmac;
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup};
 use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport};
 use crate::domain::{OutputPort, ReleaseOptions};
+use crate::durable;
 use crate::journal::Journal;
+use crate::print_server::device::{DeviceSetup, Keeper};
 use crate::print_server::{Client, Settings, SetupError};
 use crate::random;
 use crate::reader::Serial;
@@ -36,6 +38,11 @@ pub(super) fn client(server: &config::Server) -> Result<Client, SetupError> {
         request_timeout: server.request_timeout,
         history_datetime: server.history_datetime,
     })
+}
+
+/// Who this box is at the server.
+pub(super) fn device(config: &Config) -> DeviceSetup {
+    DeviceSetup { client_id: config.server.device.client_id.clone(), state_dir: config.agent.state_dir.clone() }
 }
 
 /// The reader of a station.
@@ -91,7 +98,11 @@ pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow
         retry_max: config.outbox.retry_max,
         datetime: config.server.history_datetime,
     };
-    Ok(Parts { stations, client, journal, board, users, outbox, mqtt })
+    let device = match config.server.device.register {
+        true => Some(Keeper::open(&client, &device(config))?),
+        false => None,
+    };
+    Ok(Parts { stations, client, device, journal, board, users, outbox, mqtt })
 }
 
 fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
@@ -140,19 +151,13 @@ fn trust(tls: &config::Tls, pins: &[config::Pin]) -> Trust {
 
 /// Reads the key of this box, or makes it once.
 fn box_key(state_dir: &Path) -> anyhow::Result<hmac::Key> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
     use anyhow::Context;
     let path = state_dir.join(KEY_FILE);
     let key = match std::fs::read(&path) {
         Ok(key) if key.len() == 32 => key,
         _ => {
             let key = [random::bits().to_le_bytes(), random::bits().to_le_bytes()].concat();
-            let mut options = std::fs::OpenOptions::new();
-            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-            let mut file = file.with_context(|| format!("make {}", path.display()))?;
-            file.write_all(&key).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))?;
+            durable::write(&path, &key).with_context(|| format!("make {}", path.display()))?;
             key
         }
     };

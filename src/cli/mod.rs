@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+mod enroll;
 mod log;
 mod queue;
 mod run;
@@ -65,6 +66,8 @@ enum Command {
     Check,
     /// Show what the running agent is up to.
     Status,
+    /// Make this box a trusted device of the server, and wait for its approval.
+    Enroll,
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config, json),
         Command::Status => status::run(&config, json),
+        Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
         #[cfg(feature = "demo")]

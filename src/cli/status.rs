@@ -46,6 +46,7 @@ fn tell(status: &Value) -> String {
     let mut lines = vec![
         format!("agent    {} {}, up {} s", text("/agent"), text("/version"), text("/uptime_s")),
         format!("server   {server} since {} {}", text("/server/since"), text("/server/version")),
+        format!("device   {}", text("/server/device")),
         format!(
             "outbox   {} waiting, {} in doubt, {} refused for good, oldest {} s, {} lost",
             text("/outbox/pending"),

@@ -8,7 +8,6 @@ const ANY: &str = "*";
 
 /// Table, key and the values that are refused.
 pub(super) const NOT_BUILT: &[(&str, &str, &[&str])] = &[
-    ("server.device", "register", &["true"]),
     ("station.reader", "type", &["hid", "tcp", "http", "pcsc"]),
     ("station.login", "method", &["card+pin"]),
     ("station.printer", "check", &["warn", "block"]),

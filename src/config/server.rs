@@ -82,6 +82,11 @@ impl Server {
         let request_timeout = section.get("request_timeout", Duration::from_secs(10), duration(REQUEST_TIMEOUT));
         let history_datetime = section.get("history_datetime", false, boolean);
         let device = section.table("device", |section| Device::read(section, agent_id));
+        for key in ["device_token", "device_token_file"] {
+            if device.register && section.is_set(key) {
+                section.problem(key, "cannot be set together with device.register, which gets a token itself");
+            }
+        }
         Some(Self {
             url: url?,
             oauth_url: oauth_url?,

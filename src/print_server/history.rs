@@ -80,8 +80,8 @@ impl Client {
     }
 
     async fn history_page(&self, url: Url) -> Result<wire::HistoryPage, Failure> {
-        let request = self.transport.request(Method::GET, url, self.device.as_ref());
-        wire::decode(&self.transport.exchange(request).await?, "the history")
+        let request = |device: Option<&_>| self.transport.request(Method::GET, url.clone(), device);
+        wire::decode(&self.as_device(&request).await?, "the history")
     }
 }
 

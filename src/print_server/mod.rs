@@ -7,22 +7,26 @@
 //! Invariants:
 //! - One HTTP client for the process; each method sends its request once. What may safely be asked again after a cut
 //!   connection (login, list) is asked once more; what prints or records never is.
+//! - The device's token may change while the client lives ([`device`]). A request that was refused is sent once more when
+//!   there is a newer one: a refusal is not work done.
 //! - The user's token lives in a [`Session`], in memory, for one tap. It is refreshed at most once a refusal.
 //! - Every error says what to do next by its [`Cause`].
 
+pub mod device;
 mod history;
 mod session;
 mod transport;
 mod wire;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
-use reqwest::{Method, Url};
+use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::watch;
 
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
+use device::DeviceToken;
 pub use history::HistoryQuery;
 pub use session::Session;
 pub use transport::{BODY_LIMIT, Settings, SetupError};
@@ -72,7 +76,7 @@ impl Credential {
 pub struct Client {
     transport: Transport,
     settings: std::sync::Arc<Settings>,
-    device: Option<HeaderValue>,
+    device: DeviceToken,
 }
 
 impl Client {
@@ -83,6 +87,7 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let transport = Transport::new(&settings)?;
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
+        let device = DeviceToken::fixed(device);
         Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
     }
 
@@ -97,8 +102,8 @@ impl Client {
 
     /// `GET /version` (001, "Get server version"). A server may want somebody to be logged in: see [`Session::version`].
     pub async fn version(&self) -> Result<Version, Failure> {
-        let request = self.transport.request(Method::GET, self.url(&["version"]), self.device.as_ref());
-        wire::decode(&self.transport.exchange(request).await?, "the version")
+        let request = |device: Option<&_>| self.transport.request(Method::GET, self.url(&["version"]), device);
+        wire::decode(&self.as_device(&request).await?, "the version")
     }
 
     /// `POST /login` (001, "User authentication"). Asked once more after a cut connection: a login has no effect.
@@ -109,11 +114,13 @@ impl Client {
         let (kind, id, password) = credential.fields();
         let mut fields = vec![("authtype", kind), ("userid", id)];
         fields.extend(password.map(|password| ("password", password.expose())));
-        let send = || {
-            let request = self.transport.request(Method::POST, self.url(&["login"]), self.device.as_ref());
-            self.transport.exchange(transport::form(request, &fields))
+        let request = |device: Option<&_>| {
+            transport::form(self.transport.request(Method::POST, self.url(&["login"]), device), &fields)
         };
-        let answer = once_more_if_cut(send).await.map_err(|failure| match failure.cause {
+        let answer = once_more_if_cut(|| self.as_device(&request)).await.map_err(|failure| match failure.cause {
+            Cause::Refused(_) if self.device.is_awaited() => {
+                Failure::new(Cause::Refused(Who::Token), format!("{}; this device is not trusted yet", failure.detail))
+            }
             Cause::Refused(_) => Failure { cause: Cause::Refused(Who::Login), ..failure },
             _ => failure,
         })?;
@@ -132,7 +139,7 @@ impl Client {
     pub async fn release_by_card(&self, card: &CardNumber, mac: &str) -> Result<(), Failure> {
         let mut url = self.url(&["card", ""]);
         url.query_pairs_mut().append_pair("cd", card.0.expose()).append_pair("Mac", mac);
-        let request = self.transport.request(Method::GET, url, self.device.as_ref());
+        let request = self.transport.request(Method::GET, url, self.device.current().header.as_ref());
         wire::acknowledge(&self.transport.exchange(request).await?, "the card release")
     }
 
@@ -157,9 +164,27 @@ impl Client {
             set("datetime", Some(record.time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()));
         }
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let request = self.transport.request(Method::POST, self.url(&["documents", "history"]), self.device.as_ref());
-        let answer = self.transport.exchange(transport::form(request, &fields)).await?;
-        wire::acknowledge(&answer, "the job record")
+        let url = self.url(&["documents", "history"]);
+        let request =
+            |device: Option<&_>| transport::form(self.transport.request(Method::POST, url.clone(), device), &fields);
+        wire::acknowledge(&self.as_device(&request).await?, "the job record")
+    }
+
+    /// Sends with the device's token, and once more when it was refused and there is a newer one.
+    async fn as_device(&self, request: &impl Fn(Option<&HeaderValue>) -> RequestBuilder) -> Result<Body, Failure> {
+        let token = self.device.current();
+        let refused = match self.transport.exchange(request(token.header.as_ref())).await {
+            Err(failure) if matches!(failure.cause, Cause::Refused(_)) => failure,
+            result => return result,
+        };
+        let Some(newer) = self.device.newer_than(&token).await else {
+            return Err(refused);
+        };
+        let result = self.transport.exchange(request(Some(&newer))).await;
+        if matches!(&result, Err(failure) if matches!(failure.cause, Cause::Refused(_))) {
+            self.device.acquit(Instant::now());
+        }
+        result
     }
 
     /// Whether the server answered the last request, whatever it said; `None` before the first. Changes wake its

@@ -61,6 +61,31 @@ pub enum SetupError {
 /// The body of a 2xx answer.
 pub type Body = Vec<u8>;
 
+/// An answer of any status.
+pub struct Answer {
+    /// What the server says about the request.
+    pub status: StatusCode,
+    /// What it says beyond that.
+    pub body: Body,
+    retry_after: Option<u32>,
+}
+
+impl Answer {
+    /// What a status other than 2xx means.
+    pub fn failure(&self) -> Option<Failure> {
+        let cause = failure_of(self.status, self.retry_after)?;
+        Some(Failure::new(cause, format!("server answered {}{}", self.status, error_word(&self.body))))
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    /// An answer as a server might give it.
+    pub fn new(status: u16, body: &str) -> Self {
+        Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None }
+    }
+}
+
 /// The HTTP client with the key that goes with every request.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -123,32 +148,38 @@ impl Transport {
 
     /// Sends once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
-        let result = self.exchange_once(request).await;
+        let result = self.answer(request).await;
         let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { at_work: true });
         let reached = Some(!result.as_ref().is_err_and(silent));
         self.reached.send_if_modified(|known| std::mem::replace(known, reached) != reached);
-        result
+        let answer = result?;
+        answer.failure().map_or(Ok(answer.body), Err)
     }
 
-    async fn exchange_once(&self, request: RequestBuilder) -> Result<Body, Failure> {
+    /// Sends once and reads the whole answer, whatever its status.
+    pub async fn answer(&self, request: RequestBuilder) -> Result<Answer, Failure> {
         let response = request.send().await.map_err(classify)?;
-        let status = response.status();
-        let retry_after = retry_after(&response);
         if let Some(date) = date(&response) {
             let ahead = date.duration_since(Timestamp::now()).as_secs();
             self.ahead.store(ahead, Ordering::Relaxed);
         }
-        let body = bounded(response).await?;
-        match failure_of(status, retry_after) {
-            Some(cause) => Err(Failure::new(cause, format!("server answered {status}{}", error_word(&body)))),
-            None => Ok(body),
-        }
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        Ok(Answer { status, retry_after, body: bounded(response).await? })
     }
 }
 
-/// A form body, byte for byte, with its Content-Type even when it is empty (001, "Send document to output port").
+/// The bytes of a form.
+pub fn encode(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+/// A form body with its Content-Type even when it is empty (001, "Send document to output port").
 pub fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    encoded_form(request, encode(fields))
+}
+
+/// The same with the bytes of [`encode`], byte for byte.
+pub fn encoded_form(request: RequestBuilder, body: String) -> RequestBuilder {
     request
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(reqwest::header::CONTENT_LENGTH, body.len())
@@ -201,18 +232,19 @@ fn date(response: &Response) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
 }
 
-/// The OAuth error code of a refusal, if there is one: a word, never the body itself.
+/// The OAuth error code of a refusal, if there is one, for a person.
 fn error_word(body: &[u8]) -> String {
+    oauth_error(body).map(|word| format!(", {word}")).unwrap_or_default()
+}
+
+/// `error` of an OAuth refusal (RFC 6749, section 5.2): a word, never the body itself.
+pub fn oauth_error(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct OauthError {
         error: String,
     }
-    match serde_json::from_slice::<OauthError>(body) {
-        Ok(OauthError { error }) if error.len() <= 64 && error.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
-            format!(", {error}")
-        }
-        _ => String::new(),
-    }
+    let is_word = |word: &str| word.len() <= 64 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    serde_json::from_slice(body).ok().map(|OauthError { error }| error).filter(|word| is_word(word))
 }
 
 fn classify(error: reqwest::Error) -> Failure {

@@ -80,6 +80,9 @@ pub struct ServerStatus {
     pub since: Timestamp,
     /// What it calls itself; empty until it said so.
     pub version: String,
+    /// Where this box stands there as a trusted device: `registering`, `waiting-for-approval`, `trusted` or `refused`;
+    /// `none` when it does not register itself.
+    pub device: &'static str,
 }
 
 /// What waits for the server.
@@ -149,7 +152,7 @@ impl Board {
     pub fn new(agent: &str, stations: impl IntoIterator<Item = StationName>, now: Timestamp) -> Self {
         let unseen = StationStatus { printer: "unknown", ..StationStatus::default() };
         let state = State {
-            server: ServerStatus { reachable: false, since: now, version: String::new() },
+            server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
             outbox: OutboxStatus::default(),
             mqtt: None,
             disk_syncs: 0,
@@ -233,6 +236,7 @@ mod tests {
             "/server/reachable",
             "/server/since",
             "/server/version",
+            "/server/device",
             "/outbox/pending",
             "/outbox/in_doubt",
             "/outbox/dead",

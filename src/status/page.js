@@ -7,6 +7,11 @@ const WORDS = {
   offline: "The print server cannot be reached",
   fault: "The reader is not connected",
 };
+const DEVICE = {
+  registering: "; this box registers there",
+  "waiting-for-approval": "; an administrator there has to approve this box",
+  refused: "; it refuses this box as a device",
+};
 const FEEDBACK = {
   reading: "reading the card", done: "everything was released", "no-documents": "nothing was waiting",
   "unknown-card": "the card is not known", refused: "refused", "server-unreachable": "the server did not answer",
@@ -48,7 +53,7 @@ function show(status) {
   const since = new Date(status.server.since).toLocaleString();
   const server = document.getElementById("server");
   server.textContent = (status.server.reachable ? "Server reachable" : "Server not reachable") + " since " + since +
-    (status.server.version ? ", version " + status.server.version : "");
+    (status.server.version ? ", version " + status.server.version : "") + (DEVICE[status.server.device] || "");
   server.className = status.server.reachable ? "good" : "bad";
   document.getElementById("stations").replaceChildren(
     ...Object.entries(status.stations).map(([name, it]) => station(name, it)));

@@ -15,7 +15,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("tls", &["domain"]),
     ("config", &["convert", "domain", "reader::profile", "station"]),
     ("reader", &["backoff", "domain", "random"]),
-    ("print_server", &["domain", "tls"]),
+    ("durable", &[]),
+    ("print_server", &["backoff", "domain", "durable", "random", "tls"]),
     ("journal", &["domain"]),
     ("status", &["backoff", "domain"]),
     (

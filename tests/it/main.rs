@@ -6,6 +6,7 @@ mod broker;
 mod commands;
 mod faults;
 mod house;
+mod identity;
 mod mqtt;
 mod nothing_lost;
 mod page;

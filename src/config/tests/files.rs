@@ -68,6 +68,14 @@ fn a_secret_comes_from_one_place_only() {
 }
 
 #[test]
+fn a_box_that_gets_its_token_itself_is_given_none() {
+    let edits = [("server.device", "register", true.into()), ("server", "device_token", "hunter2".into())];
+    let lines = Site::new().problems_with(&edits);
+    let [line] = &lines[..] else { panic!("{lines:#?}") };
+    assert!(line.contains("[server] device_token: cannot be set together with device.register"), "{line}");
+}
+
+#[test]
 fn a_password_needs_a_user_name() {
     let lines = Site::new().problems_with(&[("mqtt", "password", "hunter2".into())]);
     let [line] = &lines[..] else { panic!("{lines:#?}") };

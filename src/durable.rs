@@ -1,0 +1,72 @@
+//! Small files that are there whole: after a kill or a power cut a file holds what was written before or what was written
+//! last, never something between.
+//!
+//! Only its owner can read what this module writes: it is made for keys and tokens. A cut may leave `<name>.new` behind,
+//! which the next write replaces. It does not guard against two writers of one file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// For the owner alone.
+const MODE: u32 = 0o600;
+
+/// Puts `bytes` in the place of the file, or makes it. On the platter when this returns `Ok`.
+///
+/// # Errors
+/// The disk does not take it; then the file holds what it held before.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    // The new name is in the directory, and that must reach the platter too (fsync(2)).
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_only_its_owner_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        for content in ["a longer first content", "second"] {
+            write(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_cut_left_behind_is_replaced_whoever_could_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(dir.path().join("secret.new"), "half").unwrap();
+        write(&path, b"whole").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        write(&path, b"before").unwrap();
+        fs::create_dir(dir.path().join("secret.new")).unwrap();
+        assert!(write(&path, b"after").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+    }
+}
