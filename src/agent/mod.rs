@@ -8,6 +8,7 @@
 pub mod control;
 mod device;
 mod events;
+mod leftover;
 mod outbox;
 mod probe;
 mod reconcile;
@@ -36,6 +37,7 @@ use crate::status::mqtt::{Mqtt, Notice};
 use crate::status::topics::Topics;
 use crate::status::{Board, ReaderState};
 pub use events::UserNames;
+use leftover::Leftover;
 use work::Work;
 
 /// Messages that may wait for the loop; then those who send wait.
@@ -143,7 +145,13 @@ pub trait Host {
 /// Runs until `stop` completes, and then until no release is in flight, at most ten seconds.
 pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = ()>) {
     let (sender, inbox) = mpsc::channel(INBOX_LIMIT);
+    // Before the first card: what is open now was left by an earlier run.
+    let open = parts.journal.open_releases().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "open releases not read; `queue list` may tell more");
+        Vec::new()
+    });
     let work = Arc::new(Work {
+        leftover: Leftover::of(&open),
         client: parts.client,
         journal: parts.journal,
         board: parts.board,
@@ -166,7 +174,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     }
     let mut helpers = JoinSet::new();
     let outbox = outbox::spawn(work.clone(), parts.outbox);
-    helpers.spawn(recover::run(work.clone()));
+    helpers.spawn(recover::run(work.clone(), open));
     helpers.spawn(probe::run(work.clone()));
     if let Some(keeper) = parts.device {
         helpers.spawn(device::run(work.clone(), keeper));

@@ -27,12 +27,8 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 /// How far back a document is looked for whose creation is not known.
 const FAR_BACK: SignedDuration = SignedDuration::from_hours(6 * 24);
 
-/// Ends every open release that stood in the journal at the start.
-pub(super) async fn run(work: Arc<Work>) {
-    let open = match work.journal.open_releases().await {
-        Ok(open) => open,
-        Err(error) => return tracing::error!(%error, "open releases not read; `queue verify` tells more"),
-    };
+/// Ends every release that an earlier run left open, unless a tap takes it over.
+pub(super) async fn run(work: Arc<Work>, open: Vec<StoredRelease>) {
     let mut backoff = RETRY;
     for stored in open {
         let release = &stored.release;
@@ -46,6 +42,9 @@ pub(super) async fn run(work: Arc<Work>) {
             }
         };
         backoff.reset();
+        if !work.leftover.resolve(&release.document.uuid) {
+            continue;
+        }
         end(&work, &stored, outcome).await;
     }
 }

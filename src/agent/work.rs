@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::events::{self, UserNames};
+use super::leftover::Leftover;
 use super::{Login, Message};
 use crate::backoff::Backoff;
 use crate::domain::{
@@ -35,6 +36,7 @@ pub(super) struct Work {
     /// Whether events are kept for a broker.
     pub(super) events: bool,
     pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) leftover: Leftover,
 }
 
 /// What the server says about a release whose answer was lost.
@@ -98,7 +100,8 @@ impl Work {
 
     pub(super) async fn store(self: Arc<Self>, station: StationName, tap: TapId, releases: Vec<Release>) {
         let started = Instant::now();
-        let result = self.journal.store_releases(releases).await;
+        let instead_of = self.leftover.take_over(&releases);
+        let result = self.journal.store_releases(releases, instead_of).await;
         self.board.metrics.stage(&station, "store", started.elapsed());
         if let Err(error) = &result {
             tracing::error!(station = &*station, %tap, %error, "releases not stored, so not sent");
@@ -149,6 +152,13 @@ impl Work {
                         Asked::Ended(outcome) => return outcome,
                         Asked::NotReleased => {}
                     }
+                }
+                // The request of an earlier run may have printed it in the meantime.
+                _ if self.leftover.is_taken_over(document) => {
+                    return match self.ask(release, false, deadline, session).await {
+                        Asked::Ended(outcome) => outcome,
+                        Asked::NotReleased => Outcome::Failed(failure.cause.word().to_owned()),
+                    };
                 }
                 _ => return Outcome::Failed(failure.cause.word().to_owned()),
             }

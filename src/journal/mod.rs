@@ -117,9 +117,14 @@ impl Journal {
         Ok(Self { jobs, counts, syncs })
     }
 
-    /// Makes all of these durable in one write. Promise 1: nothing is sent before this answers.
-    pub async fn store_releases(&self, releases: Vec<Release>) -> Result<Vec<EntryId>, JournalError> {
-        self.call(move |store| store.store_releases(&releases)).await
+    /// Makes all of these durable in one write, and takes those out in whose place they stand. Promise 1: nothing is sent
+    /// before this answers.
+    pub async fn store_releases(
+        &self,
+        releases: Vec<Release>,
+        instead_of: Vec<EntryId>,
+    ) -> Result<Vec<EntryId>, JournalError> {
+        self.call(move |store| store.store_releases(&releases, &instead_of)).await
     }
 
     /// Ends a release and stores the record that follows from it, in one transaction (promise 3). An outcome that

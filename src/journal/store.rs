@@ -139,7 +139,11 @@ impl Store {
         self.counts
     }
 
-    pub(super) fn store_releases(&mut self, releases: &[Release]) -> Result<Vec<EntryId>, JournalError> {
+    pub(super) fn store_releases(
+        &mut self,
+        releases: &[Release],
+        instead_of: &[EntryId],
+    ) -> Result<Vec<EntryId>, JournalError> {
         let entries: Vec<_> = releases
             .iter()
             .map(|release| encode(&StoredRelease { id: 0, release: release.clone(), outcome: None }))
@@ -149,11 +153,16 @@ impl Store {
             for (id, entry) in (first..).zip(&entries) {
                 tree.insert(&id.to_be_bytes(), entry.as_slice())?;
             }
-            Ok(first)
+            let mut replaced = 0;
+            for id in instead_of {
+                replaced += usize::from(tree.remove(&id.to_be_bytes())?.is_some());
+            }
+            Ok((first, replaced))
         });
-        let first = first.map_err(transaction_error)?;
+        let (first, replaced) = first.map_err(transaction_error)?;
         self.unsynced += entries.iter().map(Vec::len).sum::<usize>();
         self.counts.releases += entries.len();
+        self.counts.releases -= replaced;
         Ok((first..).take(entries.len()).collect())
     }
 

@@ -93,3 +93,21 @@ async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
     assert_eq!(listing["releases"][0]["outcome"]["outcome"], "unknown", "{listing}");
     assert_eq!(scene.counts(&uuid), (1, 0));
 }
+
+#[tokio::test]
+async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_recorded_once() {
+    let (scene, agent) = playing().await;
+    let uuid = scene.submit("linus", "Twice asked.pdf");
+    scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Release) > 1).await;
+    agent.kill().await.unwrap();
+    scene.server.world().faults.clear();
+    let agent = scene.start().await.unwrap();
+    // The history is asked only when the lost request must be over; this tap is before that.
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!(event["event"], "released");
+    scene.server.wait_until(|world| world.count(Call::History) > 0).await;
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+}
