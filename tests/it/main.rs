@@ -3,5 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod house;
+mod journal_damage;
+mod journal_full_disk;
+mod journal_power_cuts;
 mod mqtt;
 mod support;
