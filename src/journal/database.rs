@@ -38,6 +38,9 @@ const META: &str = "meta";
 const SCHEMA_KEY: &[u8] = b"schema";
 const TALLY_KEY: &[u8] = b"tally";
 
+/// Where schema 1 kept the next number.
+const OLD_NEXT_ID_KEY: &[u8] = b"next-id";
+
 /// The tally is sealed like an entry, under a number that no table will ever have.
 pub(super) const TALLY_NUMBER: u8 = u8::MAX;
 
@@ -82,7 +85,11 @@ impl Database {
         let counted = guarded(dir, || database.count())?;
         let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
         match schema.as_deref().and_then(word) {
-            Some(1) => database.set_tally(counted)?,
+            Some(1) => {
+                let next_id = database.meta().get(OLD_NEXT_ID_KEY).map_err(sled_error)?;
+                let next_id = next_id.as_deref().and_then(word).unwrap_or(0).max(counted.next_id);
+                database.set_tally(Tally { next_id, ..counted })?;
+            }
             Some(SCHEMA) => {
                 let written = database.written_tally()?;
                 let Some(tally) = written.filter(|tally| tally.agrees(&counted) && tally.next_id >= counted.next_id)

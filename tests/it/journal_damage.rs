@@ -11,7 +11,7 @@ use std::process::Command;
 use print_release_agent::domain::Outcome;
 use print_release_agent::journal::{Journal, JournalError, Limits};
 
-use crate::support::journal::{close, copy_db, open, record, records, release, runtime, store_record};
+use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
 
 /// Records that wait in the database before it is damaged. They fill more than one of sled's segments.
 const WAITING: u64 = 1_000;
@@ -233,15 +233,7 @@ fn an_entry_that_is_missing_is_a_damage_even_where_sled_sees_none() {
 fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     close(open(dir.path()), dir.path());
-    let config = dir.path().join("agent.toml");
-    let text = format!(
-        "[agent]\nid = \"box\"\nstate_dir = \"{0}\"\ncontrol_socket = \"{0}/none.sock\"\n\
-         [server]\nurl = \"http://127.0.0.1:9/api/v1\"\napi_key = \"k\"\n\
-         [[station]]\nname = \"lobby\"\n[station.reader]\ntype = \"serial\"\ndevice = \"/dev/null\"\n\
-         [station.printer]\noutput_port = \"192.0.2.10\"\n",
-        dir.path().display()
-    );
-    fs::write(&config, text).unwrap();
+    let config = config(dir.path());
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for path in ["db", "db/db", "db/conf", "db/blobs", "lock"] {
         fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o700)).unwrap();

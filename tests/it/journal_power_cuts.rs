@@ -9,7 +9,6 @@
 //! `PRINT_RELEASE_CUTS` sets the number of cuts, `PRINT_RELEASE_SEED` the random numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use print_release_agent::domain::{EntryId, Outcome};
@@ -18,9 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
 use crate::support::journal::{close, open, record, records, release, runtime};
+use crate::support::platter::{Dice, cut, read, write};
 
 const CUTS: u32 = 100;
-const PAGE: usize = 4096;
 
 /// Cuts before the journal is opened anew from the last image, as after a real one.
 const CUTS_A_RUN: u32 = 10;
@@ -28,73 +27,8 @@ const CUTS_A_RUN: u32 = 10;
 /// The size of the real file system.
 const DISK_MIB: u64 = 24;
 
-/// The database's files by name.
-type Files = BTreeMap<String, Vec<u8>>;
-
 fn from_env(name: &str, default: u32) -> u32 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-/// Small, and the same everywhere: a xorshift generator.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
-fn read(db: &Path) -> Files {
-    let entries = fs::read_dir(db).unwrap().map(Result::unwrap);
-    let files = entries.filter(|entry| entry.path().is_file());
-    // A file may be renamed while the folder is read.
-    let named =
-        files.filter_map(|entry| Some((entry.file_name().into_string().unwrap(), fs::read(entry.path()).ok()?)));
-    named.collect()
-}
-
-/// What the platter holds when the power goes between two syncs.
-fn cut(synced: &Files, living: &Files, dice: &mut Dice) -> Files {
-    let names: BTreeSet<&String> = synced.keys().chain(living.keys()).collect();
-    let mut image = Files::new();
-    for name in names {
-        match (synced.get(name), living.get(name)) {
-            (Some(old), Some(new)) if name == "db" => drop(image.insert(name.clone(), mix(old, new, dice))),
-            // Everything else is written once, synced by sled itself, and renamed or removed.
-            (old, new) => {
-                let kept = if dice.roll(2) == 0 { old } else { new };
-                image.extend(kept.map(|bytes| (name.clone(), bytes.clone())));
-            }
-        }
-    }
-    image
-}
-
-fn mix(old: &[u8], new: &[u8], dice: &mut Dice) -> Vec<u8> {
-    // Either length may be the one that was written down; what is not written reads as zero.
-    let length = if dice.roll(2) == 0 { new.len() } else { old.len() };
-    let mut mixed = old.to_vec();
-    mixed.resize(length, 0);
-    let written = dice.roll(100);
-    for (number, page) in new.chunks(PAGE).enumerate() {
-        let at = number * PAGE;
-        let end = (at + page.len()).min(length);
-        if at < end && mixed[at..end] != page[..end - at] && dice.roll(100) < written {
-            mixed[at..end].copy_from_slice(&page[..end - at]);
-        }
-    }
-    mixed
-}
-
-fn write(state_dir: &Path, files: &Files) {
-    let db = state_dir.join("db");
-    fs::create_dir_all(db.join("blobs")).unwrap();
-    for (name, bytes) in files {
-        fs::write(db.join(name), bytes).unwrap();
-    }
 }
 
 /// What was acknowledged, and what was asked for and may or may not be there.
@@ -173,7 +107,7 @@ async fn check(dir: &Path, promised: &Promised, story: &str) {
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
     let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice(u64::from(from_env("PRINT_RELEASE_SEED", 1)) | 1 << 40);
+    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 1));
     let runtime = runtime();
     let mut done = 0;
     while done < cuts {
@@ -223,7 +157,7 @@ fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
         return println!("not root: no file system to cut the power of");
     };
     let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice(u64::from(from_env("PRINT_RELEASE_SEED", 1)) | 1 << 41);
+    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 2));
     let runtime = runtime();
     let mut journal = open(disk.path());
     let mut promised = Promised::default();

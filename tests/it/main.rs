@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod house;
+mod journal_bounds;
 mod journal_damage;
+mod journal_formats;
 mod journal_full_disk;
+mod journal_model;
 mod journal_power_cuts;
+mod journal_queue;
 mod mqtt;
 mod support;

@@ -94,3 +94,17 @@ pub fn copy_db(from: &Path) -> tempfile::TempDir {
     }
     to
 }
+
+/// Writes a configuration whose state directory and control socket are in `dir`, and says where it is.
+pub fn config(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("agent.toml");
+    let text = format!(
+        "[agent]\nid = \"box\"\nstate_dir = \"{0}\"\ncontrol_socket = \"{0}/control.sock\"\n\
+         [server]\nurl = \"http://127.0.0.1:9/api/v1\"\napi_key = \"k\"\n\
+         [[station]]\nname = \"lobby\"\n[station.reader]\ntype = \"serial\"\ndevice = \"/dev/null\"\n\
+         [station.printer]\noutput_port = \"192.0.2.10\"\n",
+        dir.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}

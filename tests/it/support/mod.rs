@@ -4,3 +4,4 @@ pub mod disk;
 pub mod journal;
 pub mod link_cutter;
 pub mod mosquitto;
+pub mod platter;
