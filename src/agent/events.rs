@@ -69,7 +69,7 @@ pub(super) async fn watch_counts(work: Arc<Work>) {
         work.board.update(|State { outbox, disk_syncs, .. }| {
             outbox.pending = known.records as u64;
             outbox.dead = known.dead as u64;
-            outbox.lost = known.lost_events;
+            outbox.lost = known.lost;
             outbox.oldest = known.oldest_record;
             *disk_syncs = syncs;
         });

@@ -48,7 +48,7 @@ async fn run(work: Arc<Work>, setup: OutboxSetup, mut stopped: watch::Receiver<b
     let mut counts = work.journal.counts();
     while !*stopped.borrow_and_update() {
         counts.mark_unchanged();
-        let next = match work.journal.oldest_records(1).await.map(|mut oldest| oldest.pop()) {
+        let next = match work.journal.oldest_record().await {
             Ok(None) => {
                 tokio::select! {
                     _ = counts.changed() => {}

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Exit, assemble, daemon, load, runtime};
 use crate::config::Config;
 use crate::domain::{Cause, Failure};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Limits};
 use crate::status::mqtt;
 
 /// One thing that was tried.
@@ -67,8 +67,7 @@ async fn try_everything(config: &Config) -> Vec<Line> {
 
 fn state_dir(config: &Config) -> Result<String, String> {
     let dir = &config.agent.state_dir;
-    std::fs::create_dir_all(dir).map_err(|error| format!("make {}: {error}", dir.display()))?;
-    match Journal::open(dir) {
+    match Journal::open(dir, Limits::NONE) {
         Ok(journal) => {
             let counts = *journal.counts().borrow();
             Ok(format!("{}: {} records wait, {} were refused", dir.display(), counts.records, counts.dead))

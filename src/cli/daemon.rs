@@ -3,25 +3,51 @@
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 /// A daemon that takes longer than this is not well.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// The daemon answered and did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Refused {
+    /// Why, by kind.
+    pub(super) status: StatusCode,
+    text: String,
+}
+
+/// Whether somebody answers at the socket.
+pub(super) async fn is_running(socket: &Path) -> bool {
+    tokio::net::UnixStream::connect(socket).await.is_ok()
+}
 
 /// The daemon's answer, or `None` when none is running.
 ///
 /// # Errors
 /// It is running and did not answer rightly.
 pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Option<Value>> {
-    if tokio::net::UnixStream::connect(socket).await.is_err() {
-        return Ok(None);
-    }
+    if is_running(socket).await { ask(socket, path).await.map(Some) } else { Ok(None) }
+}
+
+/// The running daemon's answer.
+pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
+    request(socket, Method::GET, path).await
+}
+
+/// Has the running daemon do something.
+pub(super) async fn command(socket: &Path, path: &str) -> anyhow::Result<Value> {
+    request(socket, Method::POST, path).await
+}
+
+async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Value> {
     let client = reqwest::Client::builder().unix_socket(socket).timeout(LIMIT).no_proxy().build()?;
-    let response = client.get(format!("http://agent{path}")).send().await?;
+    let response = client.request(method, format!("http://agent{path}")).send().await?;
     let status = response.status();
     let body = response.bytes().await?;
     if !status.is_success() {
-        anyhow::bail!("the agent answered {status}: {}", String::from_utf8_lossy(&body));
+        return Err(Refused { status, text: String::from_utf8_lossy(&body).into_owned() }.into());
     }
-    Ok(Some(serde_json::from_slice(&body)?))
+    Ok(serde_json::from_slice(&body)?)
 }

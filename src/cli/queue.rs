@@ -2,16 +2,47 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Exit, daemon, load, runtime};
+use super::daemon::{self, Refused};
+use super::{Exit, load, runtime};
 use crate::config::Config;
-use crate::journal::{Journal, JournalError};
+use crate::domain::EntryId;
+use crate::journal::{Journal, JournalError, Limits, Listing};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Everything that waits: releases without an outcome, job records, and those that the server refused.
     List,
+    /// One entry with all that is known of it.
+    Show {
+        /// Its number.
+        id: EntryId,
+    },
+    /// Send a job record again that the server refused for good.
+    Retry {
+        /// Its number.
+        id: EntryId,
+    },
+    /// Give up a refused job record, a release whose outcome is unknown, or an entry that cannot be read.
+    Drop {
+        /// Its number.
+        id: EntryId,
+    },
+    /// Everything that waits, for other programs.
+    Export {
+        /// JSON, one line an entry, or CSV with a header.
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: Format,
+    },
+    /// Look for damage: every entry, the tally, and what was set aside. Exits with 1 when there is any.
+    Verify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    Jsonl,
+    Csv,
 }
 
 pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
@@ -19,43 +50,215 @@ pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let Command::List = command;
-    let listing = runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(list(&config)));
-    match listing {
-        Ok(listing) if json => println!("{listing}"),
-        Ok(listing) => print!("{}", table(&listing)),
+    let done = runtime()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(async { carry_out(&Queue::of(&config).await?, json, command).await }));
+    match done {
+        Ok(exit) => exit,
         Err(error) => {
             eprintln!("failed to {error:#}");
-            return if error.is::<JournalError>() { Exit::Disk } else { Exit::Failed };
+            exit_of(&error)
         }
     }
-    Exit::Done
 }
 
-async fn list(config: &Config) -> anyhow::Result<Value> {
-    if let Some(listing) = daemon::get(&config.agent.control_socket, "/queue").await? {
-        return Ok(listing);
+/// The asker's mistake fails, the journal's trouble is the disk's.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    match (error.downcast_ref::<JournalError>(), error.downcast_ref::<Refused>()) {
+        (Some(JournalError::Unknown(_) | JournalError::NotForThis { .. }), _) => Exit::Failed,
+        (Some(_), _) => Exit::Disk,
+        (None, Some(refused)) if refused.status.is_server_error() => Exit::Disk,
+        _ => Exit::Failed,
     }
-    let journal = Journal::open(&config.agent.state_dir)?;
-    Ok(serde_json::to_value(journal.list().await?)?)
 }
 
-/// One line an entry: number, kind, time, station, document.
-fn table(listing: &Value) -> String {
-    let mut lines = Vec::new();
-    for (kind, entry) in [("releases", "release"), ("records", "record"), ("dead", "record")] {
-        for row in listing[kind].as_array().into_iter().flatten() {
-            let text = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
-            let document = if entry == "release" { text("/release/document/uuid") } else { text("/record/document") };
-            let state = match kind {
-                "releases" => text("/outcome/outcome").replace('-', "open"),
-                "dead" => format!("dead: {}", text("/reason")),
-                _ if row["attempted"].is_null() => "waiting".to_owned(),
-                _ => "in doubt".to_owned(),
+async fn carry_out(queue: &Queue<'_>, json: bool, command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::List if json => println!("{}", queue.whole().await?),
+        Command::List => {
+            let mut any = false;
+            let list = |kind: &str, row: &Value| {
+                any = true;
+                println!("{}", line(kind, row));
             };
-            let (time, station) = (text(&format!("/{entry}/time")), text(&format!("/{entry}/station")));
-            lines.push(format!("{:>6}  {entry:<8} {time}  {station:<12} {document}  {state}", row["id"]));
+            queue.each(list).await?;
+            if !any {
+                println!("nothing waits");
+            }
+        }
+        Command::Show { id } => {
+            let found = queue.show(*id).await?;
+            println!("{}", if json { found.to_string() } else { format!("{found:#}") });
+        }
+        Command::Retry { id } => {
+            let next = queue.retry(*id).await?;
+            println!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
+        }
+        Command::Drop { id } => {
+            let dropped = queue.give_up(*id).await?;
+            println!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
+        }
+        Command::Export { format: Format::Jsonl } => {
+            queue.each(|kind, row| println!("{}", json!({ "kind": kind, "entry": row }))).await?;
+        }
+        Command::Export { format: Format::Csv } => {
+            println!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
+            queue.each(|kind, row| println!("{}", csv(kind, row))).await?;
+        }
+        Command::Verify => return Ok(tell_verified(&queue.verify().await?, json)),
+    }
+    Ok(Exit::Done)
+}
+
+/// Where the journal is asked.
+enum Queue<'a> {
+    /// At the running agent's control socket.
+    Running(&'a Path),
+    /// Here.
+    Offline(Journal),
+    /// Nothing was ever stored: nothing is made just to look.
+    Nothing,
+}
+
+impl<'a> Queue<'a> {
+    async fn of(config: &'a Config) -> anyhow::Result<Self> {
+        let (socket, dir) = (&config.agent.control_socket, &config.agent.state_dir);
+        if daemon::is_running(socket).await {
+            return Ok(Self::Running(socket));
+        }
+        Ok(if Journal::is_there(dir) { Self::Offline(Journal::open(dir, Limits::NONE)?) } else { Self::Nothing })
+    }
+
+    async fn page(&self, after: EntryId) -> anyhow::Result<Value> {
+        match self {
+            Self::Running(socket) => daemon::ask(socket, &format!("/queue?after={after}")).await,
+            Self::Offline(journal) => Ok(serde_json::to_value(journal.list(after).await?)?),
+            Self::Nothing => Ok(serde_json::to_value(Listing::default())?),
         }
     }
-    if lines.is_empty() { "nothing waits\n".to_owned() } else { lines.join("\n") + "\n" }
+
+    /// Shows every entry with its kind, a page of them in memory.
+    async fn each(&self, mut show: impl FnMut(&str, &Value)) -> anyhow::Result<()> {
+        let mut after = 0;
+        loop {
+            let page = self.page(after).await?;
+            for (kind, name) in [("releases", "release"), ("records", "record"), ("dead", "dead")] {
+                page[kind].as_array().into_iter().flatten().for_each(|row| show(name, row));
+            }
+            match page["next"].as_u64() {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn whole(&self) -> anyhow::Result<Value> {
+        let (mut releases, mut records, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        let collect = |kind: &str, row: &Value| match kind {
+            "release" => releases.push(row.clone()),
+            "record" => records.push(row.clone()),
+            _ => dead.push(row.clone()),
+        };
+        self.each(collect).await?;
+        Ok(json!({ "releases": releases, "records": records, "dead": dead }))
+    }
+
+    async fn show(&self, id: EntryId) -> anyhow::Result<Value> {
+        match self {
+            Self::Running(socket) => daemon::ask(socket, &format!("/queue/{id}")).await,
+            Self::Offline(journal) => Ok(serde_json::to_value(journal.show(id).await?)?),
+            Self::Nothing => Err(JournalError::Unknown(id).into()),
+        }
+    }
+
+    async fn retry(&self, id: EntryId) -> anyhow::Result<Value> {
+        match self {
+            Self::Running(socket) => daemon::command(socket, &format!("/queue/{id}/retry")).await,
+            Self::Offline(journal) => Ok(json!({ "id": journal.retry(id).await? })),
+            Self::Nothing => Err(JournalError::Unknown(id).into()),
+        }
+    }
+
+    async fn give_up(&self, id: EntryId) -> anyhow::Result<Value> {
+        match self {
+            Self::Running(socket) => daemon::command(socket, &format!("/queue/{id}/drop")).await,
+            Self::Offline(journal) => Ok(serde_json::to_value(journal.give_up(id).await?)?),
+            Self::Nothing => Err(JournalError::Unknown(id).into()),
+        }
+    }
+
+    async fn verify(&self) -> anyhow::Result<Value> {
+        match self {
+            Self::Running(socket) => daemon::ask(socket, "/queue/verify").await,
+            Self::Offline(journal) => Ok(serde_json::to_value(journal.verify().await?)?),
+            Self::Nothing => Ok(json!({ "entries": 0, "problems": 0, "details": [] })),
+        }
+    }
+}
+
+/// Number, kind, time, station, document, state.
+fn line(kind: &str, row: &Value) -> String {
+    let of = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let (part, document) = if kind == "release" { ("release", "document/uuid") } else { ("record", "document") };
+    let state = match kind {
+        "release" => of("/outcome/outcome").replace('-', "open"),
+        "dead" => format!("refused: {}", of("/reason")),
+        _ if row["attempted"].is_null() => "waiting".to_owned(),
+        _ => "in doubt".to_owned(),
+    };
+    let (time, station) = (of(&format!("/{part}/time")), of(&format!("/{part}/station")));
+    format!("{:>6}  {kind:<8} {time}  {station:<12} {}  {state}", row["id"], of(&format!("/{part}/{document}")))
+}
+
+/// Column, and where it stands in a record or else in a release.
+const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
+    ("kind", ["", ""]),
+    ("id", ["/id", "/id"]),
+    ("time", ["/record/time", "/release/time"]),
+    ("tap", ["/record/tap", "/release/tap"]),
+    ("station", ["/record/station", "/release/station"]),
+    ("user", ["/record/user/name", "/release/user/name"]),
+    ("document", ["/record/document", "/release/document/uuid"]),
+    ("title", ["/record/title", "/release/document/title"]),
+    ("pages", ["/record/pages", "/release/document/pages"]),
+    ("reason", ["/reason", "/outcome/reason"]),
+];
+
+/// One line of CSV (RFC 4180).
+fn csv(kind: &str, row: &Value) -> String {
+    let field = |(name, [record, release]): (&str, [&str; 2])| {
+        let text = match row.pointer(record).or_else(|| row.pointer(release)) {
+            _ if name == "kind" => kind.to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => String::new(),
+            Some(value) => value.to_string(),
+        };
+        // A spreadsheet takes these for the start of a formula; a document's title comes from anybody.
+        let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text };
+        if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    };
+    CSV_COLUMNS.map(field).join(",")
+}
+
+fn tell_verified(verified: &Value, json: bool) -> Exit {
+    if json {
+        println!("{verified}");
+    } else {
+        for detail in verified["details"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            println!("{detail}");
+        }
+        println!("{} entries read, {} problems", verified["entries"], verified["problems"]);
+    }
+    if verified["problems"] == 0 { Exit::Done } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_can_neither_leave_its_csv_field_nor_become_a_formula() {
+        let row = json!({ "id": 7, "record": { "title": "=A1, \"x\"\n", "pages": 3 }, "reason": "no" });
+        assert_eq!(csv("dead", &row), "dead,7,,,,,,\"'=A1, \"\"x\"\"\n\",3,no");
+    }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::{Exit, assemble, load, log, runtime};
 use crate::agent::{self, Host, control};
 use crate::config::Config;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Limits};
 use crate::status::{self, Board};
 
 /// How often the loop shows that it is alive when no watchdog asks for it.
@@ -43,9 +43,8 @@ pub(super) fn run(path: &Path) -> Exit {
 }
 
 fn open(config: &Config) -> Result<Journal, JournalError> {
-    let dir = &config.agent.state_dir;
-    std::fs::create_dir_all(dir).map_err(|error| JournalError::Disk(format!("make {}: {error}", dir.display())))?;
-    Journal::open(dir)
+    let limits = Limits { max_entries: config.outbox.max_entries, max_age: config.outbox.max_age };
+    Journal::open(&config.agent.state_dir, limits)
 }
 
 /// One round per configuration: SIGHUP begins another.

@@ -1,15 +1,29 @@
-//! How entries are written: a version byte, then JSON. JSON because a person may have to read it, and because a field can
-//! be added without a new version.
+//! How entries are written: a version byte, the number of the table, the length (two bytes), a checksum (four bytes), then
+//! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
+//! an entry known wherever its bytes are found, even where the database around it is gone.
+//!
+//! Version 1 had the version byte and the JSON only. It is still read.
 
 use jiff::Timestamp;
+use ring::digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
+use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
-/// The first byte of every value. A higher one was written by a newer agent and is left alone.
-pub(super) const VERSION: u8 = 1;
+/// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
+pub(super) const VERSION: u8 = 2;
+
+/// The version of entries without a header.
+const BARE: u8 = 1;
+
+/// Version, table, length, checksum.
+const HEADER: usize = 8;
+
+/// The most bytes of one entry. A tap's document has a bounded title; this bounds what a server may put beside it.
+pub const ENTRY_LIMIT: usize = 32 * 1024;
 
 /// A release that has no outcome yet, or one that nobody knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +35,9 @@ pub struct StoredRelease {
     pub release: Release,
     /// Only ever [`Outcome::Unknown`]: every other outcome takes the release out of the journal.
     pub outcome: Option<Outcome>,
+    /// It comes from a damaged database: it may have ended there, and its record may have been delivered.
+    #[serde(default)]
+    pub carried_over: bool,
 }
 
 /// A job record that the server has not acknowledged.
@@ -57,22 +74,110 @@ pub struct StoredEvent {
     pub station: String,
     /// What is told: one line of JSON.
     pub payload: String,
+    /// When it was stored, by this box's clock.
+    #[serde(default)]
+    pub time: Option<Timestamp>,
 }
 
-/// The version byte and the JSON of an entry.
-pub(super) fn encode<T: Serialize>(entry: &T) -> Result<Vec<u8>, JournalError> {
-    let mut bytes = vec![VERSION];
-    serde_json::to_writer(&mut bytes, entry)
-        .map_err(|error| JournalError::Disk(format!("encode an entry: {error}")))?;
-    Ok(bytes)
+/// What every kind of entry has: a number, which is its key, and a time.
+pub(super) trait Entry: Serialize + DeserializeOwned {
+    /// The number comes from the key; what the value says of it does not count.
+    fn set_id(&mut self, id: EntryId);
+    /// When it began to wait, if that is known.
+    fn time(&self) -> Option<Timestamp>;
+}
+
+impl Entry for StoredRelease {
+    fn set_id(&mut self, id: EntryId) {
+        self.id = id;
+    }
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.release.time)
+    }
+}
+
+impl Entry for StoredRecord {
+    fn set_id(&mut self, id: EntryId) {
+        self.id = id;
+    }
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.record.time)
+    }
+}
+
+impl Entry for DeadLetter {
+    fn set_id(&mut self, id: EntryId) {
+        self.id = id;
+    }
+    fn time(&self) -> Option<Timestamp> {
+        Some(self.record.time)
+    }
+}
+
+impl Entry for StoredEvent {
+    fn set_id(&mut self, id: EntryId) {
+        self.id = id;
+    }
+    fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+}
+
+/// The bytes of an entry of this table.
+pub(super) fn encode(table: Table, entry: &impl Entry) -> Result<Vec<u8>, JournalError> {
+    let json = serde_json::to_vec(entry)
+        .map_err(|error| JournalError::Entry { id: 0, detail: format!("it cannot be written: {error}") })?;
+    seal(table.number(), &json)
 }
 
 /// An entry from its bytes.
-pub(super) fn decode<T: DeserializeOwned>(id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
+pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
     let wrong = |detail: String| JournalError::Entry { id, detail };
-    match bytes.split_first() {
+    let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
-        Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| wrong(format!("not valid: {error}"))),
-        Some((version, _)) => Err(wrong(format!("version {version} was written by a newer agent"))),
+        Some(&BARE) => Ok(&bytes[1..]),
+        Some(&VERSION) => match unseal(bytes) {
+            Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
+            Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
+            None => Err(wrong("its checksum is wrong".to_owned())),
+        },
+        Some(version) => Err(wrong(format!("version {version} was written by a newer agent"))),
+    }?;
+    let mut entry: T = serde_json::from_slice(json).map_err(|error| wrong(format!("not valid: {error}")))?;
+    entry.set_id(id);
+    Ok(entry)
+}
+
+/// Puts the header before the bytes of an entry of the table with this number.
+pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
+    let too_large = || JournalError::TooLarge { bytes: body.len() };
+    let length = u16::try_from(body.len()).map_err(|_| too_large())?;
+    if HEADER + body.len() > ENTRY_LIMIT {
+        return Err(too_large());
     }
+    let mut bytes = vec![VERSION, table];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(checksum(table, body));
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+/// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
+pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
+        return None;
+    };
+    let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;
+    (checksum(*table, body) == *sum).then_some((*table, body))
+}
+
+/// Finds damage, not malice: the first bytes of a hash that is there anyway.
+fn checksum(table: u8, body: &[u8]) -> [u8; 4] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&[table]);
+    hash.update(body);
+    let hash = hash.finish();
+    let mut sum = [0; 4];
+    sum.copy_from_slice(&hash.as_ref()[..4]);
+    sum
 }

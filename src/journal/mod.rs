@@ -4,39 +4,70 @@
 //! 1. **Durable before answered.** A method returns `Ok` only after `sync_data` on sled's file: sled's own flush does not
 //!    reach the platter on Linux. At most [`GROUP_BYTES`] lie between two syncs; larger groups do not survive a cut.
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
+//!    One process a state directory: `lock`.
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
 //! 4. **Order.** An entry's id is a number that only grows; job records leave oldest first, so each station's keep their
 //!    order.
-//! 5. **At most one record is attempted.** It is marked on disk before it is sent: after a crash only that one is in
-//!    doubt.
-//! 6. **No secret.** No card number, read, token or key is ever handed to this module.
+//! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
+//!    disk before it is sent: after a crash only that one is in doubt.
+//! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
+//!    damaged. A damaged one is set aside whole (`db.damaged-<time>`), and what can be read is carried over. An entry that
+//!    cannot be read is set aside alone, and an entry that is given up is counted.
+//! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
+//! 8. **No secret.** No card number, read, token or key is ever handed to this module.
+//!
+//! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
+//! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
 //!
 //! A release in the journal may have been sent or not: it is stored before, and nothing is written in between.
 //! What the journal does not do: talk to the server, or decide what becomes of an entry.
 
+mod database;
 mod entry;
+mod events;
+mod lock;
+mod mark;
+mod queue;
+mod records;
+mod releases;
+mod replace;
+mod reserve;
+mod salvage;
 mod store;
+mod table;
+mod verify;
+mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
-pub use entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
+pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
+pub use events::EVENT_LIMIT;
+pub use queue::{Found, LIST_LIMIT, Listing};
+pub use records::LEDGER_LIMIT;
+pub use reserve::RESERVE_BYTES;
 use store::Store;
-pub use store::{Counts, EVENT_LIMIT, LEDGER_LIMIT};
+pub use verify::Verified;
+use worker::{Call, Job, Kind, Worker};
 
 /// The most that is written between two syncs.
 pub const GROUP_BYTES: usize = 96 * 1024;
+
+/// The most bytes of all entries together, whatever `outbox.max_entries` allows. On disk they take at most two and a
+/// half times that: 160 MiB.
+pub const PAYLOAD_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Jobs that may wait for the journal's thread; then callers wait.
 const JOB_LIMIT: usize = 256;
 
 /// Why the journal could not do something.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// Another process has it.
     #[error("open {path}: another print-release-agent uses this state directory; stop it, or use its control socket")]
@@ -44,14 +75,17 @@ pub enum JournalError {
         /// The state directory.
         path: String,
     },
-    /// The files are there and make no sense.
+    /// The files are there and make no sense. The journal sets them aside itself.
     #[error("open {path}: the database is damaged: {detail}")]
     Damaged {
         /// The database's directory.
         path: String,
-        /// What sled says.
+        /// What is wrong.
         detail: String,
     },
+    /// There is no room. Passes by itself when there is.
+    #[error("use the journal: the disk is full; make room on the disk of agent.state_dir")]
+    Full,
     /// The disk does not take or give it.
     #[error("use the journal: {0}")]
     Disk(String),
@@ -63,53 +97,100 @@ pub enum JournalError {
         /// What is wrong with it.
         detail: String,
     },
+    /// An entry beyond [`ENTRY_LIMIT`].
+    #[error("store an entry: it has {bytes} bytes, more than {ENTRY_LIMIT}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// There is no such entry.
+    #[error("find entry {0}: there is none with this number; `queue list` shows all")]
+    Unknown(EntryId),
+    /// The entry is there, and this is not for it.
+    #[error("change entry {id}: it is {state}")]
+    NotForThis {
+        /// Its id.
+        id: EntryId,
+        /// What it is, and what it would have to be.
+        state: &'static str,
+    },
     /// The journal's thread is gone.
     #[error("use the journal: it is closed")]
     Closed,
 }
 
-/// What may be done with the database and is answered after the sync.
-type Reply = Box<dyn FnOnce(&Result<(), JournalError>) + Send>;
-type Job = Box<dyn FnOnce(&mut Store) -> Reply + Send>;
+impl JournalError {
+    /// Whether it says that the database cannot be used further as it is open now.
+    fn is_of_database(&self) -> bool {
+        matches!(self, Self::Full | Self::Disk(_) | Self::Damaged { .. })
+    }
+}
+
+/// How much the journal keeps (`outbox.max_entries`, `outbox.max_age`). Releases are never refused for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Releases, records, dead letters and events together.
+    pub max_entries: u32,
+    /// What is older is given up, except a release that has not ended.
+    pub max_age: Duration,
+}
+
+impl Limits {
+    /// Gives nothing up: for those who only look.
+    pub const NONE: Self = Self { max_entries: u32::MAX, max_age: Duration::MAX };
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Releases without an outcome, or with an unknown one.
+    pub releases: usize,
+    /// Job records that the server has not acknowledged.
+    pub records: usize,
+    /// Job records that it refused for good.
+    pub dead: usize,
+    /// Events that the broker has not acknowledged.
+    pub events: usize,
+    /// Entries that could not be read and were set aside.
+    pub unreadable: usize,
+    /// Entries that were given up since the start: beyond a limit, or for want of room.
+    pub lost: u64,
+    /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`).
+    pub set_aside: usize,
+    /// The disk is full: nothing new is promised.
+    pub full: bool,
+    /// When the oldest waiting record was made.
+    pub oldest_record: Option<Timestamp>,
+}
 
 /// A handle to the journal's thread. Cheap to clone; the thread ends when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Box<dyn Job>>,
     counts: watch::Receiver<Counts>,
     syncs: Arc<AtomicU64>,
 }
 
-/// Everything in the journal, for people (`queue list`).
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Listing {
-    /// Stored and not ended, or ended as unknown.
-    pub releases: Vec<StoredRelease>,
-    /// Waiting for the server.
-    pub records: Vec<StoredRecord>,
-    /// Refused by the server for good.
-    pub dead: Vec<DeadLetter>,
-}
-
 impl Journal {
-    /// Opens or makes the database in `state_dir/db`.
+    /// Opens or makes the database in `state_dir/db`. What is damaged is set aside; a full disk is told by
+    /// [`Counts::full`].
     ///
     /// # Errors
-    /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Damaged`] does not pass by itself.
-    pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
+    /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Disk`] names what to put right.
+    pub fn open(state_dir: &Path, limits: Limits) -> Result<Self, JournalError> {
         let (jobs, inbox) = mpsc::channel(JOB_LIMIT);
         let (tell, counts) = watch::channel(Counts::default());
         let (opened, answer) = std::sync::mpsc::channel();
         let syncs = Arc::new(AtomicU64::new(0));
-        let (dir, count) = (state_dir.to_owned(), syncs.clone());
+        let mut worker = Worker::new(state_dir.to_owned(), limits, syncs.clone(), tell);
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || match Store::open(&dir) {
-                Err(error) => drop(opened.send(Err(error))),
-                Ok(store) => {
-                    tell.send_replace(store.counts());
-                    drop(opened.send(Ok(())));
-                    work(store, inbox, &tell, &count);
+            .spawn(move || {
+                let started = worker.start();
+                let works = started.is_ok();
+                drop(opened.send(started));
+                if works {
+                    worker.work(inbox);
                 }
             })
             .map_err(|error| JournalError::Disk(format!("start its thread: {error}")))?;
@@ -117,14 +198,19 @@ impl Journal {
         Ok(Self { jobs, counts, syncs })
     }
 
-    /// Makes all of these durable in one write, and takes those out in whose place they stand. Promise 1: nothing is sent
-    /// before this answers.
+    /// Whether a journal was ever made there, for those who only look.
+    pub fn is_there(state_dir: &Path) -> bool {
+        state_dir.join("db").exists() || state_dir.join("db.ready").exists()
+    }
+
+    /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this
+    /// answers.
     pub async fn store_releases(
         &self,
         releases: Vec<Release>,
         instead_of: Vec<EntryId>,
     ) -> Result<Vec<EntryId>, JournalError> {
-        self.call(move |store| store.store_releases(&releases, &instead_of)).await
+        self.call(Kind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
     }
 
     /// Ends a release and stores the record that follows from it, in one transaction (promise 3). An outcome that
@@ -135,58 +221,93 @@ impl Journal {
         outcome: Outcome,
         record: Option<JobRecord>,
     ) -> Result<(), JournalError> {
-        self.call(move |store| store.end_release(id, &outcome, record.as_ref())).await
+        self.call(Kind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
     }
 
     /// Releases that have no outcome yet.
     pub async fn open_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
-        self.call(|store| store.open_releases()).await
+        self.call(Kind::Duty, |store| store.open_releases()).await
+    }
+
+    /// The record that has waited longest.
+    pub async fn oldest_record(&self) -> Result<Option<StoredRecord>, JournalError> {
+        Ok(self.oldest_records(1).await?.pop())
     }
 
     /// The records that have waited longest, oldest first, at most `limit`.
     pub async fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(move |store| store.oldest_records(limit)).await
+        self.call(Kind::Duty, move |store| store.oldest_records(limit)).await
     }
 
     /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
     /// (`None`).
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
-        self.call(move |store| store.mark_record(id, attempted)).await
+        self.call(Kind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
     /// Moves a record that the server has acknowledged to the ledger, whose oldest entry goes.
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(move |store| store.acknowledge_record(id)).await
+        self.call(Kind::Duty, move |store| store.acknowledge_record(id)).await
     }
 
     /// The last records that the server acknowledged, oldest first.
     pub async fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(|store| store.ledger()).await
+        self.call(Kind::Duty, |store| store.ledger()).await
     }
 
     /// Sets a record aside that the server refused for good.
     pub async fn bury_record(&self, id: EntryId, reason: String) -> Result<(), JournalError> {
-        self.call(move |store| store.bury_record(id, &reason)).await
+        self.call(Kind::Duty, move |store| store.bury_record(id, &reason)).await
     }
 
     /// Keeps an event of a station until the broker has it; beyond [`EVENT_LIMIT`] the oldest goes.
     pub async fn store_event(&self, station: String, payload: String) -> Result<EntryId, JournalError> {
-        self.call(move |store| store.store_event(&station, &payload)).await
+        self.call(Kind::News, move |store| store.store_event(&station, &payload)).await
     }
 
     /// The oldest events after `after`, at most `limit`.
     pub async fn events_after(&self, after: EntryId, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        self.call(move |store| store.events_after(after, limit)).await
+        self.call(Kind::Duty, move |store| store.events_after(after, limit)).await
     }
 
     /// Forgets an event that the broker has acknowledged.
     pub async fn forget_event(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(move |store| store.forget_event(id)).await
+        self.call(Kind::Duty, move |store| store.forget_event(id)).await
     }
 
-    /// Everything, for people.
-    pub async fn list(&self) -> Result<Listing, JournalError> {
-        self.call(|store| store.list()).await
+    /// What waits after the number `after`, for people: at most [`LIST_LIMIT`] of each kind, and where the next page
+    /// begins.
+    pub async fn list(&self, after: EntryId) -> Result<Listing, JournalError> {
+        self.call(Kind::Duty, move |store| store.list(after)).await
+    }
+
+    /// One entry, for people.
+    ///
+    /// # Errors
+    /// [`JournalError::Unknown`].
+    pub async fn show(&self, id: EntryId) -> Result<Found, JournalError> {
+        self.call(Kind::Duty, move |store| store.show(id)).await
+    }
+
+    /// Puts a dead letter back to the end of the records, under a new number.
+    ///
+    /// # Errors
+    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it is no dead letter.
+    pub async fn retry(&self, id: EntryId) -> Result<EntryId, JournalError> {
+        self.call(Kind::Duty, move |store| store.retry(id)).await
+    }
+
+    /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and says what it was.
+    ///
+    /// # Errors
+    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it still has its way to go.
+    pub async fn give_up(&self, id: EntryId) -> Result<Found, JournalError> {
+        self.call(Kind::Duty, move |store| store.give_up(id)).await
+    }
+
+    /// Looks at every entry, the tally and the folders that were set aside.
+    pub async fn verify(&self) -> Result<Verified, JournalError> {
+        self.call(Kind::Duty, |store| store.verify()).await
     }
 
     /// How much waits; changes wake its watchers.
@@ -201,38 +322,12 @@ impl Journal {
 
     async fn call<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Store) -> Result<T, JournalError> + Send + 'static,
+        kind: Kind,
+        job: impl FnMut(&mut Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |store| {
-            let result = job(store);
-            Box::new(move |synced: &Result<(), JournalError>| {
-                // The caller may have gone; the work is done all the same.
-                drop(reply.send(synced.clone().and(result)));
-            })
-        });
-        self.jobs.send(job).await.map_err(|_| JournalError::Closed)?;
+        let call = Call { kind, job, result: Err(JournalError::Closed), reply };
+        self.jobs.send(Box::new(call)).await.map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
-    }
-}
-
-/// The thread: a group of jobs, one sync, then the answers.
-fn work(mut store: Store, mut inbox: mpsc::Receiver<Job>, counts: &watch::Sender<Counts>, syncs: &AtomicU64) {
-    while let Some(job) = inbox.blocking_recv() {
-        let mut replies = vec![job(&mut store)];
-        while store.unsynced_bytes() < GROUP_BYTES
-            && let Ok(job) = inbox.try_recv()
-        {
-            replies.push(job(&mut store));
-        }
-        let wrote = store.unsynced_bytes() > 0;
-        let synced = store.sync();
-        if wrote {
-            syncs.fetch_add(1, Ordering::Relaxed);
-        }
-        counts.send_if_modified(|known| std::mem::replace(known, store.counts()) != *known);
-        for reply in replies {
-            reply(&synced);
-        }
     }
 }

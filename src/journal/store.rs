@@ -1,404 +1,277 @@
-//! The database as its one thread sees it. Everything here is synchronous; durable only after [`Store::sync`].
+//! The journal as its one thread sees it. Everything here is synchronous; durable only after [`Store::sync`].
 //!
-//! sled 0.34.7 has seven habits that this file is written around; they were measured for this project. Those that
-//! matter here: `flush` does not reach the platter, so the file is synced by a descriptor of our own; a power cut during
-//! a snapshot leaves `snap.*.generating`, which keeps the database closed for ever; opening a damaged one may panic.
+//! What belongs to releases, records, events and people's wishes stands in the files of those names; this one opens the
+//! database, numbers entries, reads them, sets aside what cannot be read, and makes room.
 
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use jiff::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use sled::Transactional;
-use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use jiff::{SignedDuration, Timestamp};
 
-use super::entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease, decode, encode};
-use super::{JournalError, Listing};
-use crate::domain::{EntryId, JobRecord, Outcome, Release};
+use super::database::{Change, Database, damaged, io_error};
+use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
+use super::lock::Lock;
+use super::mark::Mark;
+use super::replace::{Place, is_mostly_empty};
+use super::reserve::Reserve;
+use super::table::Table;
+use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
+use crate::domain::EntryId;
 
-/// Events that are kept for the broker (design, section 7).
-pub const EVENT_LIMIT: usize = 1_000;
+/// Entries that are read in one go: what is in memory at once.
+pub(super) const PAGE: usize = 500;
 
-/// Acknowledged records that are remembered, to tell an equal one in the server's history from one in doubt.
-pub const LEDGER_LIMIT: usize = 64;
-
-/// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
-const CACHE_BYTES: u64 = 1024 * 1024;
-
-/// How often sled collects its garbage. `None` would never: the file would grow for ever.
-const GARBAGE_EVERY_MS: Option<u64> = Some(500);
-
-/// The layout of the trees; a database with a higher number belongs to a newer agent.
-const SCHEMA: u64 = 1;
-
-const NEXT_ID: &[u8] = b"next-id";
-const SCHEMA_KEY: &[u8] = b"schema";
-
-/// How much waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Releases without an outcome, or with an unknown one.
-    pub releases: usize,
-    /// Job records that the server has not acknowledged.
-    pub records: usize,
-    /// Job records that it refused for good.
-    pub dead: usize,
-    /// Events that the broker has not acknowledged.
-    pub events: usize,
-    /// Events that went unsent because more than [`EVENT_LIMIT`] waited, since the start.
-    pub lost_events: u64,
-    /// When the oldest waiting record was made.
-    pub oldest_record: Option<Timestamp>,
-}
+/// Whoever wrote an earlier time did not know it (the box has no clock of its own): its age says nothing.
+const CLOCK_FLOOR: Timestamp = Timestamp::constant(1_600_000_000, 0);
 
 pub(super) struct Store {
-    db: sled::Db,
-    /// A descriptor of our own for sled's file: the one way to reach the platter.
-    platter: File,
-    meta: sled::Tree,
-    releases: sled::Tree,
-    records: sled::Tree,
-    /// The last records that the server acknowledged.
-    ledger: sled::Tree,
-    dead: sled::Tree,
-    events: sled::Tree,
-    unsynced: usize,
-    counts: Counts,
+    pub(super) database: Database,
+    pub(super) place: Place,
+    reserve: Reserve,
+    mark: Mark,
+    limits: Limits,
+    /// Entries that were given up since the start.
+    pub(super) lost: u64,
+    pub(super) next_id: EntryId,
+    /// Numbers below this may have been told to somebody.
+    answered_id: EntryId,
+    /// Last: the others must be gone when somebody else may come.
+    _lock: Lock,
 }
 
 impl Store {
-    pub(super) fn open(state_dir: &Path) -> Result<Self, JournalError> {
-        let dir = state_dir.join("db");
-        std::fs::create_dir_all(&dir).map_err(|error| disk(&format!("make {}", dir.display()), &error))?;
-        remove_half_snapshots(&dir)?;
-        let damaged = |detail: String| JournalError::Damaged { path: dir.display().to_string(), detail };
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_trees(&dir)));
-        match opened {
-            Err(_) => Err(damaged("it cannot be opened at all".to_owned())),
-            Ok(Err(sled::Error::Io(error))) if is_lock(&error) => {
-                Err(JournalError::Locked { path: state_dir.display().to_string() })
+    /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt.
+    pub(super) fn open(state_dir: &Path, limits: Limits, syncs: &Arc<AtomicU64>) -> Result<Self, JournalError> {
+        std::fs::create_dir_all(state_dir)
+            .map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
+        let lock = Lock::acquire(state_dir)?;
+        let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
+        reserve.restore();
+        let database = match open_database(&place, state_dir, syncs) {
+            Err(JournalError::Full) => {
+                reserve.spend();
+                open_database(&place, state_dir, syncs)?
             }
-            Ok(Err(sled::Error::Io(error))) => Err(disk(&format!("open {}", dir.display()), &error)),
-            Ok(Err(error)) => Err(damaged(error.to_string())),
-            Ok(Ok(mut store)) => {
-                store.check_schema()?;
-                store.count()?;
-                store.sync()?;
-                Ok(store)
-            }
-        }
+            opened => opened?,
+        };
+        let next_id = database.tally().next_id;
+        let mark = Mark::read(state_dir);
+        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, answered_id: next_id, _lock: lock })
     }
 
-    fn open_trees(dir: &Path) -> sled::Result<Self> {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(GARBAGE_EVERY_MS);
-        let db = config.open()?;
-        let platter = File::open(dir.join("db"))?;
-        Ok(Self {
-            meta: db.open_tree("meta")?,
-            releases: db.open_tree("releases")?,
-            records: db.open_tree("records")?,
-            ledger: db.open_tree("ledger")?,
-            dead: db.open_tree("dead")?,
-            events: db.open_tree("events")?,
-            platter,
-            db,
-            // The trees themselves have to reach the platter once.
-            unsynced: 1,
-            counts: Counts::default(),
-        })
-    }
-
-    fn check_schema(&self) -> Result<(), JournalError> {
-        match self.meta.get(SCHEMA_KEY).map_err(sled_error)?.map(|bytes| number(&bytes)) {
-            None => self.meta.insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map(drop).map_err(sled_error),
-            Some(SCHEMA) => Ok(()),
-            Some(other) => Err(JournalError::Disk(format!(
-                "its schema is {other}, this agent knows {SCHEMA}; use the newer agent, or another state_dir"
-            ))),
-        }
-    }
-
-    /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.
+    /// Makes everything before it durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
-        if self.unsynced == 0 {
-            return Ok(());
-        }
-        self.db.flush().map_err(sled_error)?;
-        self.platter.sync_data().map_err(|error| disk("sync", &error))?;
-        self.unsynced = 0;
+        self.database.sync()?;
+        self.mark.advance(self.database.tally().change);
+        self.answered_id = self.next_id;
         Ok(())
     }
 
-    pub(super) fn unsynced_bytes(&self) -> usize {
-        self.unsynced
+    /// Numbers below this may have been told to somebody.
+    pub(super) fn answered_id(&self) -> EntryId {
+        self.answered_id
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.counts
+    pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
+        let tally = self.database.tally();
+        let of = |table| usize::try_from(tally.of(table)).unwrap_or(usize::MAX);
+        Ok(Counts {
+            releases: of(Table::Releases),
+            records: of(Table::Records),
+            dead: of(Table::Dead),
+            events: of(Table::Events),
+            unreadable: of(Table::Unreadable),
+            lost: self.lost,
+            set_aside: self.place.aside().len(),
+            full: self.is_full(),
+            oldest_record: self.oldest_records(1)?.pop().map(|stored| stored.record.time),
+        })
     }
 
-    pub(super) fn store_releases(
-        &mut self,
-        releases: &[Release],
-        instead_of: &[EntryId],
-    ) -> Result<Vec<EntryId>, JournalError> {
-        let entries: Vec<_> = releases
-            .iter()
-            .map(|release| encode(&StoredRelease { id: 0, release: release.clone(), outcome: None }))
-            .collect::<Result<_, _>>()?;
-        let first = (&self.meta, &self.releases).transaction(|(meta, tree)| {
-            let first = take_ids(meta, entries.len() as u64)?;
-            for (id, entry) in (first..).zip(&entries) {
-                tree.insert(&id.to_be_bytes(), entry.as_slice())?;
+    /// Whether the disk is too full to promise anything new.
+    pub(super) fn is_full(&self) -> bool {
+        !self.reserve.is_whole()
+    }
+
+    /// Takes room back for hard times, if there is some again.
+    pub(super) fn restore_reserve(&self) {
+        self.reserve.restore();
+    }
+
+    /// Gives up what is kept for hard times.
+    pub(super) fn spend_reserve(&self) {
+        self.reserve.spend();
+    }
+
+    /// The next number. It counts with the next [`Store::commit`].
+    pub(super) fn take_id(&mut self) -> EntryId {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Makes all changes or none.
+    pub(super) fn commit(&mut self, changes: &[Change]) -> Result<(), JournalError> {
+        self.database.commit(self.next_id, changes)
+    }
+
+    /// Makes changes in parts that a sync can hold; each part is made or not.
+    pub(super) fn commit_parts(&mut self, changes: Vec<Change>) -> Result<(), JournalError> {
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        for change in changes {
+            bytes += change.bytes();
+            if bytes > GROUP_BYTES {
+                self.commit(&part)?;
+                part.clear();
+                bytes = change.bytes();
             }
-            let mut replaced = 0;
-            for id in instead_of {
-                replaced += usize::from(tree.remove(&id.to_be_bytes())?.is_some());
-            }
-            Ok((first, replaced))
-        });
-        let (first, replaced) = first.map_err(transaction_error)?;
-        self.unsynced += entries.iter().map(Vec::len).sum::<usize>();
-        self.counts.releases += entries.len();
-        self.counts.releases -= replaced;
-        Ok((first..).take(entries.len()).collect())
+            part.push(change);
+        }
+        self.commit(&part)
     }
 
-    pub(super) fn end_release(
+    /// One entry. What cannot be read is set aside, and is not there.
+    pub(super) fn get<T: Entry>(&mut self, table: Table, id: EntryId) -> Result<Option<T>, JournalError> {
+        let Some(bytes) = self.database.get(table, id)? else {
+            return Ok(None);
+        };
+        match decode(table, id, &bytes) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) => self.set_unreadable(table, id, &bytes, &error).map(|()| None),
+        }
+    }
+
+    /// The entries after `after`, at most `limit`, in order. What cannot be read is set aside and does not stop the
+    /// others.
+    pub(super) fn page<T: Entry>(
         &mut self,
+        table: Table,
+        after: EntryId,
+        limit: usize,
+    ) -> Result<Vec<T>, JournalError> {
+        loop {
+            let mut found = Vec::new();
+            let mut broken = None;
+            for entry in self.database.entries(table, after).take(limit) {
+                let (id, bytes) = entry?;
+                match decode(table, id, &bytes) {
+                    Ok(entry) => found.push(entry),
+                    Err(error) => {
+                        broken = Some((id, bytes, error));
+                        break;
+                    }
+                }
+            }
+            match broken {
+                None => return Ok(found),
+                Some((id, bytes, error)) => self.set_unreadable(table, id, &bytes, &error)?,
+            }
+        }
+    }
+
+    fn first<T: Entry>(&mut self, table: Table) -> Result<Option<T>, JournalError> {
+        Ok(self.page(table, 0, 1)?.pop())
+    }
+
+    pub(super) fn set_unreadable(
+        &mut self,
+        table: Table,
         id: EntryId,
-        outcome: &Outcome,
-        record: Option<&JobRecord>,
+        bytes: &[u8],
+        error: &JournalError,
     ) -> Result<(), JournalError> {
-        let Some(mut stored) = get::<StoredRelease>(&self.releases, id)? else {
-            return Ok(());
-        };
-        let kept = match outcome {
-            Outcome::Unknown(_) => {
-                stored.outcome = Some(outcome.clone());
-                Some(encode(&stored)?)
-            }
-            _ => None,
-        };
-        let entry = record
-            .map(|record| encode(&StoredRecord { id: 0, record: record.clone(), attempted: None }))
-            .transpose()?;
-        let ended = (&self.meta, &self.releases, &self.records).transaction(|(meta, releases, records)| {
-            match &kept {
-                Some(bytes) => releases.insert(&id.to_be_bytes(), bytes.as_slice())?,
-                None => releases.remove(&id.to_be_bytes())?,
+        tracing::error!(id, table = table.name(), %error, "entry set aside; `queue verify` shows it");
+        // The number of its table, then its bytes.
+        let aside = [&[table.number()], bytes].concat();
+        self.commit(&[Change::Remove(table, id), Change::Put(Table::Unreadable, id, aside)])
+    }
+
+    /// Makes room for what comes: first what is too old goes, then the oldest events, then releases that ended as
+    /// unknown, dead letters, and job records last. Each one is counted and told as an error. A release that has not
+    /// ended never goes.
+    pub(super) fn make_room(&mut self, entries: u64, bytes: u64) -> Result<(), JournalError> {
+        self.drop_old(Timestamp::now())?;
+        while self.database.tally().waiting() + entries > self.limits.max_entries.into()
+            || self.database.tally().bytes + bytes > PAYLOAD_LIMIT
+        {
+            let Some((table, id)) = self.least_needed()? else {
+                return Ok(());
             };
-            if let Some(entry) = &entry {
-                let next = take_ids(meta, 1)?;
-                records.insert(&next.to_be_bytes(), entry.as_slice())?;
-            }
-            Ok(())
-        });
-        ended.map_err(transaction_error)?;
-        self.unsynced += 1 + kept.as_ref().map_or(0, Vec::len) + entry.as_ref().map_or(0, Vec::len);
-        self.counts.releases -= usize::from(kept.is_none());
-        if let Some(record) = record {
-            self.counts.records += 1;
-            self.counts.oldest_record.get_or_insert(record.time);
+            self.lose(table, id, "the journal is at its limit")?;
         }
         Ok(())
     }
 
-    pub(super) fn open_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
-        Ok(self.all_releases()?.into_iter().filter(|stored| stored.outcome.is_none()).collect())
+    fn least_needed(&mut self) -> Result<Option<(Table, EntryId)>, JournalError> {
+        if let Some(event) = self.first::<StoredEvent>(Table::Events)? {
+            return Ok(Some((Table::Events, event.id)));
+        }
+        if let Some(release) = self.ended_release()? {
+            return Ok(Some((Table::Releases, release)));
+        }
+        if let Some(letter) = self.first::<DeadLetter>(Table::Dead)? {
+            return Ok(Some((Table::Dead, letter.id)));
+        }
+        Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
     }
 
-    fn all_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
-        scan(&self.releases, usize::MAX, |id, stored: StoredRelease| StoredRelease { id, ..stored })
-    }
-
-    pub(super) fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        scan(&self.records, limit, |id, stored: StoredRecord| StoredRecord { id, ..stored })
-    }
-
-    fn oldest_record_time(&self) -> Result<Option<Timestamp>, JournalError> {
-        Ok(self.oldest_records(1)?.pop().map(|stored| stored.record.time))
-    }
-
-    pub(super) fn mark_record(&mut self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
-        let Some(stored) = get::<StoredRecord>(&self.records, id)? else {
+    fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        let Ok(oldest) = SignedDuration::try_from(self.limits.max_age).and_then(|age| now.checked_sub(age)) else {
             return Ok(());
         };
-        self.put(&self.records.clone(), id, &StoredRecord { attempted, ..stored })
-    }
-
-    pub(super) fn acknowledge_record(&mut self, id: EntryId) -> Result<(), JournalError> {
-        let Some(bytes) = self.records.get(id.to_be_bytes()).map_err(sled_error)? else {
-            return Ok(());
-        };
-        let oldest = if self.ledger.len() >= LEDGER_LIMIT { self.ledger.first().map_err(sled_error)? } else { None };
-        let moved = (&self.records, &self.ledger).transaction(|(records, ledger)| {
-            records.remove(&id.to_be_bytes())?;
-            ledger.insert(&id.to_be_bytes(), &bytes)?;
-            if let Some((key, _)) = &oldest {
-                ledger.remove(key)?;
-            }
-            Ok(())
-        });
-        moved.map_err(transaction_error)?;
-        self.unsynced += bytes.len();
-        self.record_left()
-    }
-
-    pub(super) fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
-        scan(&self.ledger, LEDGER_LIMIT, |id, stored: StoredRecord| StoredRecord { id, ..stored })
-    }
-
-    fn record_left(&mut self) -> Result<(), JournalError> {
-        self.counts.records -= 1;
-        self.counts.oldest_record = self.oldest_record_time()?;
-        Ok(())
-    }
-
-    pub(super) fn bury_record(&mut self, id: EntryId, reason: &str) -> Result<(), JournalError> {
-        let Some(stored) = get::<StoredRecord>(&self.records, id)? else {
-            return Ok(());
-        };
-        let letter = encode(&DeadLetter { id: 0, record: stored.record, reason: reason.to_owned() })?;
-        let buried = (&self.records, &self.dead).transaction(|(records, dead)| {
-            records.remove(&id.to_be_bytes())?;
-            dead.insert(&id.to_be_bytes(), letter.as_slice())?;
-            Ok(())
-        });
-        buried.map_err(transaction_error)?;
-        self.unsynced += letter.len();
-        self.counts.dead += 1;
-        self.record_left()
-    }
-
-    pub(super) fn store_event(&mut self, station: &str, payload: &str) -> Result<EntryId, JournalError> {
-        let entry = encode(&StoredEvent { id: 0, station: station.to_owned(), payload: payload.to_owned() })?;
-        let oldest = if self.counts.events >= EVENT_LIMIT { self.events.first().map_err(sled_error)? } else { None };
-        let stored = (&self.meta, &self.events).transaction(|(meta, events)| {
-            let id = take_ids(meta, 1)?;
-            events.insert(&id.to_be_bytes(), entry.as_slice())?;
-            if let Some((key, _)) = &oldest {
-                events.remove(key)?;
-            }
-            Ok(id)
-        });
-        let id = stored.map_err(transaction_error)?;
-        self.unsynced += entry.len();
-        match oldest {
-            Some(_) => self.counts.lost_events += 1,
-            None => self.counts.events += 1,
+        let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time > CLOCK_FLOOR && time < oldest);
+        while let Some(event) = self.first::<StoredEvent>(Table::Events)?.filter(|event| is_old(event.time())) {
+            self.lose(Table::Events, event.id, "it is older than outbox.max_age")?;
         }
-        Ok(id)
-    }
-
-    pub(super) fn events_after(&self, after: EntryId, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        self.events
-            .range((after + 1).to_be_bytes()..)
-            .take(limit)
-            .map(|entry| {
-                let (key, bytes) = entry.map_err(sled_error)?;
-                let id = number(&key);
-                decode(id, &bytes).map(|event: StoredEvent| StoredEvent { id, ..event })
-            })
-            .collect()
-    }
-
-    pub(super) fn forget_event(&mut self, id: EntryId) -> Result<(), JournalError> {
-        if self.events.remove(id.to_be_bytes()).map_err(sled_error)?.is_some() {
-            self.unsynced += 1;
-            self.counts.events -= 1;
+        while let Some(stored) = self.first::<StoredRecord>(Table::Records)?.filter(|stored| is_old(stored.time())) {
+            self.lose(Table::Records, stored.id, "it is older than outbox.max_age")?;
+        }
+        while let Some(letter) = self.first::<DeadLetter>(Table::Dead)?.filter(|letter| is_old(letter.time())) {
+            self.lose(Table::Dead, letter.id, "it is older than outbox.max_age")?;
+        }
+        let ended = |stored: &StoredRelease| stored.outcome.is_some() && is_old(stored.time());
+        while let Some(stored) = self.first::<StoredRelease>(Table::Releases)?.filter(&ended) {
+            self.lose(Table::Releases, stored.id, "it is older than outbox.max_age")?;
         }
         Ok(())
     }
 
-    pub(super) fn list(&self) -> Result<Listing, JournalError> {
-        Ok(Listing {
-            releases: self.all_releases()?,
-            records: scan(&self.records, usize::MAX, |id, stored: StoredRecord| StoredRecord { id, ..stored })?,
-            dead: scan(&self.dead, usize::MAX, |id, letter: DeadLetter| DeadLetter { id, ..letter })?,
-        })
-    }
-
-    fn put<T: Serialize>(&mut self, tree: &sled::Tree, id: EntryId, entry: &T) -> Result<(), JournalError> {
-        let bytes = encode(entry)?;
-        self.unsynced += bytes.len();
-        tree.insert(id.to_be_bytes(), bytes).map(drop).map_err(sled_error)
-    }
-
-    fn count(&mut self) -> Result<(), JournalError> {
-        self.counts = Counts {
-            releases: self.releases.len(),
-            records: self.records.len(),
-            dead: self.dead.len(),
-            events: self.events.len(),
-            lost_events: 0,
-            oldest_record: self.oldest_record_time()?,
-        };
-        Ok(())
+    pub(super) fn lose(&mut self, table: Table, id: EntryId, why: &str) -> Result<(), JournalError> {
+        tracing::error!(id, table = table.name(), why, "entry given up");
+        self.lost += 1;
+        self.commit(&[Change::Remove(table, id)])
     }
 }
 
-/// The next `count` ids, in the transaction that uses them. sled's own `generate_id` jumps after a recovery.
-fn take_ids(meta: &TransactionalTree, count: u64) -> Result<EntryId, ConflictableTransactionError<()>> {
-    let next = meta.get(NEXT_ID)?.map_or(1, |bytes| number(&bytes));
-    meta.insert(NEXT_ID, &(next + count).to_be_bytes())?;
-    Ok(next)
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    bytes.try_into().map(u64::from_be_bytes).unwrap_or_default()
-}
-
-fn get<T: DeserializeOwned>(tree: &sled::Tree, id: EntryId) -> Result<Option<T>, JournalError> {
-    tree.get(id.to_be_bytes()).map_err(sled_error)?.map(|bytes| decode(id, &bytes)).transpose()
-}
-
-fn scan<T: DeserializeOwned>(
-    tree: &sled::Tree,
-    limit: usize,
-    with_id: impl Fn(EntryId, T) -> T,
-) -> Result<Vec<T>, JournalError> {
-    tree.iter()
-        .take(limit)
-        .map(|entry| {
-            let (key, bytes) = entry.map_err(sled_error)?;
-            let id = number(&key);
-            decode(id, &bytes).map(|entry| with_id(id, entry))
-        })
-        .collect()
-}
-
-/// A power cut while sled writes a snapshot leaves this file, and with it the database never opens again.
-fn remove_half_snapshots(dir: &Path) -> Result<(), JournalError> {
-    let entries = std::fs::read_dir(dir).map_err(|error| disk(&format!("read {}", dir.display()), &error))?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(entry.path()).map_err(|error| disk(&format!("remove {name}"), &error))?;
+/// Opens the database, whatever state it is in.
+fn open_database(place: &Place, state_dir: &Path, syncs: &Arc<AtomicU64>) -> Result<Database, JournalError> {
+    place.prepare(syncs)?;
+    let database = match open_whole(place, state_dir, syncs) {
+        Err(JournalError::Damaged { detail, .. }) => {
+            let story = place.set_aside(&detail, Timestamp::now(), syncs)?;
+            tracing::error!(story, "the database was damaged; a new one is in use");
+            return Database::open(&place.db(), syncs.clone());
         }
+        opened => opened?,
+    };
+    if !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
+        return Ok(database);
     }
-    Ok(())
-}
-
-/// sled tells a held lock as an I/O error with this text.
-fn is_lock(error: &std::io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
-}
-
-fn disk(what: &str, error: &std::io::Error) -> JournalError {
-    JournalError::Disk(format!("{what}: {error}"))
-}
-
-fn sled_error(error: sled::Error) -> JournalError {
-    JournalError::Disk(error.to_string())
-}
-
-fn transaction_error(error: TransactionError<()>) -> JournalError {
-    match error {
-        TransactionError::Storage(error) => sled_error(error),
-        TransactionError::Abort(()) => JournalError::Disk("a transaction was given up".to_owned()),
+    if let Err(error) = place.rebuild(database, syncs) {
+        tracing::warn!(%error, "database not rebuilt smaller");
+        // Either the old or the new one is in place, or is put there.
+        place.prepare(syncs)?;
     }
+    Database::open(&place.db(), syncs.clone())
+}
+
+/// Opens a database that is as far as its mark says.
+fn open_whole(place: &Place, state_dir: &Path, syncs: &Arc<AtomicU64>) -> Result<Database, JournalError> {
+    let database = Database::open(&place.db(), syncs.clone())?;
+    let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
+    if there < marked {
+        return Err(damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}")));
+    }
+    Ok(database)
 }

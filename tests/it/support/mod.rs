@@ -1,8 +1,11 @@
 //! What the tests start.
 
+pub mod disk;
+pub mod journal;
 pub mod link_cutter;
 pub mod mosquitto;
 pub mod peer;
+pub mod platter;
 pub mod tls;
 
 use std::future::Future;

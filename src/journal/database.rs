@@ -1,0 +1,342 @@
+//! sled, and what it takes to trust it.
+//!
+//! sled 0.34.7 has habits that this file is written around; they were measured for this project:
+//! - `flush` writes but does not reach the platter on Linux: the file is synced by a descriptor of our own;
+//! - more than about 128 KiB between two syncs may be lost as a whole: [`Database::commit`] syncs in between;
+//! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database closed for ever;
+//! - opening a damaged one may panic; an I/O error sticks until it is dropped and opened again;
+//! - dropping it returns before its threads have let go of its lock.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use sled::{IVec, Transactional};
+
+use super::entry::{seal, unseal};
+use super::table::{Table, Tally};
+use super::{GROUP_BYTES, JournalError, lock};
+use crate::domain::EntryId;
+
+/// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
+const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// How often sled collects its garbage. `None` would never: the file would grow for ever.
+const GARBAGE_EVERY_MS: Option<u64> = Some(500);
+
+/// The layout of the trees. 1 had no tally and no table of unreadable entries.
+const SCHEMA: u64 = 2;
+
+/// What sled writes for a change besides its value, about: key, header, the tally.
+const CHANGE_BYTES: usize = 160;
+
+const META: &str = "meta";
+const SCHEMA_KEY: &[u8] = b"schema";
+const TALLY_KEY: &[u8] = b"tally";
+
+/// Where schema 1 kept the next number.
+const OLD_NEXT_ID_KEY: &[u8] = b"next-id";
+
+/// The tally is sealed like an entry, under a number that no table will ever have.
+pub(super) const TALLY_NUMBER: u8 = u8::MAX;
+
+/// One step of a transaction. The value replaces what was there.
+#[derive(Debug)]
+pub(super) enum Change {
+    Put(Table, EntryId, Vec<u8>),
+    Remove(Table, EntryId),
+}
+
+/// The open database. Nothing is durable before [`Database::sync`].
+pub(super) struct Database {
+    db: sled::Db,
+    /// A descriptor of our own for sled's file: the one way to reach the platter.
+    platter: File,
+    /// In the order of [`Table::ALL`], then `meta`.
+    trees: Vec<sled::Tree>,
+    tally: Tally,
+    unsynced: usize,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Database {
+    /// Makes an empty database in a directory that does not exist yet.
+    pub(super) fn create(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+        fs::create_dir(dir).map_err(|error| io_error(&format!("make {}", dir.display()), &error))?;
+        let mut database = Self::open_unchecked(dir, syncs)?;
+        database.set_tally(Tally { next_id: 1, ..Tally::default() })?;
+        Ok(database)
+    }
+
+    /// Opens what is there and counts it.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when it does not open, or holds less than its tally says.
+    pub(super) fn open(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+        // sled would begin anew where its file is empty or gone, as if nothing had ever been stored.
+        if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
+            return Err(damaged(dir, "its file is empty or gone"));
+        }
+        let mut database = Self::open_unchecked(dir, syncs)?;
+        let counted = guarded(dir, || database.count())?;
+        let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
+        match schema.as_deref().and_then(word) {
+            Some(1) => {
+                let next_id = database.meta().get(OLD_NEXT_ID_KEY).map_err(sled_error)?;
+                let next_id = next_id.as_deref().and_then(word).unwrap_or(0).max(counted.next_id);
+                database.set_tally(Tally { next_id, ..counted })?;
+            }
+            Some(SCHEMA) => {
+                let written = database.written_tally()?;
+                let Some(tally) = written.filter(|tally| tally.agrees(&counted) && tally.next_id >= counted.next_id)
+                else {
+                    return Err(damaged(dir, &format!("its tally says {written:?} and there is {counted:?}")));
+                };
+                database.tally = tally;
+            }
+            Some(newer) => return Err(damaged(dir, &format!("its schema {newer} is a newer agent's"))),
+            None => return Err(damaged(dir, "it has no schema")),
+        }
+        database.sync()?;
+        Ok(database)
+    }
+
+    /// Opens what is there, whatever it holds.
+    pub(super) fn open_unchecked(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+        remove_half_snapshots(dir)?;
+        let config = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(GARBAGE_EVERY_MS);
+        let db = lock::retry(|| match catch_unwind(AssertUnwindSafe(|| config().open())) {
+            Err(_) => Err(damaged(dir, "sled gives up on it")),
+            Ok(Err(sled::Error::Io(error))) if is_lock(&error) => Err(JournalError::Locked { path: shown(dir) }),
+            Ok(Err(sled::Error::Io(error))) => Err(open_error(dir, &error)),
+            Ok(Err(error)) => Err(damaged(dir, &error.to_string())),
+            Ok(Ok(db)) => Ok(db),
+        })?;
+        let platter = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
+        let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
+        let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
+        // The trees themselves have to reach the platter once.
+        Ok(Self { db, platter, trees, tally: Tally::default(), unsynced: 1, syncs })
+    }
+
+    fn meta(&self) -> &sled::Tree {
+        &self.trees[Table::COUNT]
+    }
+
+    /// Starts a tally that counts what is there.
+    fn set_tally(&mut self, tally: Tally) -> Result<(), JournalError> {
+        self.meta().insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(sled_error)?;
+        self.meta().insert(TALLY_KEY, seal(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
+        self.tally = tally;
+        self.unsynced += CHANGE_BYTES;
+        Ok(())
+    }
+
+    /// Reads every entry, and counts.
+    pub(super) fn count(&self) -> Result<Tally, JournalError> {
+        let mut tally = Tally { next_id: 1, ..Tally::default() };
+        for table in Table::ALL {
+            for entry in self.entries(table, 0) {
+                let (id, bytes) = entry?;
+                tally.came(table, bytes.len());
+                tally.next_id = tally.next_id.max(id.saturating_add(1));
+            }
+        }
+        Ok(tally)
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What the tally on disk says, for those who check.
+    pub(super) fn written_tally(&self) -> Result<Option<Tally>, JournalError> {
+        let bytes = self.meta().get(TALLY_KEY).map_err(sled_error)?;
+        Ok(bytes.and_then(|bytes| unseal(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
+    }
+
+    pub(super) fn get(&self, table: Table, id: EntryId) -> Result<Option<IVec>, JournalError> {
+        self.tree(table).get(id.to_be_bytes()).map_err(sled_error)
+    }
+
+    /// Entries in the order of their numbers, those after `after`.
+    pub(super) fn entries(
+        &self,
+        table: Table,
+        after: EntryId,
+    ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
+        self.tree(table).range(after.saturating_add(1).to_be_bytes()..).map(move |entry| {
+            let (key, bytes) = entry.map_err(sled_error)?;
+            let id = word(&key).ok_or_else(|| damaged(Path::new(table.name()), "a key is not a number"))?;
+            Ok((id, bytes))
+        })
+    }
+
+    /// No entry of this table will have a lower number after these changes.
+    fn first_id(&self, table: Table, changes: &[Change]) -> Result<EntryId, JournalError> {
+        let there = self.entries(table, 0).next().transpose()?.map(|(id, _)| id);
+        let come = changes.iter().filter_map(|change| match change {
+            Change::Put(into, id, _) if *into == table => Some(*id),
+            _ => None,
+        });
+        Ok(come.chain(there).min().unwrap_or(self.tally.next_id))
+    }
+
+    fn tree(&self, table: Table) -> &sled::Tree {
+        &self.trees[table as usize]
+    }
+
+    /// Makes all changes or none, with the tally, and `next_id` from now on.
+    pub(super) fn commit(&mut self, next_id: EntryId, changes: &[Change]) -> Result<(), JournalError> {
+        let bytes = changes.iter().map(Change::bytes).sum::<usize>();
+        if self.unsynced + bytes > GROUP_BYTES {
+            self.sync()?;
+        }
+        let before = Tally {
+            next_id,
+            change: self.tally.change + 1,
+            first_release: self.first_id(Table::Releases, changes)?,
+            first_record: self.first_id(Table::Records, changes)?,
+            ..self.tally
+        };
+        let tally = self.trees[..].transaction(|trees: &Vec<TransactionalTree>| {
+            let mut tally = before;
+            for change in changes {
+                let (table, old) = match change {
+                    Change::Put(table, id, value) => {
+                        tally.came(*table, value.len());
+                        (*table, trees[*table as usize].insert(&id.to_be_bytes(), value.as_slice())?)
+                    }
+                    Change::Remove(table, id) => (*table, trees[*table as usize].remove(&id.to_be_bytes())?),
+                };
+                if let Some(old) = old {
+                    tally.went(table, old.len());
+                }
+            }
+            let sealed = seal(TALLY_NUMBER, &tally.to_bytes()).map_err(ConflictableTransactionError::Abort)?;
+            trees[Table::COUNT].insert(TALLY_KEY, sealed)?;
+            Ok(tally)
+        });
+        self.tally = tally.map_err(transaction_error)?;
+        self.unsynced += bytes;
+        Ok(())
+    }
+
+    /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.
+    pub(super) fn sync(&mut self) -> Result<(), JournalError> {
+        if self.unsynced == 0 {
+            return Ok(());
+        }
+        self.db.flush().map_err(sled_error)?;
+        let synced = self.platter.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
+        synced.map_err(|error| io_error("sync", &error))?;
+        self.unsynced = 0;
+        Ok(())
+    }
+
+    /// The bytes of its files.
+    pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
+        self.db.size_on_disk().map_err(sled_error)
+    }
+}
+
+impl Change {
+    /// What it writes, about.
+    pub(super) fn bytes(&self) -> usize {
+        CHANGE_BYTES
+            + match self {
+                Self::Put(_, _, value) => value.len(),
+                Self::Remove(..) => 0,
+            }
+    }
+}
+
+/// Reading a damaged database may panic like opening it.
+pub(super) fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result,
+        Err(_) => Err(damaged(dir, "sled gives up on it")),
+    }
+}
+
+fn word(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().map(u64::from_be_bytes).ok()
+}
+
+fn remove_half_snapshots(dir: &Path) -> Result<(), JournalError> {
+    for path in snapshots(dir)? {
+        if path.extension().is_some_and(|end| end == "generating") {
+            fs::remove_file(&path).map_err(|error| io_error(&format!("remove {}", path.display()), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// sled's snapshots, whole and half: shortcuts that it can do without.
+pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let entries = fs::read_dir(dir).map_err(|error| open_error(dir, &error))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap."))).collect())
+}
+
+/// sled tells a held lock as an I/O error with this text.
+fn is_lock(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+fn shown(dir: &Path) -> String {
+    dir.display().to_string()
+}
+
+pub(super) fn damaged(dir: &Path, detail: &str) -> JournalError {
+    JournalError::Damaged { path: shown(dir), detail: detail.to_owned() }
+}
+
+/// A wrong owner, a read-only or full disk, and too many open files are no damage: somebody can put them right.
+fn open_error(dir: &Path, error: &io::Error) -> JournalError {
+    /// `ENFILE` and `EMFILE` have no [`ErrorKind`].
+    const TOO_MANY_FILES: [i32; 2] = [23, 24];
+    match error.kind() {
+        ErrorKind::PermissionDenied => JournalError::Disk(format!(
+            "open {}: {error}; the state directory and all in it must belong to the agent's user",
+            dir.display()
+        )),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::OutOfMemory => {
+            JournalError::Disk(format!("open {}: {error}", dir.display()))
+        }
+        _ if error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code)) => {
+            JournalError::Disk(format!("open {}: {error}", dir.display()))
+        }
+        _ => match io_error("open", error) {
+            JournalError::Full => JournalError::Full,
+            _ => damaged(dir, &error.to_string()),
+        },
+    }
+}
+
+/// What the system says, with what was tried.
+pub(super) fn io_error(what: &str, error: &io::Error) -> JournalError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => JournalError::Full,
+        _ => JournalError::Disk(format!("{what}: {error}")),
+    }
+}
+
+/// While the database is open: an I/O error may pass, anything else is damage.
+fn sled_error(error: sled::Error) -> JournalError {
+    match error {
+        sled::Error::Io(error) => io_error("read or write", &error),
+        error => damaged(Path::new("db"), &error.to_string()),
+    }
+}
+
+fn transaction_error(error: TransactionError<JournalError>) -> JournalError {
+    match error {
+        TransactionError::Storage(error) => sled_error(error),
+        TransactionError::Abort(error) => error,
+    }
+}

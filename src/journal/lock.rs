@@ -1,0 +1,46 @@
+//! One process a state directory. sled locks its own file, but the database's directory is also moved and replaced.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::JournalError;
+use super::database::io_error;
+
+/// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.
+const TRIES: u32 = 50;
+
+/// Between two tries: half a second in all, then somebody else has it.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// Held until it is dropped.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn acquire(state_dir: &Path) -> Result<Self, JournalError> {
+        let path = state_dir.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|error| io_error(&format!("open {}", path.display()), &error))?;
+        retry(|| match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Locked { path: state_dir.display().to_string() }),
+            Err(error) => Err(io_error(&format!("lock {}", path.display()), &error.into())),
+        })?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Tries again while somebody holds the lock, at most half a second.
+pub(super) fn retry<T>(mut attempt: impl FnMut() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(JournalError::Locked { .. }) => std::thread::sleep(WAIT),
+            result => return result,
+        }
+    }
+    attempt()
+}

@@ -1,0 +1,123 @@
+//! What people may see and do: `queue list`, `show`, `retry`, `drop`.
+
+use serde::Serialize;
+
+use super::JournalError;
+use super::database::Change;
+use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::store::Store;
+use super::table::Table;
+use crate::domain::EntryId;
+
+/// Entries of one kind in one page of a listing: what is in memory at once.
+pub const LIST_LIMIT: usize = 500;
+
+/// A page of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Listing {
+    /// Stored and not ended, or ended as unknown.
+    pub releases: Vec<StoredRelease>,
+    /// Waiting for the server.
+    pub records: Vec<StoredRecord>,
+    /// Refused by the server for good.
+    pub dead: Vec<DeadLetter>,
+    /// Ask for what comes after this number: there is more.
+    pub next: Option<EntryId>,
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Found {
+    /// Not ended, or ended as unknown.
+    Release(StoredRelease),
+    /// Waits for the server.
+    Record(StoredRecord),
+    /// Refused by the server for good.
+    Dead(DeadLetter),
+    /// Cannot be read.
+    Unreadable {
+        /// Its number.
+        id: EntryId,
+        /// Its bytes, as far as they are text.
+        text: String,
+    },
+}
+
+impl Store {
+    pub(super) fn list(&mut self, after: EntryId) -> Result<Listing, JournalError> {
+        let mut listing = Listing {
+            releases: self.page(Table::Releases, after, LIST_LIMIT)?,
+            records: self.page(Table::Records, after, LIST_LIMIT)?,
+            dead: self.page(Table::Dead, after, LIST_LIMIT)?,
+            next: None,
+        };
+        // A full page of one kind may have more behind it: the others wait for it, so that one number is enough to go on.
+        let last = [
+            listing.releases.get(LIST_LIMIT - 1).map(|stored| stored.id),
+            listing.records.get(LIST_LIMIT - 1).map(|stored| stored.id),
+            listing.dead.get(LIST_LIMIT - 1).map(|letter| letter.id),
+        ];
+        listing.next = last.into_iter().flatten().min();
+        if let Some(last) = listing.next {
+            listing.releases.retain(|stored| stored.id <= last);
+            listing.records.retain(|stored| stored.id <= last);
+            listing.dead.retain(|letter| letter.id <= last);
+        }
+        Ok(listing)
+    }
+
+    pub(super) fn show(&mut self, id: EntryId) -> Result<Found, JournalError> {
+        if let Some(stored) = self.get(Table::Releases, id)? {
+            return Ok(Found::Release(stored));
+        }
+        if let Some(stored) = self.get(Table::Records, id)? {
+            return Ok(Found::Record(stored));
+        }
+        if let Some(letter) = self.get(Table::Dead, id)? {
+            return Ok(Found::Dead(letter));
+        }
+        match self.database.get(Table::Unreadable, id)? {
+            // The first byte is the number of its table, the second the version.
+            Some(bytes) => Ok(Found::Unreadable {
+                id,
+                text: String::from_utf8_lossy(bytes.get(2..).unwrap_or_default()).into_owned(),
+            }),
+            None => Err(JournalError::Unknown(id)),
+        }
+    }
+
+    pub(super) fn retry(&mut self, id: EntryId) -> Result<EntryId, JournalError> {
+        let letter = match self.show(id)? {
+            Found::Dead(letter) => letter,
+            _ => return Err(JournalError::NotForThis { id, state: "no dead letter, so it is not sent again by hand" }),
+        };
+        let next = self.take_id();
+        let stored = StoredRecord { id: next, record: letter.record, attempted: None };
+        self.commit(&[
+            Change::Remove(Table::Dead, id),
+            Change::Put(Table::Records, next, encode(Table::Records, &stored)?),
+        ])?;
+        Ok(next)
+    }
+
+    pub(super) fn give_up(&mut self, id: EntryId) -> Result<Found, JournalError> {
+        let found = self.show(id)?;
+        let table = match &found {
+            Found::Dead(_) => Table::Dead,
+            Found::Unreadable { .. } => Table::Unreadable,
+            Found::Release(stored) if stored.outcome.is_some() => Table::Releases,
+            Found::Release(_) => {
+                return Err(JournalError::NotForThis {
+                    id,
+                    state: "a release that has not ended, which the agent ends",
+                });
+            }
+            Found::Record(_) => {
+                return Err(JournalError::NotForThis { id, state: "a record that waits, which the agent delivers" });
+            }
+        };
+        self.commit(&[Change::Remove(table, id)])?;
+        Ok(found)
+    }
+}

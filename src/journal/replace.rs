@@ -1,0 +1,199 @@
+//! A new database in the place of an old one: at the first start, when the old one is damaged, or mostly empty.
+//!
+//! `db` is always whole: the new one is built as `db.new`, synced, named `db.ready`, and only then does the old one go and
+//! the new one come. A cut at any moment leaves either `db`, or no `db` and a whole `db.ready`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use jiff::Timestamp;
+
+use super::JournalError;
+use super::database::{Change, Database, io_error};
+use super::mark::Mark;
+use super::salvage::carry_over;
+use super::table::{Table, Tally};
+
+/// A damaged database is kept under this name and the time.
+const DAMAGED: &str = "db.damaged-";
+
+/// Beside a damaged database: what was wrong and what was carried over.
+const NOTE: &str = "note.txt";
+
+/// Below this, a database is never rebuilt: it is small enough.
+const REBUILD_FROM: u64 = 8 * 1024 * 1024;
+
+/// sled's files grow to about twice the peak payload; at four times what there is now, most of them is empty.
+const REBUILD_RATIO: u64 = 4;
+
+/// The directories of a journal.
+pub(super) struct Place {
+    state_dir: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned() }
+    }
+
+    /// The database.
+    pub(super) fn db(&self) -> PathBuf {
+        self.state_dir.join("db")
+    }
+
+    fn sibling(&self, end: &str) -> PathBuf {
+        self.state_dir.join(format!("db.{end}"))
+    }
+
+    /// Finishes or undoes what a cut has left, and makes the first database.
+    pub(super) fn prepare(&self, syncs: &Arc<AtomicU64>) -> Result<(), JournalError> {
+        let ready = self.sibling("ready");
+        if !exists(&self.db()) && exists(&ready) {
+            rename(&ready, &self.db())?;
+            sync_dir(&self.state_dir)?;
+        }
+        for left in ["new", "ready", "old", "salvage"] {
+            remove(&self.sibling(left))?;
+        }
+        if exists(&self.db()) { Ok(()) } else { self.replace(None, syncs, |_| Ok(())) }
+    }
+
+    /// Builds a new database, puts it in place and the old one under the name `old`.
+    fn replace(
+        &self,
+        old: Option<&Path>,
+        syncs: &Arc<AtomicU64>,
+        fill: impl FnOnce(&mut Database) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let (new, ready) = (self.sibling("new"), self.sibling("ready"));
+        remove(&new)?;
+        let mut database = Database::create(&new, syncs.clone())?;
+        fill(&mut database)?;
+        database.sync()?;
+        drop(database);
+        sync_all(&new)?;
+        rename(&new, &ready)?;
+        sync_dir(&self.state_dir)?;
+        Mark::read(&self.state_dir).forget()?;
+        if let Some(old) = old {
+            rename(&self.db(), old)?;
+        }
+        rename(&ready, &self.db())?;
+        sync_dir(&self.state_dir)
+    }
+
+    /// Gives the disk back what an almost empty database holds. Tells whether it did; the database must be closed.
+    pub(super) fn rebuild(&self, from: Database, syncs: &Arc<AtomicU64>) -> Result<(), JournalError> {
+        let old = self.sibling("old");
+        let next_id = from.tally().next_id;
+        self.replace(Some(&old), syncs, |into| {
+            for table in Table::ALL {
+                for entry in from.entries(table, 0) {
+                    let (id, bytes) = entry?;
+                    into.commit(next_id, &[Change::Put(table, id, bytes.to_vec())])?;
+                }
+            }
+            drop(from);
+            Ok(())
+        })?;
+        remove(&old)
+    }
+
+    /// Moves a damaged database aside whole and starts a new one with what can be read. Says what it did.
+    pub(super) fn set_aside(
+        &self,
+        detail: &str,
+        now: Timestamp,
+        syncs: &Arc<AtomicU64>,
+    ) -> Result<String, JournalError> {
+        let aside = self.free_name(now);
+        let salvage = self.sibling("salvage");
+        let mut story = String::new();
+        self.replace(Some(&aside), syncs, |into| {
+            story = format!("{detail}; {}", carry_over(&self.db(), &salvage, into, syncs)?);
+            Ok(())
+        })?;
+        remove(&salvage)?;
+        let note = format!("{now}: {story}\nRemove this folder when it has been looked at.\n");
+        let path = aside.join(NOTE);
+        fs::write(&path, note).map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
+        Ok(format!("{} set aside: {story}", aside.display()))
+    }
+
+    fn free_name(&self, now: Timestamp) -> PathBuf {
+        let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let names = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
+        let mut paths = names.map(|end| self.state_dir.join(format!("{DAMAGED}{time}{end}")));
+        paths.find(|path| !exists(path)).unwrap_or_else(|| self.sibling("damaged"))
+    }
+
+    /// Databases that were set aside and that nobody has looked at yet, with their notes.
+    pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
+        let entries = fs::read_dir(&self.state_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_aside =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DAMAGED));
+        let mut found: Vec<_> = entries
+            .filter(is_aside)
+            .map(|path| {
+                let note = fs::read_to_string(path.join(NOTE)).unwrap_or_default();
+                let story = note.lines().next().unwrap_or("the note is gone").to_owned();
+                (path, story)
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+/// Whether most of a database's files is empty.
+pub(super) fn is_mostly_empty(disk_bytes: u64, tally: &Tally) -> bool {
+    disk_bytes > REBUILD_FROM && disk_bytes > REBUILD_RATIO.saturating_mul(tally.bytes)
+}
+
+/// Also true for a link to nowhere: what is there must not be taken for a first start.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), JournalError> {
+    fs::rename(from, to).map_err(|error| io_error(&format!("rename {}", from.display()), &error))
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
+    let removed = match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    removed.map_err(|error| io_error(&format!("remove {}", path.display()), &error))
+}
+
+/// Every file of a directory, and the directory itself, to the platter.
+fn sync_all(dir: &Path) -> Result<(), JournalError> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        sync_dir(&entry.path())?;
+    }
+    sync_dir(dir)
+}
+
+/// A file or a directory to the platter.
+fn sync_dir(path: &Path) -> Result<(), JournalError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| io_error(&format!("sync {}", path.display()), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_large_and_mostly_empty_database_is_rebuilt() {
+        let mut tally = Tally::default();
+        tally.came(Table::Records, 10 << 20);
+        assert!(!is_mostly_empty(25 << 20, &tally));
+        assert!(is_mostly_empty(41 << 20, &tally));
+        assert!(!is_mostly_empty(REBUILD_FROM, &Tally::default()));
+    }
+}

@@ -1,0 +1,64 @@
+//! Room that is kept for hard times: a file that is given up when the disk is full, so that what was promised can still
+//! be written down and the database can be opened. Made again when there is room.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The size of the reserve: four of sled's segments.
+pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Beyond the reserve, this much stays free when it is made: it is not to fill the disk itself.
+const SPARE_BYTES: u64 = 512 * 1024;
+
+const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+
+pub(super) struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("reserve") }
+    }
+
+    /// Whether the reserve is whole. Without it, nothing new is promised.
+    pub(super) fn is_whole(&self) -> bool {
+        self.path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES)
+    }
+
+    /// Gives the room up.
+    pub(super) fn spend(&self) {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => tracing::warn!("disk full: the reserve is used; new releases wait for room"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(%error, "reserve not given up"),
+        }
+    }
+
+    /// Makes it again if there is room, and says whether it is whole.
+    pub(super) fn restore(&self) -> bool {
+        if self.is_whole() {
+            return true;
+        }
+        let made = self.has_room().and_then(|room| if room { self.fill() } else { Ok(()) });
+        if let Err(error) = made {
+            tracing::warn!(%error, "reserve not made");
+            self.spend();
+        }
+        self.is_whole()
+    }
+
+    fn has_room(&self) -> io::Result<bool> {
+        let disk = rustix::fs::statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize) >= RESERVE_BYTES + SPARE_BYTES)
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let mut file = File::create(&self.path)?;
+        for _ in 0..RESERVE_BYTES / CHUNK.len() as u64 {
+            file.write_all(&CHUNK)?;
+        }
+        file.sync_all()
+    }
+}

@@ -1,0 +1,236 @@
+//! From a damaged database into a new one.
+//!
+//! Two ways. A copy may open whole when sled's own shortcuts (its snapshot, its settings) are left out. Otherwise the file is
+//! read from end to end for entries, which are known by their header wherever they stand.
+//!
+//! What is found may be older than it looks: the removal of an entry may be what was lost. Three things tell what has left:
+//! the newest tally that is found, records leave oldest first, and a release whose record is there has ended. For what
+//! remains, the server is asked before anything is sent: a record is in doubt, and so will be the record of a release.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::JournalError;
+use super::database::{Change, Database, TALLY_NUMBER, io_error, snapshots};
+use super::entry::{DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, unseal};
+use super::replace::remove;
+use super::table::{Table, Tally};
+use crate::domain::{EntryId, JobRecord, TapId};
+
+/// Read at once, besides an entry that may begin at its end.
+const CHUNK: usize = 256 * 1024;
+
+/// Carries over what can be read of the database in `db`; `copies` is a directory to work in. Says how it went.
+pub(super) fn carry_over(
+    db: &Path,
+    copies: &Path,
+    into: &mut Database,
+    syncs: &Arc<AtomicU64>,
+) -> Result<String, JournalError> {
+    let mut carrier = Carrier::new(into);
+    let way = match open_copy(db, copies, syncs)? {
+        Some(whole) => {
+            carrier.tally = whole.tally();
+            for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
+                for entry in whole.entries(table, 0) {
+                    let (id, bytes) = entry?;
+                    carrier.bring(table, id, &bytes)?;
+                }
+            }
+            "all entries are there"
+        }
+        None => {
+            let file = db.join("db");
+            read_entries(&file, |number, body| carrier.learn(number, body))?;
+            read_entries(&file, |number, body| carrier.bring_body(number, body))?;
+            carrier.settle()?;
+            "entries were read one by one"
+        }
+    };
+    Ok(format!("{way}; carried over: {}", carrier.story()))
+}
+
+/// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
+/// counts.
+fn open_copy(db: &Path, copies: &Path, syncs: &Arc<AtomicU64>) -> Result<Option<Database>, JournalError> {
+    let cures: [fn(&Path) -> Result<(), JournalError>; 2] = [without_snapshots, without_settings];
+    for (number, cure) in cures.iter().enumerate() {
+        let copy = copies.join(number.to_string());
+        copy_dir(db, &copy)?;
+        match cure(&copy).and_then(|()| Database::open(&copy, syncs.clone())) {
+            Ok(database) => return Ok(Some(database)),
+            Err(JournalError::Full) => return Err(JournalError::Full),
+            Err(error) => tracing::warn!(%error, "damaged database not opened"),
+        }
+    }
+    Ok(None)
+}
+
+fn without_snapshots(dir: &Path) -> Result<(), JournalError> {
+    snapshots(dir)?.iter().try_for_each(|path| remove(path))
+}
+
+fn without_settings(dir: &Path) -> Result<(), JournalError> {
+    without_snapshots(dir)?;
+    remove(&dir.join("conf"))
+}
+
+/// Copies what can be read; a file that cannot is one more that is missing.
+fn copy_dir(from: &Path, to: &Path) -> Result<(), JournalError> {
+    fs::create_dir_all(to).map_err(|error| io_error(&format!("make {}", to.display()), &error))?;
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Err(error) = fs::copy(entry.path(), to.join(entry.file_name()))
+            && let JournalError::Full = io_error("copy", &error)
+        {
+            return Err(JournalError::Full);
+        }
+    }
+    Ok(())
+}
+
+/// Shows everything sealed in a file, in no order, with old versions and doubles. A file that is gone or cannot be read
+/// further ends it.
+fn read_entries(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>) -> Result<(), JournalError> {
+    let Ok(mut file) = File::open(path) else {
+        return Ok(());
+    };
+    let mut window: Vec<u8> = Vec::new();
+    loop {
+        let read = read_some(&mut file, &mut window);
+        let last = read.unwrap_or(0) == 0;
+        // An entry that begins here is whole in the window.
+        let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
+        for at in 0..safe {
+            if let Some((number, body)) = unseal(&window[at..]) {
+                visit(number, body)?;
+            }
+        }
+        if last {
+            return Ok(());
+        }
+        window.drain(..safe);
+    }
+}
+
+fn read_some(file: &mut File, window: &mut Vec<u8>) -> io::Result<usize> {
+    file.take(CHUNK as u64).read_to_end(window)
+}
+
+/// What one tap printed of one document.
+type Printed = (TapId, String);
+
+/// Brings entries over and keeps in mind what tells which of them have left.
+struct Carrier<'a> {
+    into: &'a mut Database,
+    /// The newest that was found.
+    tally: Tally,
+    /// The highest record that was acknowledged or refused: all before it have left too.
+    left_record: EntryId,
+    recorded: HashSet<Printed>,
+}
+
+impl<'a> Carrier<'a> {
+    fn new(into: &'a mut Database) -> Self {
+        Self { into, tally: Tally::default(), left_record: 0, recorded: HashSet::new() }
+    }
+
+    /// Looks for what tells which entries have left.
+    fn learn(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
+        if number == TALLY_NUMBER {
+            let found = Tally::from_bytes(body).filter(|tally| tally.change > self.tally.change);
+            self.tally = found.unwrap_or(self.tally);
+        } else if let Some(Table::Ledger | Table::Dead) = Table::from_number(number) {
+            self.left_record = self.left_record.max(id_of(body).unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    /// Brings what was found in no order: the last version wins, which may be an older one; what is sent is asked for first.
+    fn bring_body(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
+        let (Some(table), Some(id)) = (Table::from_number(number), id_of(body)) else {
+            return Ok(());
+        };
+        let has_left = match table {
+            Table::Releases => id < self.tally.first_release,
+            Table::Records => id < self.tally.first_record || id <= self.left_record,
+            _ => false,
+        };
+        if has_left { Ok(()) } else { self.bring(table, id, &super::entry::seal(number, body)?) }
+    }
+
+    /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
+    fn bring(&mut self, table: Table, id: EntryId, bytes: &[u8]) -> Result<(), JournalError> {
+        let value = match table {
+            Table::Releases => changed(table, id, bytes, |stored: &mut StoredRelease| stored.carried_over = true),
+            Table::Records => changed(table, id, bytes, |stored: &mut StoredRecord| {
+                stored.attempted = stored.attempted.or(Some(stored.record.time));
+                self.recorded.insert(printed(&stored.record));
+            }),
+            Table::Ledger => changed(table, id, bytes, |stored: &mut StoredRecord| {
+                self.recorded.insert(printed(&stored.record));
+            }),
+            Table::Dead => changed(table, id, bytes, |letter: &mut DeadLetter| {
+                self.recorded.insert(printed(&letter.record));
+            }),
+            Table::Events => changed(table, id, bytes, |_: &mut StoredEvent| {}),
+            Table::Unreadable => bytes.to_vec(),
+        };
+        let next_id = self.tally.next_id.max(self.into.tally().next_id).max(id.saturating_add(1));
+        self.into.commit(next_id, &[Change::Put(table, id, value)])
+    }
+
+    /// Takes the releases out whose record is there, and what the ledger has too many of.
+    fn settle(&mut self) -> Result<(), JournalError> {
+        let mut ended = Vec::new();
+        for entry in self.into.entries(Table::Releases, 0) {
+            let (id, bytes) = entry?;
+            let stored: Result<StoredRelease, _> = decode(Table::Releases, id, &bytes);
+            ended.extend(
+                stored.ok().filter(|stored| {
+                    self.recorded.contains(&(stored.release.tap, stored.release.document.uuid.clone()))
+                }),
+            );
+        }
+        let ended = ended.iter().map(|stored| Change::Remove(Table::Releases, stored.id));
+        let surplus = self.into.tally().of(Table::Ledger).saturating_sub(super::LEDGER_LIMIT as u64);
+        let oldest: Vec<_> = self.into.entries(Table::Ledger, 0).take(usize::try_from(surplus).unwrap_or(0)).collect();
+        let mut gone: Vec<Change> = ended.collect();
+        for entry in oldest {
+            gone.push(Change::Remove(Table::Ledger, entry?.0));
+        }
+        let next_id = self.into.tally().next_id;
+        gone.into_iter().try_for_each(|change| self.into.commit(next_id, &[change]))
+    }
+
+    fn story(&self) -> String {
+        let tally = self.into.tally();
+        let tables = [Table::Releases, Table::Records, Table::Dead, Table::Events];
+        tables.map(|table| format!("{} {}", tally.of(table), table.name())).join(", ")
+    }
+}
+
+fn printed(record: &JobRecord) -> Printed {
+    (record.tap, record.document.clone())
+}
+
+/// The number that an entry says it has.
+fn id_of(body: &[u8]) -> Option<EntryId> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        id: EntryId,
+    }
+    serde_json::from_slice(body).ok().map(|Numbered { id }| id)
+}
+
+fn changed<T: Entry>(table: Table, id: EntryId, bytes: &[u8], change: impl FnOnce(&mut T)) -> Vec<u8> {
+    let read = decode::<T>(table, id, bytes).and_then(|mut entry| {
+        change(&mut entry);
+        encode(table, &entry)
+    });
+    read.unwrap_or_else(|_| bytes.to_vec())
+}

@@ -1,0 +1,190 @@
+//! The journal's thread: a group of jobs, one sync, then the answers. It closes a database that fails and opens it again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::store::Store;
+use super::{Counts, JournalError, Limits};
+use crate::domain::EntryId;
+
+/// Jobs that share a sync at most. The bytes between two syncs have a limit of their own.
+const GROUP_LIMIT: usize = 64;
+
+/// A group is tried again once, with the database opened anew: I/O errors stick to an open one.
+const TRIES: u32 = 2;
+
+/// What a job is for, which decides what becomes of it on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Something new that the box would answer for: refused.
+    Promise,
+    /// Something new to tell: refused, and counted as lost.
+    News,
+    /// What an earlier promise needs: the reserve is for it.
+    Duty,
+}
+
+/// A job with its answer.
+pub(super) trait Job: Send {
+    fn kind(&self) -> Kind;
+    /// Does it; an error is one of the database, which cannot be used further. It may be called again.
+    fn run(&mut self, store: &mut Store) -> Result<(), JournalError>;
+    fn refuse(&mut self, error: JournalError);
+    /// Tells the caller, who may have gone.
+    fn answer(self: Box<Self>, synced: Result<(), JournalError>);
+}
+
+pub(super) struct Call<T, F> {
+    pub(super) kind: Kind,
+    pub(super) job: F,
+    pub(super) result: Result<T, JournalError>,
+    pub(super) reply: oneshot::Sender<Result<T, JournalError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Store) -> Result<T, JournalError> + Send,
+{
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn run(&mut self, store: &mut Store) -> Result<(), JournalError> {
+        self.result = (self.job)(store);
+        match &self.result {
+            Err(error) if error.is_of_database() => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, error: JournalError) {
+        self.result = Err(error);
+    }
+
+    fn answer(self: Box<Self>, synced: Result<(), JournalError>) {
+        drop(self.reply.send(synced.and(self.result)));
+    }
+}
+
+pub(super) struct Worker {
+    state_dir: PathBuf,
+    limits: Limits,
+    syncs: Arc<AtomicU64>,
+    /// Closed after a failure, until the next job.
+    store: Option<Store>,
+    /// Where numbers begin that a failed write may have used.
+    untold: Option<EntryId>,
+    lost: u64,
+    counts: watch::Sender<Counts>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        state_dir: PathBuf,
+        limits: Limits,
+        syncs: Arc<AtomicU64>,
+        counts: watch::Sender<Counts>,
+    ) -> Self {
+        Self { state_dir, limits, syncs, store: None, untold: None, lost: 0, counts }
+    }
+
+    /// Opens the database. A full disk passes: the journal then says so until it can.
+    pub(super) fn start(&mut self) -> Result<(), JournalError> {
+        let started = match self.attempt(&mut []) {
+            Err(JournalError::Full) => {
+                tracing::error!("the disk is full: nothing can be stored, so nothing is released, until there is room");
+                Ok(())
+            }
+            result => result,
+        };
+        self.tell();
+        started
+    }
+
+    /// Works until the last handle is gone.
+    pub(super) fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Job>>) {
+        while let Some(job) = inbox.blocking_recv() {
+            let mut group = vec![job];
+            while group.len() < GROUP_LIMIT
+                && let Ok(job) = inbox.try_recv()
+            {
+                group.push(job);
+            }
+            let done = self.carry_out(&mut group);
+            self.tell();
+            for job in group {
+                job.answer(done.clone());
+            }
+        }
+    }
+
+    fn carry_out(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
+        let mut done = Ok(());
+        for _ in 0..TRIES {
+            done = self.attempt(group);
+            match &done {
+                Ok(()) => break,
+                Err(error) => self.close(error),
+            }
+        }
+        done
+    }
+
+    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
+        let store = match &mut self.store {
+            Some(store) => store,
+            closed => {
+                let mut store = Store::open(&self.state_dir, self.limits, &self.syncs)?;
+                store.lost = self.lost;
+                if let Some(untold) = self.untold.take() {
+                    store.forget_untold(untold)?;
+                }
+                closed.insert(store)
+            }
+        };
+        store.restore_reserve();
+        for job in group {
+            if job.kind() != Kind::Duty && store.is_full() {
+                store.lost += u64::from(job.kind() == Kind::News);
+                job.refuse(JournalError::Full);
+                continue;
+            }
+            // A page that cannot be read may make sled panic.
+            catch_unwind(AssertUnwindSafe(|| job.run(store)))
+                .unwrap_or_else(|_| Err(JournalError::Disk("sled gives up on the database".to_owned())))?;
+        }
+        store.sync()
+    }
+
+    fn close(&mut self, why: &JournalError) {
+        let Some(store) = self.store.take() else {
+            return;
+        };
+        tracing::error!(%why, "journal closed, to be opened again");
+        if matches!(why, JournalError::Full) {
+            store.spend_reserve();
+        }
+        self.lost = store.lost;
+        self.untold = Some(store.answered_id());
+        if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
+            tracing::error!("sled gave up while it was closed");
+        }
+    }
+
+    /// Brings the counts to those who watch. What is closed is as full as it was, and says that it is.
+    fn tell(&mut self) {
+        let now = match &mut self.store {
+            Some(store) => store.counts(),
+            None => Ok(Counts { full: true, lost: self.lost, ..*self.counts.borrow() }),
+        };
+        match now {
+            Ok(now) => drop(self.counts.send_if_modified(|known| std::mem::replace(known, now) != *known)),
+            Err(error) => self.close(&error),
+        }
+    }
+}

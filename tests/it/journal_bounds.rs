@@ -1,0 +1,201 @@
+//! The journal is bounded in entries, age and bytes; what goes for it goes in order and is counted (promise 5).
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use print_release_agent::domain::Outcome;
+use print_release_agent::journal::{Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LIST_LIMIT, Limits};
+use tokio::task::JoinSet;
+
+use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
+
+fn counts(journal: &Journal) -> Counts {
+    *journal.counts().borrow()
+}
+
+fn disk_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir.join("db")).unwrap().map(Result::unwrap);
+    entries.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_entries: 6, ..LIMITS };
+    let journal = Journal::open(dir.path(), limits).unwrap();
+    runtime().block_on(async {
+        for payload in ["1", "2"] {
+            journal.store_event("lobby".to_owned(), payload.to_owned()).await.unwrap();
+        }
+        store_record(&journal, 0).await;
+        let first = journal.oldest_record().await.unwrap().unwrap();
+        journal.bury_record(first.id, "no".to_owned()).await.unwrap();
+        store_record(&journal, 1).await;
+        store_record(&journal, 2).await;
+        let unknown = journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        journal.end_release(unknown[0], Outcome::Unknown("not-listed".to_owned()), None).await.unwrap();
+        // Six: two events, a dead letter, two records, and a release that nobody knows. Each tap costs one more.
+        let left = |counts: Counts| (counts.events, counts.releases, counts.dead, counts.records, counts.lost);
+        assert_eq!(left(counts(&journal)), (2, 1, 1, 2, 0));
+        let mut number = 10;
+        for expected in
+            [(1, 2, 1, 2, 1), (0, 3, 1, 2, 2), (0, 3, 1, 2, 3), (0, 4, 0, 2, 4), (0, 5, 0, 1, 5), (0, 6, 0, 0, 6)]
+        {
+            journal.store_releases(vec![release(number)], Vec::new()).await.unwrap();
+            number += 1;
+            assert_eq!(left(counts(&journal)), expected);
+        }
+        // Nothing is left to go, and still no release is refused.
+        journal.store_releases(vec![release(number)], Vec::new()).await.unwrap();
+        assert_eq!(left(counts(&journal)), (0, 7, 0, 0, 6));
+        assert_eq!(journal.open_releases().await.unwrap().len(), 7);
+    });
+}
+
+#[test]
+fn what_is_too_old_is_given_up_and_a_time_before_the_clock_was_known_is_not_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_age: Duration::from_secs(3600), ..LIMITS };
+    let journal = Journal::open(dir.path(), limits).unwrap();
+    runtime().block_on(async {
+        let times = [Timestamp::UNIX_EPOCH, Timestamp::now() - SignedDuration::from_hours(2), Timestamp::now()];
+        let ids = journal.store_releases((0..3).map(release).collect(), Vec::new()).await.unwrap();
+        for ((number, id), time) in (0..).zip(ids).zip(times) {
+            let mut made = record(number);
+            made.time = time;
+            journal.end_release(id, Outcome::Accepted, Some(made)).await.unwrap();
+        }
+        // The first does not know its time, and as the oldest it is looked at first.
+        let first = journal.oldest_record().await.unwrap().unwrap();
+        assert_eq!(first.record.time, Timestamp::UNIX_EPOCH);
+        journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        assert_eq!(counts(&journal).lost, 0);
+        journal.acknowledge_record(first.id).await.unwrap();
+        journal.store_releases(vec![release(4)], Vec::new()).await.unwrap();
+        let left: Vec<_> = records(&journal).await.into_iter().map(|(_, document)| document).collect();
+        assert_eq!((counts(&journal).lost, left), (1, vec!["document-2".to_owned()]));
+    });
+}
+
+#[test]
+fn the_oldest_event_goes_beyond_the_limit_of_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        let mut stored = JoinSet::new();
+        for _ in 0..EVENT_LIMIT + 5 {
+            let journal = journal.clone();
+            stored.spawn(async move { journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap() });
+        }
+        stored.join_all().await;
+        assert_eq!((counts(&journal).events, counts(&journal).lost), (EVENT_LIMIT, 5));
+        assert_eq!(journal.events_after(0, 1).await.unwrap()[0].id, 6);
+    });
+}
+
+#[test]
+fn an_entry_beyond_the_limit_is_refused_and_the_next_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        let refused = journal.store_event("lobby".to_owned(), "x".repeat(ENTRY_LIMIT)).await;
+        assert!(matches!(refused, Err(JournalError::TooLarge { .. })), "{refused:?}");
+        store_record(&journal, 0).await;
+        assert_eq!(journal.verify().await.unwrap().problems, 0);
+    });
+}
+
+#[test]
+fn many_entries_are_listed_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let many = 3 * LIST_LIMIT as u64;
+    runtime().block_on(async {
+        for first in (0..many).step_by(100) {
+            let ids = journal.store_releases((first..first + 100).map(release).collect(), Vec::new()).await.unwrap();
+            for (number, id) in (first..).zip(ids).step_by(2) {
+                journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();
+            }
+        }
+        let (mut after, mut pages, mut seen) = (0, 0, Vec::new());
+        loop {
+            let page = journal.list(after).await.unwrap();
+            assert!(page.releases.len() <= LIST_LIMIT && page.records.len() <= LIST_LIMIT);
+            seen.extend(page.releases.iter().map(|stored| stored.id));
+            seen.extend(page.records.iter().map(|stored| stored.id));
+            pages += 1;
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        let all = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!((all, seen.len()), (usize::try_from(many).unwrap(), all), "an entry twice or never");
+        assert!(pages > 1);
+    });
+}
+
+#[test]
+fn an_almost_empty_database_gives_its_disk_back_at_the_next_start() {
+    const MANY: u64 = 16_000;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    let kept = runtime.block_on(async {
+        store_record(&journal, 0).await;
+        let mut ids = Vec::new();
+        for first in (1..MANY).step_by(500) {
+            ids.extend(journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap());
+        }
+        let mut ends = JoinSet::new();
+        for id in ids {
+            let journal = journal.clone();
+            ends.spawn(
+                async move { journal.end_release(id, Outcome::Failed("not-ready".to_owned()), None).await.unwrap() },
+            );
+        }
+        ends.join_all().await;
+        journal.list(0).await.unwrap()
+    });
+    close(journal, dir.path());
+    let before = disk_bytes(dir.path());
+    let journal = open(dir.path());
+    let after = disk_bytes(dir.path());
+    assert!(before > 8 << 20 && after < before / 4, "{before} bytes before, {after} after");
+    runtime.block_on(async {
+        assert_eq!(journal.list(0).await.unwrap(), kept);
+        assert_eq!(journal.verify().await.unwrap().problems, 0);
+        let last = kept.records.last().unwrap().id;
+        assert!(
+            journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap()[0] > last + MANY - 1,
+            "a number is used twice"
+        );
+    });
+}
+
+#[test]
+fn a_cut_while_the_database_is_replaced_leaves_a_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    runtime.block_on(store_record(&journal, 0));
+    close(journal, dir.path());
+    let path = |name: &str| dir.path().join(name);
+    // Cut before the new one was whole; before it took its place; and between the two renames.
+    let cuts: [&dyn Fn(); 3] = [
+        &|| std::fs::create_dir_all(path("db.new/blobs")).unwrap(),
+        &|| std::fs::create_dir_all(path("db.ready/blobs")).unwrap(),
+        &|| std::fs::rename(path("db"), path("db.ready")).unwrap(),
+    ];
+    for cut in cuts {
+        cut();
+        let journal = open(dir.path());
+        assert_eq!(runtime.block_on(records(&journal)).len(), 1);
+        assert_eq!(counts(&journal).set_aside, 0);
+        close(journal, dir.path());
+        assert!(!path("db.new").exists() && !path("db.ready").exists());
+    }
+}

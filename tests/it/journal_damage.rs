@@ -1,0 +1,263 @@
+//! A damaged database is set aside whole, what can be read is carried over, and the box goes on (promise 6).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use print_release_agent::domain::Outcome;
+use print_release_agent::journal::{Journal, JournalError, Limits};
+
+use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
+
+/// Records that wait in the database before it is damaged. They fill more than one of sled's segments.
+const WAITING: u64 = 1_000;
+
+/// Records that were acknowledged before.
+const DELIVERED: u64 = 200;
+
+/// A journal with releases, records and acknowledged records, closed.
+fn filled() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        for first in (0..DELIVERED + WAITING).step_by(50) {
+            let ids = journal.store_releases((first..first + 50).map(release).collect(), Vec::new()).await.unwrap();
+            for (number, id) in (first..).zip(ids) {
+                journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();
+            }
+        }
+        for _ in 0..DELIVERED {
+            let oldest = journal.oldest_record().await.unwrap().unwrap();
+            journal.acknowledge_record(oldest.id).await.unwrap();
+        }
+        journal.store_releases(vec![release(DELIVERED + WAITING)], Vec::new()).await.unwrap();
+    });
+    close(journal, dir.path());
+    dir
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.filter(|entry| entry.path().is_file()).map(|entry| PathBuf::from(entry.file_name())).collect()
+}
+
+fn snapshots(db: &Path) -> Vec<PathBuf> {
+    files(db).into_iter().filter(|name| name.to_string_lossy().starts_with("snap.")).map(|name| db.join(name)).collect()
+}
+
+fn overwrite(path: &Path, at: u64, with: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(with).unwrap();
+}
+
+fn cut(path: &Path, bytes: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+fn aside(dir: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("db.damaged-")).collect()
+}
+
+/// What a damage must leave: all records, or those that can be read, or none because nothing is there to be read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Left {
+    All,
+    Some,
+    Nothing,
+}
+
+#[test]
+fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_what_can_be_read() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Left, Damage); 16] = [
+        ("its file is empty", Left::Nothing, |db| drop(File::create(db.join("db")).unwrap())),
+        ("its file is gone", Left::Nothing, |db| fs::remove_file(db.join("db")).unwrap()),
+        ("its file is a folder", Left::Nothing, |db| {
+            fs::remove_file(db.join("db")).unwrap();
+            fs::create_dir(db.join("db")).unwrap();
+        }),
+        ("all in it is gone", Left::Nothing, |db| {
+            files(db).iter().for_each(|name| fs::remove_file(db.join(name)).unwrap());
+        }),
+        ("cut to three bytes", Left::Nothing, |db| cut(&db.join("db"), 3)),
+        ("cut to half", Left::Some, |db| cut(&db.join("db"), length(&db.join("db")) / 2)),
+        ("cut to nine tenths", Left::Some, |db| cut(&db.join("db"), length(&db.join("db")) / 10 * 9)),
+        ("start overwritten", Left::Some, |db| overwrite(&db.join("db"), 0, &[0x55; 65_536])),
+        ("every second page overwritten", Left::Some, |db| {
+            let file = db.join("db");
+            (0..length(&file)).step_by(8_192).for_each(|at| overwrite(&file, at, &[0x55; 4_096]));
+        }),
+        ("a segment zeroed", Left::Some, |db| overwrite(&db.join("db"), 524_288, &[0; 524_288])),
+        ("all overwritten", Left::Nothing, |db| {
+            let file = db.join("db");
+            overwrite(&file, 0, &vec![0x55; usize::try_from(length(&file)).unwrap()]);
+        }),
+        ("no settings", Left::All, |db| fs::remove_file(db.join("conf")).unwrap()),
+        ("settings overwritten", Left::All, |db| overwrite(&db.join("conf"), 0, &[0x55; 16])),
+        ("no blobs", Left::All, |db| fs::remove_dir(db.join("blobs")).unwrap()),
+        ("snapshot overwritten", Left::All, |db| {
+            snapshots(db).iter().for_each(|path| overwrite(path, 10, &[0x55; 64]));
+        }),
+        ("half a snapshot beside it", Left::All, |db| {
+            fs::write(db.join("snap.0000000000000001.generating"), [0x55; 64]).unwrap();
+        }),
+    ];
+    let whole = filled();
+    let runtime = runtime();
+    for (name, expected, damage) in damages {
+        let dir = copy_db(whole.path());
+        let db = dir.path().join("db");
+        damage(&db);
+        let damaged = files(&db);
+        let journal = open(dir.path());
+        let counts = *journal.counts().borrow();
+        let left = runtime.block_on(records(&journal));
+        let waited: BTreeSet<_> = (DELIVERED..DELIVERED + WAITING).map(|number| format!("document-{number}")).collect();
+        let found = left.iter().filter(|(_, document)| waited.contains(document)).count();
+        match expected {
+            Left::All => assert_eq!((left.len(), found), (waited.len(), found), "{name}"),
+            // A delivered one may come back where the traces of its delivery are what was lost.
+            Left::Some => assert!(found > waited.len() / 10, "{name}: only {found} are left"),
+            Left::Nothing => assert_eq!(left.len(), 0, "{name}"),
+        }
+        let verified = runtime.block_on(journal.verify()).unwrap();
+        let folders = aside(dir.path());
+        assert_eq!(counts.set_aside, folders.len(), "{name}");
+        // What opened as it was holds everything, and what was set aside is there as it was, and told.
+        match folders.first() {
+            None => assert_eq!((left.len(), verified.problems), (waited.len(), 0), "{name}: {:?}", verified.details),
+            Some(folder) => {
+                assert!(verified.details.iter().any(|line| line.contains("db.damaged-")), "{name}");
+                // Not byte for byte: sled may have repaired a little, and renewed its snapshot, before it gave up.
+                let kept = files(folder);
+                let is_snapshot = |path: &Path| path.to_string_lossy().starts_with("snap.");
+                assert!(damaged.iter().all(|path| is_snapshot(path) || kept.contains(path)), "{name}: not kept whole");
+                let listing = runtime.block_on(journal.list(0)).unwrap();
+                assert!(listing.records.iter().all(|stored| stored.attempted.is_some()), "{name}: sent without a look");
+                assert!(listing.releases.iter().all(|stored| stored.carried_over), "{name}: ended as if nothing were");
+                println!("{name}: {found} of {} left, {} delivered ones came back", waited.len(), left.len() - found);
+            }
+        }
+        let last = left.last().map_or(0, |(id, _)| *id);
+        runtime.block_on(store_record(&journal, 9_999));
+        let (id, document) = runtime.block_on(records(&journal)).pop().unwrap();
+        assert!(id > last && document == "document-9999", "{name}: the new record is not the last");
+        close(journal, dir.path());
+        let again = open(dir.path());
+        assert_eq!(runtime.block_on(records(&again)).len(), left.len() + 1, "{name}: not the same after a restart");
+    }
+}
+
+#[test]
+fn the_damage_stands_in_the_status_until_its_folder_is_removed() {
+    let whole = filled();
+    let dir = copy_db(whole.path());
+    cut(&dir.path().join("db/db"), 0);
+    let journal = open(dir.path());
+    let runtime = runtime();
+    assert_eq!(journal.counts().borrow().set_aside, 1);
+    for folder in aside(dir.path()) {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    assert_eq!(runtime.block_on(journal.verify()).unwrap().problems, 0);
+    assert_eq!(journal.counts().borrow().set_aside, 0);
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        for number in 0..3 {
+            store_record(&journal, number).await;
+        }
+    });
+    let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
+    close(journal, dir.path());
+    {
+        // Of the same length, so that the tally agrees: as a newer agent would leave it.
+        let db = sled::open(dir.path().join("db")).unwrap();
+        let tree = db.open_tree("records").unwrap();
+        let mut bytes = tree.get(first.to_be_bytes()).unwrap().unwrap().to_vec();
+        bytes[0] = u8::MAX;
+        tree.insert(first.to_be_bytes(), bytes).unwrap();
+    }
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        let details = journal.verify().await.unwrap().details;
+        assert!(details.iter().any(|line| line.contains("could not be read")), "{details:?}");
+        let oldest = journal.oldest_record().await.unwrap().unwrap();
+        assert_eq!(oldest.record.document, "document-1");
+        assert_eq!(journal.list(0).await.unwrap().records.len(), 2);
+        assert_eq!(journal.counts().borrow().unreadable, 1);
+        assert_eq!(journal.verify().await.unwrap().problems, 1);
+        journal.give_up(first).await.unwrap();
+        assert_eq!(journal.verify().await.unwrap().problems, 0);
+    });
+}
+
+#[test]
+fn an_entry_that_is_missing_is_a_damage_even_where_sled_sees_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        for number in 0..3 {
+            store_record(&journal, number).await;
+        }
+    });
+    let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
+    close(journal, dir.path());
+    {
+        let db = sled::open(dir.path().join("db")).unwrap();
+        db.open_tree("records").unwrap().remove(first.to_be_bytes()).unwrap();
+    }
+    let journal = open(dir.path());
+    assert_eq!(journal.counts().borrow().set_aside, 1);
+    // Its bytes are still in the file, so it is even back.
+    assert_eq!(runtime.block_on(records(&journal)).len(), 3);
+}
+
+#[test]
+fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    close(open(dir.path()), dir.path());
+    let config = config(dir.path());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for path in ["db", "db/db", "db/conf", "db/blobs", "lock"] {
+        fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    // Somebody who owns nothing here. Only root can become that.
+    let output = Command::new(env!("CARGO_BIN_EXE_print-release-agent"))
+        .args(["--config", config.to_str().unwrap(), "queue", "list"])
+        .uid(65_534)
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        output => output.unwrap(),
+    };
+    assert_eq!(output.status.code(), Some(74), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("ermission denied"), "{told}");
+    assert_eq!(aside(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_state_directory_in_use_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let error = Journal::open(dir.path(), Limits::NONE).unwrap_err();
+    assert!(matches!(error, JournalError::Locked { .. }), "{error}");
+    drop(journal);
+}

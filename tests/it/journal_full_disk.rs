@@ -1,0 +1,110 @@
+//! On a full disk nothing new is promised, what was promised is kept, and all goes on by itself when there is room
+//! (promise 7).
+
+use std::fs;
+
+use print_release_agent::domain::Outcome;
+use print_release_agent::journal::{Journal, JournalError};
+
+use crate::support::disk::Disk;
+use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
+
+/// The size of the disk.
+const DISK_MIB: u64 = 12;
+
+/// More taps than fit on what `fill` leaves.
+const MANY: u64 = 3_000;
+
+fn disk() -> Option<Disk> {
+    let disk = Disk::new(DISK_MIB);
+    if disk.is_none() {
+        println!("not root: no small disk to fill");
+    }
+    disk
+}
+
+#[test]
+fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
+    let Some(disk) = disk() else { return };
+    let runtime = runtime();
+    let journal = open(disk.path());
+    runtime.block_on(async {
+        store_record(&journal, 0).await;
+        let filler = disk.fill(100 * 1024);
+        // Taps until the disk is full: each release is answered, and ended if it was stored.
+        let mut stored = Vec::new();
+        let mut refused = None;
+        for number in 1..MANY {
+            match journal.store_releases(vec![release(number)], Vec::new()).await {
+                Ok(ids) => stored.push((number, ids[0])),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        assert_eq!(refused, Some(JournalError::Full), "after {} taps", stored.len());
+        assert!(journal.counts().borrow().full);
+        // What was promised before is still written down, out of the reserve.
+        for (number, id) in &stored {
+            journal.end_release(*id, Outcome::Accepted, Some(record(*number))).await.unwrap();
+        }
+        assert_eq!(journal.store_releases(vec![release(MANY)], Vec::new()).await, Err(JournalError::Full));
+        assert_eq!(records(&journal).await.len(), 1 + stored.len());
+        assert!(journal.open_releases().await.unwrap().is_empty(), "a refused release is left behind");
+        // There is room again, and nobody does anything.
+        fs::remove_file(filler).unwrap();
+        store_record(&journal, MANY).await;
+        assert!(!journal.counts().borrow().full);
+        assert_eq!(journal.counts().borrow().set_aside, 0);
+        assert_eq!(journal.verify().await.unwrap().problems, 0);
+    });
+    let before = runtime.block_on(records(&journal));
+    close(journal, disk.path());
+    let journal = open(disk.path());
+    assert_eq!(runtime.block_on(records(&journal)), before);
+    close(journal, disk.path());
+}
+
+#[test]
+fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
+    let Some(disk) = disk() else { return };
+    let runtime = runtime();
+    let journal = open(disk.path());
+    runtime.block_on(store_record(&journal, 0));
+    let id = runtime.block_on(journal.store_releases(vec![release(1)], Vec::new())).unwrap()[0];
+    close(journal, disk.path());
+    let filler = disk.fill(0);
+    assert_eq!(disk.free(), 0);
+    let journal = open(disk.path());
+    runtime.block_on(async {
+        assert_eq!(records(&journal).await.len(), 1);
+        assert_eq!(journal.open_releases().await.unwrap().len(), 1);
+        journal.end_release(id, Outcome::Accepted, Some(record(1))).await.unwrap();
+        let oldest = journal.oldest_record().await.unwrap().unwrap();
+        journal.acknowledge_record(oldest.id).await.unwrap();
+        assert_eq!(records(&journal).await.len(), 1);
+        fs::remove_file(filler).unwrap();
+        store_record(&journal, 2).await;
+        assert!(!journal.counts().borrow().full);
+    });
+    close(journal, disk.path());
+}
+
+#[test]
+fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
+    let Some(disk) = disk() else { return };
+    let runtime = runtime();
+    let filler = disk.fill(0);
+    let journal = Journal::open(disk.path(), LIMITS).unwrap();
+    assert!(journal.counts().borrow().full);
+    runtime.block_on(async {
+        assert_eq!(journal.store_releases(vec![release(1)], Vec::new()).await, Err(JournalError::Full));
+        assert_eq!(journal.store_event("lobby".to_owned(), "{}".to_owned()).await, Err(JournalError::Full));
+        fs::remove_file(filler).unwrap();
+        store_record(&journal, 1).await;
+        assert!(!journal.counts().borrow().full);
+        assert_eq!(records(&journal).await.len(), 1);
+    });
+    close(journal, disk.path());
+}

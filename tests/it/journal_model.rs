@@ -1,0 +1,232 @@
+//! Whatever is done in whatever order, cut off and opened again, the journal holds what a simple model holds.
+
+use std::collections::BTreeMap;
+
+use print_release_agent::domain::{EntryId, Outcome};
+use print_release_agent::journal::Journal;
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use tempfile::TempDir;
+
+use crate::support::journal::{close, open, record, release, runtime};
+use crate::support::platter::{Dice, cut, read, write};
+
+/// What may happen. A number chooses among what is there.
+#[derive(Clone, Debug)]
+enum Step {
+    Store(u8),
+    End {
+        which: u8,
+        outcome: u8,
+    },
+    Mark(bool),
+    Acknowledge,
+    Bury,
+    Event,
+    Forget(u8),
+    Retry(u8),
+    GiveUp(u8),
+    /// The process ends and starts again.
+    Restart,
+    /// The power goes while one more tap is stored: its write is there, or not, or in part.
+    Cut(u32),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..6_u8).prop_map(Step::Store),
+        4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        1 => any::<bool>().prop_map(Step::Mark),
+        2 => Just(Step::Acknowledge),
+        2 => Just(Step::Bury),
+        1 => Just(Step::Event),
+        1 => any::<u8>().prop_map(Step::Forget),
+        1 => any::<u8>().prop_map(Step::Retry),
+        1 => any::<u8>().prop_map(Step::GiveUp),
+        1 => Just(Step::Restart),
+        2 => any::<u32>().prop_map(Step::Cut),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// The journal as anybody would describe it: document or payload by number.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    open: BTreeMap<EntryId, u64>,
+    unknown: BTreeMap<EntryId, u64>,
+    /// With whether it is marked.
+    records: BTreeMap<EntryId, (u64, bool)>,
+    acknowledged: Vec<u64>,
+    dead: BTreeMap<EntryId, u64>,
+    events: BTreeMap<EntryId, u64>,
+}
+
+fn document(uuid: &str) -> u64 {
+    uuid.trim_start_matches("document-").parse().unwrap()
+}
+
+fn choose<T>(map: &BTreeMap<EntryId, T>, which: u8) -> Option<EntryId> {
+    map.keys().nth(usize::from(which) % map.len().max(1)).copied()
+}
+
+impl Model {
+    async fn of(journal: &Journal) -> Self {
+        let listing = journal.list(0).await.unwrap();
+        let (open, unknown): (Vec<_>, Vec<_>) =
+            listing.releases.into_iter().partition(|stored| stored.outcome.is_none());
+        let records = listing.records.into_iter();
+        Self {
+            open: open.into_iter().map(|stored| (stored.id, document(&stored.release.document.uuid))).collect(),
+            unknown: unknown.into_iter().map(|stored| (stored.id, document(&stored.release.document.uuid))).collect(),
+            records: records
+                .map(|stored| (stored.id, (document(&stored.record.document), stored.attempted.is_some())))
+                .collect(),
+            acknowledged: journal
+                .ledger()
+                .await
+                .unwrap()
+                .iter()
+                .map(|stored| document(&stored.record.document))
+                .collect(),
+            dead: listing.dead.into_iter().map(|letter| (letter.id, document(&letter.record.document))).collect(),
+            events: journal
+                .events_after(0, 1000)
+                .await
+                .unwrap()
+                .into_iter()
+                .map(|event| (event.id, event.payload.parse().unwrap()))
+                .collect(),
+        }
+    }
+}
+
+struct Run {
+    dir: TempDir,
+    journal: Journal,
+    model: Model,
+    next: u64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { journal: open(dir.path()), dir, model: Model::default(), next: 0 }
+    }
+
+    fn reopen(&mut self, dir: TempDir) {
+        let old = std::mem::replace(&mut self.dir, dir);
+        // The old directory goes with its journal; the new one is opened beside it.
+        let journal = open(self.dir.path());
+        close(std::mem::replace(&mut self.journal, journal), old.path());
+    }
+
+    async fn step(&mut self, step: &Step) {
+        let (journal, model) = (&self.journal, &mut self.model);
+        match *step {
+            Step::Store(many) => {
+                let numbers: Vec<u64> = (self.next..self.next + u64::from(many)).collect();
+                self.next += u64::from(many);
+                let ids =
+                    journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
+                model.open.extend(ids.into_iter().zip(numbers));
+            }
+            Step::End { which, outcome } => {
+                let Some(id) = choose(&model.open, which) else { return };
+                let number = model.open.remove(&id).unwrap();
+                let (outcome, made) = match outcome {
+                    0 => (Outcome::Failed("not-ready".to_owned()), None),
+                    1 => (Outcome::Unknown("not-listed".to_owned()), None),
+                    2 => (Outcome::Accepted, None),
+                    _ => (Outcome::Accepted, Some(record(number))),
+                };
+                if matches!(outcome, Outcome::Unknown(_)) {
+                    model.unknown.insert(id, number);
+                }
+                let recorded = made.is_some();
+                journal.end_release(id, outcome, made).await.unwrap();
+                if recorded {
+                    let newest = journal.list(0).await.unwrap().records.pop().unwrap().id;
+                    assert!(model.records.keys().all(|id| *id < newest), "not the last: {newest}");
+                    model.records.insert(newest, (number, false));
+                }
+            }
+            Step::Mark(yes) => {
+                let oldest = journal.oldest_record().await.unwrap();
+                assert_eq!(oldest.as_ref().map(|stored| stored.id), model.records.keys().next().copied());
+                let Some(stored) = oldest else { return };
+                journal.mark_record(stored.id, yes.then_some(stored.record.time)).await.unwrap();
+                model.records.get_mut(&stored.id).unwrap().1 = yes;
+            }
+            Step::Acknowledge => {
+                let Some((id, (number, _))) = model.records.pop_first() else { return };
+                journal.acknowledge_record(id).await.unwrap();
+                model.acknowledged.push(number);
+            }
+            Step::Bury => {
+                let Some((id, (number, _))) = model.records.pop_first() else { return };
+                journal.bury_record(id, "no".to_owned()).await.unwrap();
+                model.dead.insert(id, number);
+            }
+            Step::Event => {
+                let number = self.next;
+                let id = journal.store_event("lobby".to_owned(), number.to_string()).await.unwrap();
+                model.events.insert(id, number);
+            }
+            Step::Forget(which) => {
+                let Some(id) = choose(&model.events, which) else { return };
+                journal.forget_event(id).await.unwrap();
+                model.events.remove(&id);
+            }
+            Step::Retry(which) => {
+                let Some(id) = choose(&model.dead, which) else { return };
+                let next = journal.retry(id).await.unwrap();
+                let number = model.dead.remove(&id).unwrap();
+                model.records.insert(next, (number, false));
+            }
+            Step::GiveUp(which) => {
+                let Some(id) = choose(&model.unknown, which) else { return };
+                journal.give_up(id).await.unwrap();
+                model.unknown.remove(&id);
+            }
+            Step::Restart => {
+                let image = tempfile::tempdir().unwrap();
+                write(image.path(), &read(&self.dir.path().join("db")));
+                self.reopen(image);
+            }
+            Step::Cut(seed) => {
+                let db = self.dir.path().join("db");
+                let synced = read(&db);
+                let before = self.model.clone();
+                Box::pin(self.step(&Step::Store(5))).await;
+                let image = tempfile::tempdir().unwrap();
+                write(image.path(), &cut(&synced, &read(&db), &mut Dice::new(seed)));
+                self.reopen(image);
+                let found = Model::of(&self.journal).await;
+                assert!(found == before || found == self.model, "neither before nor after: {found:?}");
+                self.model = found;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/it/journal_model.regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_journal_holds_what_the_model_holds(steps in steps()) {
+        let runtime = runtime();
+        let mut run = Run::new();
+        for step in &steps {
+            runtime.block_on(run.step(step));
+            let found = runtime.block_on(Model::of(&run.journal));
+            prop_assert_eq!(&found, &run.model, "after {:?}", step);
+            prop_assert_eq!(run.journal.counts().borrow().set_aside, 0, "taken for damaged after {:?}", step);
+        }
+        prop_assert_eq!(runtime.block_on(run.journal.verify()).unwrap().problems, 0);
+        close(run.journal, run.dir.path());
+    }
+}

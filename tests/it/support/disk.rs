@@ -1,0 +1,79 @@
+//! A small file system of its own, in an image, mounted for the test. Only root can have one.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// Unmounted when dropped.
+pub struct Disk {
+    dir: TempDir,
+    mounted: PathBuf,
+}
+
+impl Disk {
+    /// An empty ext4 of this size; `None` for anybody but root.
+    pub fn new(mib: u64) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        // No blocks for root alone: the journal runs as somebody else, and is to see the same disk here.
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
+        Some(Self::mount(dir))
+    }
+
+    fn mount(dir: TempDir) -> Self {
+        let mounted = dir.path().join("mounted");
+        fs::create_dir(&mounted).unwrap();
+        run(Command::new("mount").args(["-o", "loop"]).arg(dir.path().join("image")).arg(&mounted));
+        Self { dir, mounted }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// The disk as it would be if the power went now: without what the kernel has not brought there.
+    pub fn copy(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(self.dir.path().join("image"), dir.path().join("image")).unwrap();
+        Self::mount(dir)
+    }
+
+    /// Leaves at most so many bytes free, until the returned file is removed.
+    pub fn fill(&self, leave: u64) -> PathBuf {
+        let path = self.mounted.join("filler");
+        let mut file = File::options().append(true).create(true).open(&path).unwrap();
+        // Ever smaller pieces, until none goes in.
+        for size in [1 << 20, 1 << 16, 1 << 12, 1] {
+            while self.free() >= leave + size {
+                if std::io::Write::write_all(&mut file, &vec![0x55; usize::try_from(size).unwrap()]).is_err() {
+                    break;
+                }
+                file.sync_all().unwrap();
+            }
+        }
+        path
+    }
+
+    pub fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.mounted).unwrap();
+        disk.f_bavail * disk.f_frsize
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whoever still has a file open there keeps the disk, but not its name.
+        run(Command::new("umount").arg("-l").arg(&self.mounted));
+    }
+}
+
+fn run(command: &mut Command) {
+    let status = command.stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
