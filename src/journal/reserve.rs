@@ -11,7 +11,7 @@ pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 /// Beyond the reserve, this much stays free when it is made: it is not to fill the disk itself.
 const SPARE_BYTES: u64 = 512 * 1024;
 
-const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
 
 pub(super) struct Reserve {
     path: PathBuf,

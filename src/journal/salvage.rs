@@ -54,14 +54,18 @@ pub(super) fn carry_over(
     Ok(format!("{way}; carried over: {}", carrier.story()))
 }
 
+type Cure = fn(&Path) -> Result<(), JournalError>;
+
+/// What sled can do without, and what may keep it from opening.
+const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
+
 /// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
 /// counts.
 fn open_copy(db: &Path, copies: &Path, syncs: &Arc<AtomicU64>) -> Result<Option<Database>, JournalError> {
-    let cures: [fn(&Path) -> Result<(), JournalError>; 2] = [without_snapshots, without_settings];
-    for (number, cure) in cures.iter().enumerate() {
-        let copy = copies.join(number.to_string());
+    for (name, cure) in CURES {
+        let copy = copies.join(name);
         copy_dir(db, &copy)?;
-        match cure(&copy).and_then(|()| Database::open(&copy, syncs.clone())) {
+        match cure(&copy).and_then(|()| Database::open(&copy, true, syncs.clone())) {
             Ok(database) => return Ok(Some(database)),
             Err(JournalError::Full) => return Err(JournalError::Full),
             Err(error) => tracing::warn!(%error, "damaged database not opened"),

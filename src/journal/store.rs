@@ -41,17 +41,23 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt.
-    pub(super) fn open(state_dir: &Path, limits: Limits, syncs: &Arc<AtomicU64>) -> Result<Self, JournalError> {
+    /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt. `closely` after a
+    /// failure: then every entry is read.
+    pub(super) fn open(
+        state_dir: &Path,
+        limits: Limits,
+        closely: bool,
+        syncs: &Arc<AtomicU64>,
+    ) -> Result<Self, JournalError> {
         std::fs::create_dir_all(state_dir)
             .map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
         let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
         reserve.restore();
-        let database = match open_database(&place, state_dir, syncs) {
+        let database = match open_database(&place, state_dir, closely, syncs) {
             Err(JournalError::Full) => {
                 reserve.spend();
-                open_database(&place, state_dir, syncs)?
+                open_database(&place, state_dir, closely, syncs)?
             }
             opened => opened?,
         };
@@ -245,13 +251,18 @@ impl Store {
 }
 
 /// Opens the database, whatever state it is in.
-fn open_database(place: &Place, state_dir: &Path, syncs: &Arc<AtomicU64>) -> Result<Database, JournalError> {
+fn open_database(
+    place: &Place,
+    state_dir: &Path,
+    closely: bool,
+    syncs: &Arc<AtomicU64>,
+) -> Result<Database, JournalError> {
     place.prepare(syncs)?;
-    let database = match open_whole(place, state_dir, syncs) {
+    let database = match open_whole(place, state_dir, closely, syncs) {
         Err(JournalError::Damaged { detail, .. }) => {
             let story = place.set_aside(&detail, Timestamp::now(), syncs)?;
             tracing::error!(story, "the database was damaged; a new one is in use");
-            return Database::open(&place.db(), syncs.clone());
+            return Database::open(&place.db(), false, syncs.clone());
         }
         opened => opened?,
     };
@@ -263,12 +274,17 @@ fn open_database(place: &Place, state_dir: &Path, syncs: &Arc<AtomicU64>) -> Res
         // Either the old or the new one is in place, or is put there.
         place.prepare(syncs)?;
     }
-    Database::open(&place.db(), syncs.clone())
+    Database::open(&place.db(), false, syncs.clone())
 }
 
 /// Opens a database that is as far as its mark says.
-fn open_whole(place: &Place, state_dir: &Path, syncs: &Arc<AtomicU64>) -> Result<Database, JournalError> {
-    let database = Database::open(&place.db(), syncs.clone())?;
+fn open_whole(
+    place: &Place,
+    state_dir: &Path,
+    closely: bool,
+    syncs: &Arc<AtomicU64>,
+) -> Result<Database, JournalError> {
+    let database = Database::open(&place.db(), closely, syncs.clone())?;
     let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
     if there < marked {
         return Err(damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}")));

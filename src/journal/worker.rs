@@ -79,6 +79,8 @@ pub(super) struct Worker {
     store: Option<Store>,
     /// Where numbers begin that a failed write may have used.
     untold: Option<EntryId>,
+    /// Something was wrong with the database that was not the disk's: every entry is read when it is opened again.
+    doubted: bool,
     lost: u64,
     counts: watch::Sender<Counts>,
 }
@@ -90,7 +92,7 @@ impl Worker {
         syncs: Arc<AtomicU64>,
         counts: watch::Sender<Counts>,
     ) -> Self {
-        Self { state_dir, limits, syncs, store: None, untold: None, lost: 0, counts }
+        Self { state_dir, limits, syncs, store: None, untold: None, doubted: false, lost: 0, counts }
     }
 
     /// Opens the database. A full disk passes: the journal then says so until it can.
@@ -139,7 +141,8 @@ impl Worker {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
-                let mut store = Store::open(&self.state_dir, self.limits, &self.syncs)?;
+                let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.syncs)?;
+                self.doubted = false;
                 store.lost = self.lost;
                 if let Some(untold) = self.untold.take() {
                     store.forget_untold(untold)?;
@@ -166,8 +169,9 @@ impl Worker {
             return;
         };
         tracing::error!(%why, "journal closed, to be opened again");
-        if matches!(why, JournalError::Full) {
-            store.spend_reserve();
+        match why {
+            JournalError::Full => store.spend_reserve(),
+            _ => self.doubted = true,
         }
         self.lost = store.lost;
         self.untold = Some(store.answered_id());

@@ -261,3 +261,28 @@ fn a_state_directory_in_use_is_no_damage() {
     assert!(matches!(error, JournalError::Locked { .. }), "{error}");
     drop(journal);
 }
+
+#[test]
+fn damage_in_a_large_database_is_found_when_it_is_met() {
+    const MANY: u64 = 24_000;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        for first in (0..MANY).step_by(500) {
+            journal.store_releases((first..first + 500).map(release).collect()).await.unwrap();
+        }
+    });
+    close(journal, dir.path());
+    // Opened once more, so that sled has its snapshot and does not read the file from end to end.
+    close(open(dir.path()), dir.path());
+    let file = dir.path().join("db/db");
+    let middle = length(&file) / 2 / 4096 * 4096;
+    (0..200).for_each(|page| overwrite(&file, middle + page * 4096, &[0x55; 4096]));
+    let journal = open(dir.path());
+    assert_eq!(journal.counts().borrow().set_aside, 0, "not the case that this is about");
+    let left = runtime.block_on(journal.open_releases()).unwrap();
+    assert_eq!(journal.counts().borrow().set_aside, 1);
+    assert!(left.len() > usize::try_from(MANY / 2).unwrap(), "only {} are left", left.len());
+    assert!(left.iter().all(|stored| stored.carried_over));
+}
