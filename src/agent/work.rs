@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::events::{self, UserNames};
 use super::{Login, Message};
 use crate::backoff::Backoff;
+use crate::clock::Sequence;
 use crate::domain::{
     CardNumber, Cause, DocumentStatus, EntryId, Failure, JobRecord, Outcome, Release, ReleaseOptions, StationName,
     TapId,
@@ -34,6 +35,8 @@ pub(super) struct Work {
     pub(super) users: UserNames,
     /// Whether events are kept for a broker.
     pub(super) events: bool,
+    /// Orders them.
+    pub(super) sequence: Sequence,
     pub(super) inbox: mpsc::Sender<Message>,
 }
 
@@ -223,7 +226,8 @@ impl Work {
     }
 
     /// Shows an event on the board and keeps it for the broker.
-    pub(super) fn event(self: &Arc<Self>, station: &StationName, event: serde_json::Value) {
+    pub(super) fn event(self: &Arc<Self>, station: &StationName, mut event: serde_json::Value) {
+        self.sequence.stamp(&mut event);
         let payload = event.to_string();
         if event.get("documents").is_some() {
             self.board.update_station(station, |station| station.last = Some(event));

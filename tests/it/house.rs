@@ -16,6 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("config", &["convert", "domain", "reader::profile", "station"]),
     ("reader", &["backoff", "domain", "random"]),
     ("durable", &[]),
+    ("clock", &["durable"]),
     ("print_server", &["backoff", "domain", "durable", "random", "tls"]),
     ("journal", &["domain"]),
     ("status", &["backoff", "domain"]),
@@ -23,6 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "agent",
         &[
             "backoff",
+            "clock",
             "config",
             "domain",
             "feedback",

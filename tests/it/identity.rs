@@ -317,6 +317,21 @@ fn stored(scene: &Scene) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_end() {
+    let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
+    let agent = scene.start().await.unwrap();
+    let status = standing(&scene, &agent, "trusted").await;
+    assert_eq!(status["time_uncertain"], false);
+    let (one, other) = (tap(&scene, &agent, UNKNOWN_CARDS[0]).await, tap(&scene, &agent, UNKNOWN_CARDS[1]).await);
+    assert!(one["seq"].as_u64() < other["seq"].as_u64(), "{one} {other}");
+    assert!(one["monotonic_ms"].as_u64() <= other["monotonic_ms"].as_u64(), "{one} {other}");
+    assert_eq!(one["boot"], fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
+    agent.terminate().await.unwrap();
+    let seen = fs::read_to_string(scene.dir().join("state/last-seen")).unwrap();
+    assert!(seen.trim().parse::<jiff::Timestamp>().is_ok(), "{seen}");
+}
+
+#[tokio::test]
 async fn enroll_says_what_to_do_waits_and_the_agent_uses_what_it_got() {
     let scene = scene(TRUSTED_KEY, &[]).await;
     let approved = async {
