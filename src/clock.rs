@@ -37,6 +37,12 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// See proc_uptime(5).
 const UPTIME: &str = "/proc/uptime";
 
+/// Whether a time that was written down can be right at all: a clock at 1970 was not. Unlike the floor this never changes
+/// its mind about what was written before.
+pub fn is_possible(time: Timestamp) -> bool {
+    time >= RELEASED
+}
+
 /// The floor, and where it is remembered.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -129,6 +135,12 @@ mod tests {
         assert_eq!(Clock::open(dir.path()).floor(), RELEASED, "1970 was not seen");
         clock.seen(later(1), false).unwrap();
         assert_eq!(Clock::open(dir.path()).floor(), later(1));
+    }
+
+    #[test]
+    fn a_time_stays_possible_when_the_floor_rises() {
+        assert!(!is_possible(Timestamp::UNIX_EPOCH));
+        assert!(is_possible(RELEASED) && is_possible(later(1)));
     }
 
     #[test]

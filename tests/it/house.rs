@@ -17,7 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("reader", &["backoff", "domain", "random"]),
     ("durable", &[]),
     ("clock", &["durable"]),
-    ("print_server", &["backoff", "domain", "durable", "random", "tls"]),
+    ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
     ("journal", &["domain"]),
     ("status", &["backoff", "domain"]),
     (

@@ -8,10 +8,14 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, TRUSTED_KEY};
+use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, OPEN_KEY, TRUSTED_KEY};
+use print_release_agent::domain::{JobRecord, OutputPort, Secret, TapId, User};
+use print_release_agent::print_server::{Client, Settings};
 use print_release_agent::random;
+use print_release_agent::tls::Trust;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -329,6 +333,48 @@ async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_en
     agent.terminate().await.unwrap();
     let seen = fs::read_to_string(scene.dir().join("state/last-seen")).unwrap();
     assert!(seen.trim().parse::<jiff::Timestamp>().is_ok(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_record_from_before_the_clock_was_known_is_stamped_by_the_server() {
+    let scene = scene(OPEN_KEY, &[]).await;
+    scene.server.world().history_datetime = true;
+    let client = Client::new(Settings {
+        url: scene.server.url().parse().unwrap(),
+        oauth_url: scene.server.oauth_url().parse().unwrap(),
+        api_key: Secret::new(OPEN_KEY),
+        device_token: None,
+        trust: Trust::default(),
+        proxy: None,
+        connect_timeout: Duration::from_secs(3),
+        request_timeout: Duration::from_secs(10),
+        history_datetime: true,
+    })
+    .unwrap();
+    let began = scene.server.world().now();
+    let an_hour_ago = began.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    for time in [Timestamp::UNIX_EPOCH, an_hour_ago] {
+        client.record(&record(time)).await.unwrap();
+    }
+    let stamps: Vec<_> = scene.server.world().records.iter().map(|record| record.date_time).collect();
+    assert!(stamps[0] >= began, "{stamps:?}");
+    assert_eq!(stamps[1].as_second(), an_hour_ago.as_second());
+}
+
+fn record(time: Timestamp) -> JobRecord {
+    JobRecord {
+        tap: TapId::new(time, random::bits()),
+        station: "lobby".into(),
+        user: User { name: "ada".to_owned(), provider: None },
+        document: "0".to_owned(),
+        title: "Note G.pdf".to_owned(),
+        pages: Some(1),
+        color_pages: None,
+        paper_size: None,
+        long_edge: None,
+        port: OutputPort::Address("192.0.2.10".to_owned()),
+        time,
+    }
 }
 
 #[tokio::test]
