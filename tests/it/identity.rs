@@ -191,6 +191,39 @@ async fn a_refresh_whose_answer_is_lost_heals_without_an_administrator() {
 }
 
 #[tokio::test]
+async fn new_tokens_outlive_the_agent_so_that_a_restart_costs_no_registration() {
+    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
+    let mut agent = trusted(&scene).await;
+    for _ in 0..3 {
+        scene.server.world().tokens.expire_devices();
+        assert!(releases_one(&scene, &agent).await);
+        agent.kill().await.unwrap();
+        agent = scene.start().await.unwrap();
+    }
+    assert!(releases_one(&scene, &agent).await);
+    assert_eq!(count(&scene, Call::Register), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_the_disk_has_not_taken_is_not_used() {
+    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
+    let agent = trusted(&scene).await;
+    let obstacle = scene.dir().join("state/device.json.new");
+    fs::create_dir(&obstacle).unwrap();
+    let (before, known) = (stored(&scene), count(&scene, Call::Token));
+    scene.server.world().tokens.expire_devices();
+    assert!(!releases_one(&scene, &agent).await);
+    assert_eq!(
+        (count(&scene, Call::Token), stored(&scene)),
+        (known + 1, before),
+        "given, kept back, and asked for once"
+    );
+    fs::remove_dir(&obstacle).unwrap();
+    assert!(releases_one(&scene, &agent).await);
+    assert_eq!((count(&scene, Call::Token), count(&scene, Call::Register)), (known + 1, 1));
+}
+
+#[tokio::test]
 async fn a_registration_whose_answer_is_lost_is_made_again() {
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     for kind in [Kind::CutAfter, Kind::CutBefore, Kind::Garbage] {
