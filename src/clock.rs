@@ -3,7 +3,7 @@
 //! A box without a battery starts in 1970 and believes it until somebody tells the time. Then the clock is wrong for sure,
 //! because this program exists and the box has run before: the later of the two is the floor. Certificates are judged at
 //! the floor while the clock is below it, never by a time from plain HTTP. A floor can only be raised by a time at which
-//! the print server could be reached, and by no more than [`CREDIBLE`] beyond the release: a clock that once ran
+//! the print server could be reached, and by no more than twenty years beyond the release: a clock that once ran
 //! ahead must not lock the box out.
 //!
 //! It does not set the clock.
