@@ -10,7 +10,7 @@
 //! - [`agent`]: the one loop. It carries the stations' effects out and owns what runs beside it.
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
 //! - [`config`]: from `agent.toml` to checked types. [`tls`]: whom to trust. [`random`]: the one source of randomness.
-//!   [`durable`]: small files that are there whole.
+//!   [`durable`]: small files that are there whole. [`clock`]: not before when it is, and in which order.
 //! - [`cli`]: one file a command; puts the parts together.
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
@@ -24,6 +24,7 @@
 pub mod agent;
 pub mod backoff;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod convert;
 #[cfg(feature = "demo")]

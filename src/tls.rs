@@ -1,9 +1,11 @@
 //! One way to trust a server, for HTTP and MQTT alike: the system's roots, extra anchors, a pinned key.
 //!
-//! Verification cannot be switched off. Pins narrow what the chain already allows; they never replace it.
+//! Verification cannot be switched off. A clock that is wrong for sure is corrected to the earliest time that it can be. Pins narrow what the chain already allows; they never replace it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -24,6 +26,8 @@ pub struct Trust {
     pub client: Option<(Vec<u8>, Secret)>,
     /// If not empty, the SHA-256 of the server's public key (SubjectPublicKeyInfo) must be one of these.
     pub pins: Vec<[u8; 32]>,
+    /// It is later than this, whatever the system's clock says: certificates are judged at the later of the two.
+    pub floor: Timestamp,
 }
 
 /// Why no TLS client could be made. All of these are mistakes in files that somebody has to mend.
@@ -51,13 +55,8 @@ pub fn install_provider() {
 
 /// A client configuration that verifies the server by `trust`. ALPN is left to the caller.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
-    let roots = Arc::new(anchors(trust.ca.as_deref())?);
-    let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-        .build()
-        .map_err(|error| TlsError::Setup(error.to_string()))?;
-    let verifier = Arc::new(Pinned { chain, pins: trust.pins.clone() });
-    let builder = ClientConfig::builder_with_provider(provider)
+    let verifier = Arc::new(Pinned::new(trust)?);
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .dangerous()
@@ -96,6 +95,23 @@ fn anchors(extra: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
 struct Pinned {
     chain: Arc<WebPkiServerVerifier>,
     pins: Vec<[u8; 32]>,
+    floor: Timestamp,
+}
+
+impl Pinned {
+    fn new(trust: &Trust) -> Result<Self, TlsError> {
+        let roots = Arc::new(anchors(trust.ca.as_deref())?);
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
+        Ok(Self { chain, pins: trust.pins.clone(), floor: trust.floor })
+    }
+
+    /// The time to judge a certificate at: a clock below the floor is wrong for sure.
+    fn time(&self, now: UnixTime) -> UnixTime {
+        let floor = u64::try_from(self.floor.as_second()).unwrap_or(0);
+        UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().max(floor)))
+    }
 }
 
 impl ServerCertVerifier for Pinned {
@@ -107,6 +123,7 @@ impl ServerCertVerifier for Pinned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let now = self.time(now);
         let verified = self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         if self.pins.is_empty() {
             return Ok(verified);
@@ -151,4 +168,33 @@ impl ServerCertVerifier for Pinned {
 /// The provider that [`install_provider`] installs, for those who build a configuration of their own.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_judged_at_the_floor_while_the_clock_is_below_it() {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 3, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 3, 1);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let judge = |floor: &str, now: &str| {
+            let second = |text: &str| u64::try_from(text.parse::<Timestamp>().unwrap().as_second()).unwrap();
+            let trust = Trust { ca: Some(certificate.pem().into()), floor: floor.parse().unwrap(), ..Trust::default() };
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(second(now)));
+            let verifier = Pinned::new(&trust).unwrap();
+            verifier.verify_server_cert(certificate.der(), &[], &name, &[], now).is_ok()
+        };
+        let (epoch, before) = ("1970-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        let (within, after) = ("2026-06-01T00:00:00Z", "2027-06-01T00:00:00Z");
+        assert!(judge(epoch, within));
+        assert!(!judge(epoch, epoch), "a clock at 1970 alone makes every certificate come from the future");
+        assert!(judge(within, epoch));
+        assert!(!judge(before, epoch), "the floor is no licence");
+        assert!(!judge(within, after), "a clock beyond the floor counts");
+        assert!(!judge(after, within), "it is later than the floor, so the certificate has expired");
+    }
 }

@@ -5,6 +5,7 @@
 //! that an earlier run left open (`recover`), the probe that keeps a connection warm (`probe`), the keeper of the device
 //! token (`device`), and the relay of events to the broker (`relay`).
 
+mod clock;
 pub mod control;
 mod device;
 mod events;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::clock::{Clock, Sequence};
 use crate::config::InDoubt;
 use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
 use crate::feedback::Signal;
@@ -99,6 +101,8 @@ pub struct Parts {
     pub client: Client,
     /// Keeps the client's device token fresh, if this box registers itself.
     pub device: Option<Keeper>,
+    /// What is known of time.
+    pub clock: Clock,
     /// What is promised.
     pub journal: Journal,
     /// What is told.
@@ -157,6 +161,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         board: parts.board,
         users: parts.users,
         events: parts.mqtt.is_some(),
+        sequence: Sequence::begin(),
         inbox: sender,
     });
     let mut readers = JoinSet::new();
@@ -176,6 +181,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     let outbox = outbox::spawn(work.clone(), parts.outbox);
     helpers.spawn(recover::run(work.clone(), open));
     helpers.spawn(probe::run(work.clone()));
+    helpers.spawn(clock::run(work.clone(), parts.clock.clone()));
     if let Some(keeper) = parts.device {
         helpers.spawn(device::run(work.clone(), keeper));
     }
@@ -185,8 +191,9 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         helpers.spawn(relay::run(work.clone(), setup));
         mqtt
     });
-    let mut agent = Agent { desks, work, inbox, stopping: None };
+    let mut agent = Agent { desks, work: work.clone(), inbox, stopping: None };
     agent.run(host, stop, readers).await;
+    clock::note(&work, parts.clock, true).await;
     outbox.stop(DRAIN_LIMIT).await;
     drop(helpers);
     if let Some(mqtt) = mqtt {

@@ -10,6 +10,7 @@ use super::events::{self, UserNames};
 use super::leftover::Leftover;
 use super::{Login, Message};
 use crate::backoff::Backoff;
+use crate::clock::Sequence;
 use crate::domain::{
     CardNumber, Cause, DocumentStatus, EntryId, Failure, JobRecord, Outcome, Release, ReleaseOptions, StationName,
     TapId,
@@ -35,6 +36,8 @@ pub(super) struct Work {
     pub(super) users: UserNames,
     /// Whether events are kept for a broker.
     pub(super) events: bool,
+    /// Orders them.
+    pub(super) sequence: Sequence,
     pub(super) inbox: mpsc::Sender<Message>,
     pub(super) leftover: Leftover,
 }
@@ -243,7 +246,8 @@ impl Work {
     }
 
     /// Keeps an event for the broker, if there is one, and then shows it on the board: what is shown is durable.
-    pub(super) fn event(self: &Arc<Self>, station: &StationName, event: serde_json::Value) {
+    pub(super) fn event(self: &Arc<Self>, station: &StationName, mut event: serde_json::Value) {
+        self.sequence.stamp(&mut event);
         let (work, station) = (self.clone(), station.clone());
         tokio::spawn(async move {
             if work.events

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use ring::hmac;
 
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup};
+use crate::clock::Clock;
 use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport};
 use crate::domain::{OutputPort, ReleaseOptions};
 use crate::durable;
@@ -26,13 +27,14 @@ use crate::tls::{self, TlsError, Trust};
 const KEY_FILE: &str = "key";
 
 /// A client of the server that the configuration names.
-pub(super) fn client(server: &config::Server) -> Result<Client, SetupError> {
+pub(super) fn client(config: &Config) -> Result<Client, SetupError> {
+    let server = &config.server;
     Client::new(Settings {
         url: server.url.clone(),
         oauth_url: server.oauth_url.clone(),
         api_key: server.api_key.clone(),
         device_token: server.device_token.clone(),
-        trust: trust(&server.tls, &server.pins),
+        trust: trust(&server.tls, &server.pins, config),
         proxy: server.proxy.clone(),
         connect_timeout: server.connect_timeout,
         request_timeout: server.request_timeout,
@@ -58,9 +60,10 @@ pub(super) fn reader(station: &config::Station) -> anyhow::Result<Serial> {
 }
 
 /// How to reach the broker. To be called inside the runtime only with [`Mqtt::spawn`].
-pub(super) fn broker(agent: &str, mqtt: &config::Mqtt) -> Result<(mqtt::Settings, Topics), TlsError> {
+pub(super) fn broker(config: &Config, mqtt: &config::Mqtt) -> Result<(mqtt::Settings, Topics), TlsError> {
+    let agent = &config.agent.id;
     let topics = Topics::new(&mqtt.topic, agent, mqtt.discovery.as_deref().unwrap_or_default());
-    let tls = if mqtt.broker.tls { Some(Arc::new(tls::client_config(&trust(&mqtt.tls, &[]))?)) } else { None };
+    let tls = if mqtt.broker.tls { Some(Arc::new(tls::client_config(&trust(&mqtt.tls, &[], config))?)) } else { None };
     let settings = mqtt::Settings {
         host: mqtt.broker.endpoint.host.clone(),
         port: mqtt.broker.endpoint.port,
@@ -78,10 +81,12 @@ pub(super) fn broker(agent: &str, mqtt: &config::Mqtt) -> Result<(mqtt::Settings
 pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow::Result<Parts> {
     let stations = config.stations.iter().map(station).collect::<anyhow::Result<Vec<_>>>()?;
     let board = Board::new(&config.agent.id, stations.iter().map(|setup| setup.policy.name.clone()), Timestamp::now());
+    let clock = Clock::open(&config.agent.state_dir);
+    board.update(|state| state.time_floor = clock.floor());
     let mqtt = match &config.mqtt {
         None => None,
         Some(mqtt) => {
-            let (settings, topics) = broker(&config.agent.id, mqtt)?;
+            let (settings, topics) = broker(config, mqtt)?;
             board.update(|state| state.mqtt = Some(false));
             let (mqtt, notices) = Mqtt::spawn(settings);
             Some(MqttSetup { mqtt, notices, topics })
@@ -102,7 +107,7 @@ pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow
         true => Some(Keeper::open(&client, &device(config))?),
         false => None,
     };
-    Ok(Parts { stations, client, device, journal, board, users, outbox, mqtt })
+    Ok(Parts { stations, client, device, clock, journal, board, users, outbox, mqtt })
 }
 
 fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
@@ -144,9 +149,9 @@ fn output_port(printer: &config::Printer) -> OutputPort {
     if is_address { OutputPort::Address(port) } else { OutputPort::Serial(port) }
 }
 
-fn trust(tls: &config::Tls, pins: &[config::Pin]) -> Trust {
+fn trust(tls: &config::Tls, pins: &[config::Pin], config: &Config) -> Trust {
     let client = tls.identity.as_ref().map(|identity| (identity.certificate.clone(), identity.key.clone()));
-    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec() }
+    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).floor() }
 }
 
 /// Reads the key of this box, or makes it once.

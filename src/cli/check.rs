@@ -60,7 +60,7 @@ async fn try_everything(config: &Config) -> Vec<Line> {
         lines.push(Line::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
     if let Some(mqtt) = &config.mqtt {
-        lines.push(Line::new("broker", broker(&config.agent.id, mqtt).await, Exit::Unavailable));
+        lines.push(Line::new("broker", broker(config, mqtt).await, Exit::Unavailable));
     }
     lines
 }
@@ -78,7 +78,7 @@ fn state_dir(config: &Config) -> Result<String, String> {
 }
 
 async fn server(config: &Config) -> Vec<Line> {
-    let client = match assemble::client(&config.server) {
+    let client = match assemble::client(config) {
         Ok(client) => client,
         Err(error) => return vec![Line::new("server", Err(error.to_string()), Exit::Usage)],
     };
@@ -108,8 +108,8 @@ fn reader(station: &crate::config::Station) -> Result<String, String> {
     }
 }
 
-async fn broker(agent: &str, mqtt: &crate::config::Mqtt) -> Result<String, String> {
-    let (settings, _) = assemble::broker(agent, mqtt).map_err(|error| error.to_string())?;
+async fn broker(config: &Config, mqtt: &crate::config::Mqtt) -> Result<String, String> {
+    let (settings, _) = assemble::broker(config, mqtt).map_err(|error| error.to_string())?;
     let place = format!("{}:{}", settings.host, settings.port);
     match mqtt::probe(&settings).await {
         Ok(()) => Ok(format!("{place} accepts the agent")),

@@ -74,7 +74,7 @@ async fn enroll(config: &Config, dialogue: Dialogue) -> End {
     if let Err(error) = std::fs::create_dir_all(dir) {
         return End::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
     }
-    let client = match assemble::client(&config.server) {
+    let client = match assemble::client(config) {
         Ok(client) => client,
         Err(error) => return End::failed("none", Exit::Usage, error.to_string()),
     };

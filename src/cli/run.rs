@@ -54,7 +54,7 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let client = match assemble::client(&config.server) {
+        let client = match assemble::client(&config) {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!("failed to {error}");

@@ -25,6 +25,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
 pub use history::HistoryQuery;
@@ -160,7 +161,8 @@ impl Client {
         }
         set("username", Some(record.user.name.clone()));
         set("providerid", record.user.provider.map(|provider| provider.to_string()));
-        if self.settings.history_datetime {
+        // What was recorded before the clock was known is stamped by the server when it arrives.
+        if self.settings.history_datetime && clock::is_possible(record.time) {
             set("datetime", Some(record.time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()));
         }
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -112,6 +112,8 @@ pub struct State {
     pub outbox: OutboxStatus,
     /// Whether the broker is connected; `None` without a broker.
     pub mqtt: Option<bool>,
+    /// It is later than this; a clock that says otherwise is wrong.
+    pub time_floor: Timestamp,
     /// Syncs to the disk since the start.
     pub disk_syncs: u64,
     /// Every station.
@@ -155,6 +157,7 @@ impl Board {
             server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
             outbox: OutboxStatus::default(),
             mqtt: None,
+            time_floor: Timestamp::UNIX_EPOCH,
             disk_syncs: 0,
             stations: stations.into_iter().map(|name| (name, unseen.clone())).collect(),
             revision: 0,
@@ -199,6 +202,7 @@ impl Board {
             "agent": &*self.agent,
             "version": env!("CARGO_PKG_VERSION"),
             "time": now,
+            "time_uncertain": now < state.time_floor,
             "uptime_s": self.started.elapsed().as_secs(),
             "server": state.server,
             "outbox": outbox,
@@ -232,6 +236,7 @@ mod tests {
             "/agent",
             "/version",
             "/time",
+            "/time_uncertain",
             "/uptime_s",
             "/server/reachable",
             "/server/since",
@@ -250,6 +255,15 @@ mod tests {
         ] {
             assert!(document.pointer(key).is_some(), "{key} is missing in {document}");
         }
+    }
+
+    #[test]
+    fn a_clock_below_the_floor_is_told() {
+        let board = board();
+        let floor = Timestamp::constant(1_767_225_600, 0);
+        board.update(|state| state.time_floor = floor);
+        assert_eq!(board.document(Timestamp::UNIX_EPOCH)["time_uncertain"], true);
+        assert_eq!(board.document(floor)["time_uncertain"], false);
     }
 
     #[test]

@@ -16,13 +16,15 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("config", &["convert", "domain", "reader::profile", "station"]),
     ("reader", &["backoff", "domain", "random"]),
     ("durable", &[]),
-    ("print_server", &["backoff", "domain", "durable", "random", "tls"]),
+    ("clock", &["durable"]),
+    ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
     ("journal", &["domain"]),
     ("status", &["backoff", "domain"]),
     (
         "agent",
         &[
             "backoff",
+            "clock",
             "config",
             "domain",
             "feedback",

@@ -8,10 +8,14 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, TRUSTED_KEY};
+use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, OPEN_KEY, TRUSTED_KEY};
+use print_release_agent::domain::{JobRecord, OutputPort, Secret, TapId, User};
+use print_release_agent::print_server::{Client, Settings};
 use print_release_agent::random;
+use print_release_agent::tls::Trust;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -187,6 +191,39 @@ async fn a_refresh_whose_answer_is_lost_heals_without_an_administrator() {
 }
 
 #[tokio::test]
+async fn new_tokens_outlive_the_agent_so_that_a_restart_costs_no_registration() {
+    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
+    let mut agent = trusted(&scene).await;
+    for _ in 0..3 {
+        scene.server.world().tokens.expire_devices();
+        assert!(releases_one(&scene, &agent).await);
+        agent.kill().await.unwrap();
+        agent = scene.start().await.unwrap();
+    }
+    assert!(releases_one(&scene, &agent).await);
+    assert_eq!(count(&scene, Call::Register), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_the_disk_has_not_taken_is_not_used() {
+    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
+    let agent = trusted(&scene).await;
+    let obstacle = scene.dir().join("state/device.json.new");
+    fs::create_dir(&obstacle).unwrap();
+    let (before, known) = (stored(&scene), count(&scene, Call::Token));
+    scene.server.world().tokens.expire_devices();
+    assert!(!releases_one(&scene, &agent).await);
+    assert_eq!(
+        (count(&scene, Call::Token), stored(&scene)),
+        (known + 1, before),
+        "given, kept back, and asked for once"
+    );
+    fs::remove_dir(&obstacle).unwrap();
+    assert!(releases_one(&scene, &agent).await);
+    assert_eq!((count(&scene, Call::Token), count(&scene, Call::Register)), (known + 1, 1));
+}
+
+#[tokio::test]
 async fn a_registration_whose_answer_is_lost_is_made_again() {
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     for kind in [Kind::CutAfter, Kind::CutBefore, Kind::Garbage] {
@@ -314,6 +351,63 @@ async fn what_is_secret_stays_in_files_for_their_owner() {
 fn stored(scene: &Scene) -> Vec<String> {
     let file: Value = serde_json::from_slice(&fs::read(scene.dir().join("state/device.json")).unwrap()).unwrap();
     ["code", "access", "refresh"].iter().filter_map(|key| file[key].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_end() {
+    let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
+    let agent = scene.start().await.unwrap();
+    let status = standing(&scene, &agent, "trusted").await;
+    assert_eq!(status["time_uncertain"], false);
+    let (one, other) = (tap(&scene, &agent, UNKNOWN_CARDS[0]).await, tap(&scene, &agent, UNKNOWN_CARDS[1]).await);
+    assert!(one["seq"].as_u64() < other["seq"].as_u64(), "{one} {other}");
+    assert!(one["monotonic_ms"].as_u64() <= other["monotonic_ms"].as_u64(), "{one} {other}");
+    assert_eq!(one["boot"], fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
+    agent.terminate().await.unwrap();
+    let seen = fs::read_to_string(scene.dir().join("state/last-seen")).unwrap();
+    assert!(seen.trim().parse::<jiff::Timestamp>().is_ok(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_record_from_before_the_clock_was_known_is_stamped_by_the_server() {
+    let scene = scene(OPEN_KEY, &[]).await;
+    scene.server.world().history_datetime = true;
+    let client = Client::new(Settings {
+        url: scene.server.url().parse().unwrap(),
+        oauth_url: scene.server.oauth_url().parse().unwrap(),
+        api_key: Secret::new(OPEN_KEY),
+        device_token: None,
+        trust: Trust::default(),
+        proxy: None,
+        connect_timeout: Duration::from_secs(3),
+        request_timeout: Duration::from_secs(10),
+        history_datetime: true,
+    })
+    .unwrap();
+    let began = scene.server.world().now();
+    let an_hour_ago = began.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    for time in [Timestamp::UNIX_EPOCH, an_hour_ago] {
+        client.record(&record(time)).await.unwrap();
+    }
+    let stamps: Vec<_> = scene.server.world().records.iter().map(|record| record.date_time).collect();
+    assert!(stamps[0] >= began, "{stamps:?}");
+    assert_eq!(stamps[1].as_second(), an_hour_ago.as_second());
+}
+
+fn record(time: Timestamp) -> JobRecord {
+    JobRecord {
+        tap: TapId::new(time, random::bits()),
+        station: "lobby".into(),
+        user: User { name: "ada".to_owned(), provider: None },
+        document: "0".to_owned(),
+        title: "Note G.pdf".to_owned(),
+        pages: Some(1),
+        color_pages: None,
+        paper_size: None,
+        long_edge: None,
+        port: OutputPort::Address("192.0.2.10".to_owned()),
+        time,
+    }
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@
 
 use std::path::Path;
 
-use super::super::Client;
 use super::key::DeviceKey;
 use super::oauth::{Oauth, OauthError, Tokens};
 use super::store::{Found, Registration, Store};
 use super::{DeviceError, DeviceSetup};
 use crate::domain::{Cause, Failure, Secret};
+use crate::print_server::Client;
 
 /// The key, PKCS#8, in the state directory.
 const KEY_FILE: &str = "device.key";
@@ -92,7 +92,7 @@ impl Enrolment {
         self.access.as_ref()
     }
 
-    /// Whether a registration waits for its approval, as far as is known.
+    /// Whether the server has taken a registration, as far as is known.
     pub fn is_registered(&self) -> bool {
         !matches!(self.stage, Stage::Register { .. })
     }

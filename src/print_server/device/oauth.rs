@@ -6,9 +6,9 @@
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::super::{Client, transport, wire};
 use super::key::DeviceKey;
 use crate::domain::{Cause, Failure, Secret};
+use crate::print_server::{Client, transport, wire};
 use crate::random;
 
 /// The box stands for the printer beside it.
