@@ -280,7 +280,7 @@ impl Agent {
                 let tap = TapId::new(Timestamp::now(), random::bits());
                 self.tell(name, Event::Read { read, tap });
             }
-            ReaderEvent::Unreadable => self.tell(name, Event::ReadError),
+            ReaderEvent::Unreadable(_) => self.tell(name, Event::ReadError),
         }
     }
 

@@ -10,7 +10,7 @@ mod serial;
 use tokio::sync::mpsc;
 
 use crate::domain::Read;
-pub use frame::{Frame, Framer};
+pub use frame::{Fault, Frame, Framer, to_hex};
 pub use serial::Serial;
 
 /// Events that may wait for the agent; a reader that sends more is read more slowly.
@@ -26,7 +26,7 @@ pub enum ReaderEvent {
     /// A card was held to it.
     Read(Read),
     /// Something arrived that is no read.
-    Unreadable,
+    Unreadable(Fault),
 }
 
 /// Where a reader's events go.

@@ -100,7 +100,7 @@ impl Serial {
             for frame in frames {
                 let event = match frame {
                     Frame::Read(read) => ReaderEvent::Read(read),
-                    Frame::Unreadable => ReaderEvent::Unreadable,
+                    Frame::Fault(fault) => ReaderEvent::Unreadable(fault),
                 };
                 if events.send(event).await.is_err() {
                     return "nobody listens".to_owned();
