@@ -4,4 +4,5 @@
 
 mod house;
 mod mqtt;
+mod readers;
 mod support;

@@ -241,7 +241,7 @@ fn extract(format: &FrameFormat, pattern: &Pattern, body: &[u8]) -> Result<Zeroi
 }
 
 /// Cards that no station may take: see [`Fault`].
-fn refuse(read: &str, uid: bool) -> Result<(), Fault> {
+pub(super) fn refuse(read: &str, uid: bool) -> Result<(), Fault> {
     if read.bytes().all(|byte| byte == b'0') {
         return Err(Fault::AllZero);
     }

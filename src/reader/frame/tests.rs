@@ -3,27 +3,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::reader::profile;
 
-/// Profile, what its reader sends for one card, and the read. From the sources that the profiles name; the 7941W's, the
-/// PN532's and the RFK101's are computed.
-const EXAMPLES: [(&str, &[u8], &str); 17] = [
-    ("line", b"04A1\r", "04A1"),
-    ("rdm6300", b"\x0267003B51C6CB\x03", "67003B51C6"),
-    ("id-12la", b"\x020C000621A58E\r\n\x03", "0C000621A5"),
-    ("em18", b"4500C5D1E9B8", "4500C5D1E9"),
-    ("parallax", b"\n0F0184F07A\r", "0F0184F07A"),
-    ("gwiot-7941e", b"\x02\x0A\x02\x2E\x00\xB6\xD7\xB5\xF2\x03", "2E00B6D7B5"),
-    ("gwiot-7941w", b"\xCD\xDC\x00\x81\x04\x11\x22\x33\x44\xC1", "11223344"),
-    ("twn4-simple", b"000180200466CF4DC2\r", "66CF4DC2"),
-    ("rfideas-cdc", b"118:1603\r", "118:1603"),
-    ("rfideas-acp", b"{0x0001,2,0x0000,80;0x000000801DD1910B2F04}", "000000801DD1910B2F04"),
-    ("idteck-rfk101", b"\x0212345678\x03\x08", "12345678"),
-    ("aeg-id", b"001F37BD92\r", "001F37BD92"),
-    ("codatex", b"\x02R1D37FA4B02\x04", "1D37FA4B02"),
-    ("brady-wavepoint", b"0F0184F07A\r\n", "0F0184F07A"),
-    ("promag-mf7", b"\x0266CF4DC2\r", "66CF4DC2"),
-    ("pn532", b"\x00\x00\xFF\x0C\xF4\xD5\x4B\x01\x01\x00\x04\x08\x04\x66\xCF\x4D\xC2\x8A\x00", "66CF4DC2"),
-    ("keyboard", b"0002008108\n", "0002008108"),
-];
+/// Profile, what its reader sends for one card, and the read.
+fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let rows = include_str!("../../../tests/vectors/reader_frames.csv").lines().filter(|row| !row.starts_with('#'));
+    let example = |row: &'static str| {
+        let [profile, bytes, text] = row.split(',').collect::<Vec<_>>().try_into().unwrap();
+        (profile, from_hex(bytes.as_bytes()).unwrap().to_vec(), text)
+    };
+    rows.skip(1).map(example).collect()
+}
 
 fn framer(profile: &str) -> Framer {
     Framer::new(profile::load(profile).unwrap().frame)
@@ -41,22 +29,22 @@ fn card(profile: &str, wire: &[u8]) -> Vec<u8> {
 #[test]
 fn every_profile_has_an_example() {
     for (name, _) in profile::BUILT_IN {
-        let has = EXAMPLES.iter().any(|(example, ..)| example == name);
+        let has = examples().iter().any(|(example, ..)| example == name);
         assert!(has || *name == "keyboard-no-enter", "{name}");
     }
 }
 
 #[test]
 fn a_whole_frame_is_one_read() {
-    for (profile, wire, text) in EXAMPLES {
-        assert_eq!(framer(profile).push(&card(profile, wire)), [read(text)], "{profile}");
+    for (profile, wire, text) in examples() {
+        assert_eq!(framer(profile).push(&card(profile, &wire)), [read(text)], "{profile}");
     }
 }
 
 #[test]
 fn a_split_at_any_byte_changes_nothing() {
-    for (profile, wire, text) in EXAMPLES {
-        let wire = card(profile, wire);
+    for (profile, wire, text) in examples() {
+        let wire = card(profile, &wire);
         for at in 0..wire.len() {
             let mut framer = framer(profile);
             let mut frames = framer.push(&wire[..at]);
@@ -68,7 +56,7 @@ fn a_split_at_any_byte_changes_nothing() {
 
 #[test]
 fn two_cards_in_one_piece_are_two_reads() {
-    for (profile, wire, text) in EXAMPLES {
+    for (profile, wire, text) in examples() {
         let twice = profile::load(profile).unwrap().frame.twice;
         let wire = wire.repeat(if twice { 3 } else { 2 });
         assert_eq!(framer(profile).push(&wire), [read(text), read(text)], "{profile}");
@@ -77,12 +65,12 @@ fn two_cards_in_one_piece_are_two_reads() {
 
 #[test]
 fn after_noise_at_least_the_second_card_is_read_and_nothing_else_is() {
-    for (profile, wire, text) in EXAMPLES {
+    for (profile, wire, text) in examples() {
         for noise in [&b"\xF0\x15?"[..], b"\x02\x0A", b"\x00\x00\xFF", b"\xCD\xDC\x00", b"{0x", b"\n"] {
             let mut framer = framer(profile);
-            let mut frames = framer.push(&[noise, &card(profile, wire)].concat());
+            let mut frames = framer.push(&[noise, &card(profile, &wire)[..]].concat());
             frames.extend(framer.idle());
-            frames.extend(framer.push(&card(profile, wire)));
+            frames.extend(framer.push(&card(profile, &wire)));
             assert_eq!(frames.pop(), Some(read(text)), "{profile} after {noise:?}");
             // A line of any text cannot tell noise that is text.
             let free = profile == "line";
@@ -93,7 +81,7 @@ fn after_noise_at_least_the_second_card_is_read_and_nothing_else_is() {
 
 #[test]
 fn half_a_frame_is_no_read_and_silence_makes_way_for_the_next() {
-    for (profile, wire, text) in EXAMPLES {
+    for (profile, wire, text) in examples() {
         for length in 1..wire.len() {
             let mut framer = framer(profile);
             // A reader that ends with CR LF has said all before the LF.
@@ -101,19 +89,19 @@ fn half_a_frame_is_no_read_and_silence_makes_way_for_the_next() {
             frames.extend(framer.idle());
             assert!(frames.iter().all(|frame| *frame == Frame::Fault(Fault::Noise)), "{profile} to {length}");
             assert!(!framer.is_partial());
-            assert_eq!(framer.push(&card(profile, wire)), [read(text)], "{profile} after {length}");
+            assert_eq!(framer.push(&card(profile, &wire)), [read(text)], "{profile} after {length}");
         }
     }
 }
 
 #[test]
 fn one_flipped_bit_is_never_another_card_where_there_is_a_check() {
-    for (profile, wire, text) in EXAMPLES {
+    for (profile, wire, text) in examples() {
         if profile::load(profile).unwrap().frame.check.is_none() {
             continue;
         }
         for bit in 0..wire.len() * 8 {
-            let mut wire = wire.to_vec();
+            let mut wire = wire.clone();
             wire[bit / 8] ^= 1 << (bit % 8);
             let mut framer = framer(profile);
             let frames = framer.push(&card(profile, &wire));
@@ -225,10 +213,10 @@ proptest! {
     /// As above, of bytes that come near to frames.
     #[test]
     fn pieces_of_frames_never_panic_and_never_grow(
-        cuts in proptest::collection::vec((0..EXAMPLES.len(), 0usize..20, 0usize..20), 0..40)
+        cuts in proptest::collection::vec((0usize..17, 0usize..20, 0usize..20), 0..40)
     ) {
         let bytes: Vec<u8> = cuts.into_iter().flat_map(|(which, from, to)| {
-            EXAMPLES[which].1.iter().copied().skip(from).take(to)
+            examples()[which].1.clone().into_iter().skip(from).take(to)
         }).collect();
         for (profile, _) in profile::BUILT_IN {
             let mut framer = framer(profile);
