@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod log;
 mod queue;
+mod readers;
 mod run;
 mod status;
 
@@ -68,6 +69,9 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look for readers and see what they send.
+    #[command(subcommand)]
+    Readers(readers::Command),
     /// Turn reads into card numbers.
     #[command(subcommand)]
     Card(card::Command),
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&config, json),
         Command::Status => status::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),

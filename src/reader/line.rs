@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use super::dialogue::{Dialogue, Silent};
 use super::frame::Frame;
 use super::link::{CHUNK, Link};
 use super::profile::Profile;
-use super::{Events, ReaderError, ReaderEvent, Signals};
+use super::{Events, ReaderError, ReaderEvent, Shown, Signals};
 use crate::feedback::Signal;
 
 /// A reader that does not take a command for so long is gone.
@@ -19,14 +20,16 @@ const WRITE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Line {
     events: Events,
     signals: Signals,
+    /// Where all that comes is shown, if anywhere.
+    bytes: Option<Shown>,
     /// Since these were last taken: whether the reader was connected, and whether it brought a card.
     connected: bool,
     good: bool,
 }
 
 impl Line {
-    pub(super) fn new(events: Events, signals: Signals) -> Self {
-        Self { events, signals, connected: false, good: false }
+    pub(super) fn new(events: Events, signals: Signals, bytes: Option<Shown>) -> Self {
+        Self { events, signals, bytes, connected: false, good: false }
     }
 
     pub(super) fn take_marks(&mut self) -> (bool, bool) {
@@ -62,11 +65,18 @@ impl Line {
     /// Talks with a reader until it is gone.
     pub(super) async fn talk(&mut self, mut link: Link, profile: &Profile) -> Result<(), ReaderError> {
         let mut dialogue = Dialogue::new(profile, Instant::now());
-        let mut chunk = zeroize::Zeroizing::new([0; CHUNK]);
+        let mut chunk = Zeroizing::new([0; CHUNK]);
         let events = self.events.clone();
         loop {
             let frames = tokio::select! {
-                count = link.receive(&mut chunk[..]) => dialogue.hear(&chunk[..count?], Instant::now()),
+                count = link.receive(&mut chunk[..]) => {
+                    let bytes = &chunk[..count?];
+                    if let Some(shown) = &self.bytes {
+                        // Who watches too slowly misses something; the reader does not wait.
+                        drop(shown.try_send(Zeroizing::new(bytes.to_vec())));
+                    }
+                    dialogue.hear(bytes, Instant::now())
+                }
                 () = sleep_until(dialogue.wake()) => {
                     let (frames, command) = dialogue.tick(Instant::now()).map_err(|Silent| ReaderError::Silent)?;
                     if let Some(command) = command {

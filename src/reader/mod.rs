@@ -8,10 +8,12 @@
 //! person only the latest waits, so that nobody waits for a reader's beep.
 
 mod dialogue;
+pub mod found;
 mod frame;
 mod hid;
 mod http;
 mod keys;
+pub mod known;
 mod line;
 mod link;
 pub mod profile;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::backoff::Backoff;
 use crate::domain::Read;
@@ -65,6 +68,9 @@ pub type Events = mpsc::Sender<ReaderEvent>;
 
 /// What the person at a reader is to be told, the latest only.
 pub type Signals = watch::Receiver<Signal>;
+
+/// Where all bytes of a reader are shown as they come.
+pub type Shown = mpsc::Sender<Zeroizing<Vec<u8>>>;
 
 /// How a reader is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,9 +176,17 @@ impl Reader {
 
     /// Reads until nobody listens any more.
     pub async fn run(self, events: Events, signals: Signals) {
+        self.serve(Line::new(events, signals, None)).await;
+    }
+
+    /// As [`Reader::run`], and shows all that comes, as it comes. What nobody takes in time is not shown.
+    pub async fn watch(self, events: Events, signals: Signals, bytes: Shown) {
+        self.serve(Line::new(events, signals, Some(bytes))).await;
+    }
+
+    async fn serve(self, mut line: Line) {
         let mut backoff = RETRY;
         let mut told = None;
-        let mut line = Line::new(events, signals);
         loop {
             let since = Instant::now();
             let error = match self.attend(&mut line).await {

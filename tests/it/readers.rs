@@ -7,8 +7,9 @@ use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::profile::{self, Profile};
 use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -320,4 +321,73 @@ async fn a_device_that_somebody_holds_and_one_that_types_nothing_are_told_as_suc
     let device = wire.path().to_str().unwrap().to_owned();
     let why = Station::new(Transport::Hid { device }, "keyboard").disconnected().await;
     assert!(why.contains("open"), "{why}");
+}
+
+/// The program with a configuration whose one station has `wire` as its reader.
+fn program(folder: &std::path::Path, wire: &VirtualReader, words: &[&str]) -> Command {
+    let config = folder.join("agent.toml");
+    let text = format!(
+        "[agent]\nstate_dir = {state:?}\ncontrol_socket = {socket:?}\n[server]\nurl = \"http://127.0.0.1:9/api/v1\"\napi_key = \"k\"\n\
+         [[station]]\nname = \"lobby\"\n[station.reader]\ntype = \"serial\"\ndevice = {device:?}\nconvert = \"hex2dec|slice(-8)\"\n\
+         [station.printer]\noutput_port = \"192.0.2.10\"\n",
+        state = folder.join("state"),
+        socket = folder.join("control.sock"),
+        device = wire.path(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+    command.arg("--config").arg(config).args(words).kill_on_drop(true).stdout(std::process::Stdio::piped());
+    command
+}
+
+async fn until(lines: &mut Lines<BufReader<ChildStdout>>, wanted: &str) -> String {
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if line.contains(wanted) {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn watch_shows_bytes_read_and_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut child = program(folder.path(), &wire, &["--json", "readers", "watch"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    until(&mut lines, "connected").await;
+    wire.hold("946EBD28").unwrap();
+    assert_eq!(until(&mut lines, "bytes").await, r#"{"bytes":"39343645424432380D"}"#);
+    let read: serde_json::Value = serde_json::from_str(&until(&mut lines, "read").await).unwrap();
+    assert_eq!(read["read"], "946EBD28");
+    assert_eq!(read["steps"], serde_json::json!([["hex2dec", "2490285352"], ["slice(-8)", "90285352"]]));
+}
+
+/// Reads up to this text, which no line need end.
+async fn hear(stream: &mut (impl AsyncReadExt + Unpin), wanted: &str) {
+    let mut text = Vec::new();
+    while !text.ends_with(wanted.as_bytes()) {
+        text.push(stream.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn learn_asks_for_numbers_and_prints_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut command = program(folder.path(), &wire, &["readers", "learn"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut asked = BufReader::new(child.stderr.take().unwrap());
+    let mut typed = child.stdin.take().unwrap();
+    hear(&mut asked, "connected").await;
+    wire.hold("946EBD28").unwrap();
+    hear(&mut asked, "was all): ").await;
+    typed.write_all(b"2490285352\n").await.unwrap();
+    hear(&mut asked, "hold card 2").await;
+    wire.hold("0184F07A").unwrap();
+    hear(&mut asked, "was all): ").await;
+    typed.write_all(b"\n").await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("convert = \"hex2dec\""), "{text}");
 }
