@@ -6,7 +6,7 @@
 //! - [`station`]: the one state machine, `handle(event, now) -> effects`. Pure.
 //! - [`convert`]: from a read to a card number. Pure.
 //! - [`backoff`]: how long to wait before the next attempt. Pure.
-//! - [`feedback`]: what the person is told. Pure.
+//! - [`feedback`]: what the person is told. Pure. [`lamp`]: on the lights of the box.
 //! - [`agent`]: the one loop. It carries the stations' effects out and owns what runs beside it.
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
 //! - [`config`]: from `agent.toml` to checked types. [`tls`]: whom to trust. [`random`]: the one source of randomness.
@@ -33,6 +33,7 @@ pub mod domain;
 pub mod durable;
 pub mod feedback;
 pub mod journal;
+pub mod lamp;
 pub mod print_server;
 pub mod random;
 pub mod reader;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Sequence};
@@ -30,10 +30,11 @@ use crate::config::InDoubt;
 use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
 use crate::feedback::Signal;
 use crate::journal::Journal;
+use crate::lamp::Lamps;
 use crate::print_server::device::Keeper;
 use crate::print_server::{Client, Session};
 use crate::random;
-use crate::reader::{self, ReaderEvent, Serial};
+use crate::reader::{self, Reader, ReaderEvent};
 use crate::station::{Effect, Event, Policy, Station};
 use crate::status::mqtt::{Mqtt, Notice};
 use crate::status::topics::Topics;
@@ -65,7 +66,9 @@ pub struct StationSetup {
     /// How it logs in.
     pub login: Login,
     /// Its reader.
-    pub reader: Serial,
+    pub reader: Reader,
+    /// The lights of the box that belong to it.
+    pub lamps: Lamps,
 }
 
 /// How the outbox delivers.
@@ -132,6 +135,8 @@ struct Desk {
     login: Login,
     options: ReleaseOptions,
     session: Option<Arc<Session>>,
+    /// What the person is told; nobody waits until it is shown.
+    signal: watch::Sender<Signal>,
     /// Whether its reader has told anything yet.
     heard: bool,
 }
@@ -167,11 +172,12 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     let mut readers = JoinSet::new();
     let mut desks = BTreeMap::new();
     for setup in parts.stations {
-        listen(&mut readers, &setup, &work);
+        let signal = listen(&mut readers, &setup, &work);
         let desk = Desk {
             login: setup.login,
             options: setup.policy.options,
             session: None,
+            signal,
             heard: false,
             station: Station::new(setup.policy.clone()),
         };
@@ -201,10 +207,12 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     }
 }
 
-/// Starts a station's reader and brings its events to the inbox.
-fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) {
+/// Starts a station's reader and lamps and brings the reader's events to the inbox. Signals go the other way.
+fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) -> watch::Sender<Signal> {
     let (events, mut heard) = mpsc::channel(reader::EVENT_LIMIT);
-    readers.spawn(setup.reader.clone().run(events));
+    let (signal, signals) = watch::channel(Signal::Ready);
+    readers.spawn(setup.reader.clone().run(events, signals.clone()));
+    readers.spawn(setup.lamps.clone().run(signals));
     let (name, inbox) = (setup.policy.name.clone(), work.inbox.clone());
     readers.spawn(async move {
         while let Some(event) = heard.recv().await {
@@ -213,6 +221,7 @@ fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) {
             }
         }
     });
+    signal
 }
 
 struct Agent {
@@ -302,7 +311,14 @@ impl Agent {
                 let tap = TapId::new(Timestamp::now(), random::bits());
                 self.tell(name, Event::Read { read, tap });
             }
-            ReaderEvent::Unreadable => self.tell(name, Event::ReadError),
+            ReaderEvent::Unreadable(fault) if fault.is_refusal() => {
+                let tap = TapId::new(Timestamp::now(), random::bits());
+                self.tell(name, Event::CardRefused { tap, reason: fault.word() });
+            }
+            ReaderEvent::Unreadable(fault) => {
+                tracing::debug!(station = &**name, fault = fault.word(), "nothing read");
+                self.tell(name, Event::ReadError);
+            }
         }
     }
 
@@ -326,7 +342,7 @@ impl Agent {
 fn carry_out(work: &Arc<Work>, name: &StationName, desk: &mut Desk, effect: Effect) {
     let (work, name) = (work.clone(), name.clone());
     match (effect, &desk.session) {
-        (Effect::Feedback(signal), _) => feedback(&work, &name, signal),
+        (Effect::Feedback(signal), _) => feedback(&work, &name, desk, signal),
         (Effect::Login { tap, card, until }, _) => {
             desk.session = None;
             work.count_tap(&name);
@@ -352,7 +368,8 @@ fn carry_out(work: &Arc<Work>, name: &StationName, desk: &mut Desk, effect: Effe
     }
 }
 
-fn feedback(work: &Work, name: &StationName, signal: Signal) {
+fn feedback(work: &Work, name: &StationName, desk: &Desk, signal: Signal) {
+    desk.signal.send_replace(signal);
     tracing::debug!(station = &**name, signal = signal.word(), pattern = signal.pattern(), "feedback");
     work.board.update_station(name, |station| station.feedback = signal.word());
 }

@@ -13,10 +13,11 @@ use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport
 use crate::domain::{OutputPort, ReleaseOptions};
 use crate::durable;
 use crate::journal::Journal;
+use crate::lamp::Lamps;
 use crate::print_server::device::{DeviceSetup, Keeper};
 use crate::print_server::{Client, Settings, SetupError};
 use crate::random;
-use crate::reader::Serial;
+use crate::reader::{self, Reader};
 use crate::station::Policy;
 use crate::status::Board;
 use crate::status::mqtt::{self, Mqtt};
@@ -48,15 +49,21 @@ pub(super) fn device(config: &Config) -> DeviceSetup {
 }
 
 /// The reader of a station.
-pub(super) fn reader(station: &config::Station) -> anyhow::Result<Serial> {
+pub(super) fn reader(station: &config::Station) -> anyhow::Result<Reader> {
     let config::Reader { transport, profile, .. } = &station.reader;
-    match transport {
-        Transport::Serial { device, baud } => {
-            Ok(Serial { device: device.display().to_string(), baud: *baud, profile: profile.clone() })
+    let path = |device: &Path| device.display().to_string();
+    let transport = match transport {
+        Transport::Serial { device, baud } => reader::Transport::Serial { device: path(device), baud: *baud },
+        Transport::Hid { device } => reader::Transport::Hid { device: path(device) },
+        Transport::TcpListen(address) => reader::Transport::TcpListen(*address),
+        Transport::TcpConnect(endpoint) => {
+            reader::Transport::TcpConnect { host: endpoint.host.clone(), port: endpoint.port }
         }
-        // The configuration refuses these until they are built.
-        _ => anyhow::bail!("open the reader of {}: its type is not built yet", station.name),
-    }
+        Transport::Http(address) => reader::Transport::Http { listen: *address, mac: station.printer.mac.clone() },
+        // The configuration refuses it until it is built.
+        Transport::Pcsc(_) => anyhow::bail!("open the reader of {}: pcsc is not built yet", station.name),
+    };
+    Ok(Reader::new(transport, profile.clone(), station.feedback.reader))
 }
 
 /// How to reach the broker. To be called inside the runtime only with [`Mqtt::spawn`].
@@ -135,7 +142,9 @@ fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
         LoginMethod::Card | LoginMethod::CardAndPin => Login::Card,
         LoginMethod::ShortId => Login::ShortId,
     };
-    Ok(StationSetup { policy, login, reader: reader(station)? })
+    let config::Feedback { led_green, led_red, .. } = &station.feedback;
+    let lamps = Lamps { green: led_green.clone(), red: led_red.clone() };
+    Ok(StationSetup { policy, login, reader: reader(station)?, lamps })
 }
 
 /// An IP address, or a name with dots, is an address; anything else is a serial number.

@@ -55,7 +55,7 @@ async fn try_everything(config: &Config) -> Vec<Line> {
         let result = match state.and_then(serde_json::Value::as_str) {
             Some("connected") => Ok("connected, says the running agent".to_owned()),
             Some(_) => Err("not connected, says the running agent; see its log".to_owned()),
-            None => reader(station),
+            None => reader(station).await,
         };
         lines.push(Line::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
@@ -100,12 +100,9 @@ async fn server(config: &Config) -> Vec<Line> {
     lines
 }
 
-fn reader(station: &crate::config::Station) -> Result<String, String> {
+async fn reader(station: &crate::config::Station) -> Result<String, String> {
     let reader = assemble::reader(station).map_err(|error| error.to_string())?;
-    match reader.open() {
-        Ok(_) => Ok(format!("{} can be opened", reader.device)),
-        Err(error) => Err(format!("{}: {error}; check the path, the plug and the group of the device", reader.device)),
-    }
+    reader.probe().await.map_err(|error| error.to_string())
 }
 
 async fn broker(config: &Config, mqtt: &crate::config::Mqtt) -> Result<String, String> {

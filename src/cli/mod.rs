@@ -9,6 +9,7 @@ mod demo;
 mod enroll;
 mod log;
 mod queue;
+mod readers;
 mod run;
 mod status;
 
@@ -71,6 +72,9 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look for readers and see what they send.
+    #[command(subcommand)]
+    Readers(readers::Command),
     /// Turn reads into card numbers.
     #[command(subcommand)]
     Card(card::Command),
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),

@@ -3,22 +3,17 @@
 //! The keys are part of the file format from the start, so that a file does not change when the feature
 //! comes. Whoever builds a feature deletes its line here.
 
-/// Stands for every value but the empty text.
-const ANY: &str = "*";
-
 /// Table, key and the values that are refused.
 pub(super) const NOT_BUILT: &[(&str, &str, &[&str])] = &[
-    ("station.reader", "type", &["hid", "tcp", "http", "pcsc"]),
+    ("station.reader", "type", &["pcsc"]),
     ("station.login", "method", &["card+pin"]),
     ("station.printer", "check", &["warn", "block"]),
     ("station.printer", "confirm", &["on"]),
     ("station.release", "via", &["download", "card"]),
-    ("station.feedback", "led_green", &[ANY]),
-    ("station.feedback", "led_red", &[ANY]),
 ];
 
 /// Whether the feature behind the value `word` of a key does not exist yet.
 pub(super) fn lists(table: &str, key: &str, word: &str) -> bool {
     let row = NOT_BUILT.iter().find(|(its_table, its_key, _)| (*its_table, *its_key) == (table, key));
-    row.is_some_and(|(_, _, words)| words.contains(&word) || (words.contains(&ANY) && !word.is_empty()))
+    row.is_some_and(|(_, _, words)| words.contains(&word))
 }

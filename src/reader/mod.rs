@@ -1,20 +1,54 @@
 //! Card readers: from a device to [`Read`]s. One task a station; a dead or babbling reader slows only itself.
 //!
+//! A [`Reader`] is a transport and a profile: every stream of bytes (serial line, TCP either way, typed keys) runs through
+//! the same [`Dialogue`], which frames what is heard and says what has to be said. The HTTP reader brings whole reads.
+//!
 //! Invariants: a read is bounded in bytes and in time ([`Framer`]); at most [`EVENT_LIMIT`] events wait, then the device
-//! waits; a device that went away is closed before it is opened again, and the status says so.
+//! waits; a device that went away is closed before it is opened again, and the status says so; of the signals to the
+//! person only the latest waits, so that nobody waits for a reader's beep.
 
+mod dialogue;
+pub mod found;
 mod frame;
+mod hid;
+mod http;
+mod keys;
+pub mod known;
+mod line;
+mod link;
 pub mod profile;
 mod serial;
+mod tcp;
 
-use tokio::sync::mpsc;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::backoff::Backoff;
 use crate::domain::Read;
-pub use frame::{Frame, Framer};
-pub use serial::Serial;
+use crate::feedback::Signal;
+use crate::random;
+pub use dialogue::{Dialogue, Silent};
+pub use frame::{Fault, Frame, Framer, to_hex};
+use line::Line;
+pub use link::Link;
+use profile::Profile;
 
 /// Events that may wait for the agent; a reader that sends more is read more slowly.
 pub const EVENT_LIMIT: usize = 16;
+
+/// The shortest and the longest wait before the device is tried again.
+const RETRY: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(2)) {
+    Ok(backoff) => backoff,
+    Err(_) => panic!("checked when compiled"),
+};
+
+/// A connection that lasted so long, or brought a card, was a good one.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// What a reader tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +60,199 @@ pub enum ReaderEvent {
     /// A card was held to it.
     Read(Read),
     /// Something arrived that is no read.
-    Unreadable,
+    Unreadable(Fault),
 }
 
 /// Where a reader's events go.
 pub type Events = mpsc::Sender<ReaderEvent>;
+
+/// What the person at a reader is to be told, the latest only.
+pub type Signals = watch::Receiver<Signal>;
+
+/// Where all bytes of a reader are shown as they come.
+pub type Shown = mpsc::Sender<Zeroizing<Vec<u8>>>;
+
+/// How a reader is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A serial port or USB-CDC.
+    Serial {
+        /// Best a path of `/dev/serial/by-id` or `by-path`.
+        device: String,
+        /// Bits a second; ignored by USB-CDC.
+        baud: u32,
+    },
+    /// A reader that types.
+    Hid {
+        /// Best a path of `/dev/input/by-id` or `by-path`.
+        device: String,
+    },
+    /// The reader connects to this address.
+    TcpListen(SocketAddr),
+    /// The agent connects to the reader.
+    TcpConnect {
+        /// A name or an address.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The reader sends each card as an HTTP request to this address.
+    Http {
+        /// To listen on.
+        listen: SocketAddr,
+        /// If set, only requests with this `Mac` count.
+        mac: Option<String>,
+    },
+}
+
+/// Why a reader cannot be listened to. All of it may pass: the reader is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// It could not be opened or connected to.
+    #[error("open {what}: {source}; check the path or address, the plug, and the group of the device")]
+    Open {
+        /// Path or address.
+        what: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody else has it.
+    #[error("open {what}: another program holds it; `readers list` shows which one")]
+    Busy {
+        /// The path.
+        what: String,
+    },
+    /// It has no keys to type a card with.
+    #[error("open {what}: it has no digit keys and Enter; `readers list` shows the readers that type")]
+    NoKeyboard {
+        /// The path.
+        what: String,
+    },
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nobody has connected yet, or nobody is connected any more.
+    #[error("find a reader at {address}: none has connected")]
+    NotConnected {
+        /// Where it is waited for.
+        address: SocketAddr,
+    },
+    /// The device or connection ended.
+    #[error("read: the reader hung up")]
+    HungUp,
+    /// The device or connection broke.
+    #[error("read: {0}")]
+    Broken(io::Error),
+    /// It was asked and does not answer.
+    #[error("read: the reader does not answer; check its profile and baud rate")]
+    Silent,
+    /// The agent stopped listening.
+    #[error("tell: nobody listens")]
+    Unheard,
+}
+
+/// A reader of one station.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// How it is attached.
+    pub transport: Transport,
+    /// What it sends and understands.
+    pub profile: Profile,
+}
+
+impl Reader {
+    /// A reader of this profile; `feedback`: whether its own light and beep are used.
+    pub fn new(transport: Transport, mut profile: Profile, feedback: bool) -> Self {
+        if !feedback {
+            profile.signal = None;
+        }
+        Self { transport, profile }
+    }
+
+    /// Reads until nobody listens any more.
+    pub async fn run(self, events: Events, signals: Signals) {
+        self.serve(Line::new(events, signals, None)).await;
+    }
+
+    /// As [`Reader::run`], and shows all that comes, as it comes. What nobody takes in time is not shown.
+    pub async fn watch(self, events: Events, signals: Signals, bytes: Shown) {
+        self.serve(Line::new(events, signals, Some(bytes))).await;
+    }
+
+    async fn serve(self, mut line: Line) {
+        let mut backoff = RETRY;
+        let mut told = None;
+        loop {
+            let since = Instant::now();
+            let error = match self.attend(&mut line).await {
+                Err(ReaderError::Unheard) => return,
+                Err(error) => error.to_string(),
+                Ok(()) => ReaderError::HungUp.to_string(),
+            };
+            let (connected, good) = line.take_marks();
+            if good || (connected && since.elapsed() >= GOOD_AFTER) {
+                backoff.reset();
+            }
+            // A repeated error is told once.
+            if connected || told.as_ref() != Some(&error) {
+                told = Some(error.clone());
+                if line.tell(ReaderEvent::Disconnected(error)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next(random::word())) => {}
+                () = line.closed() => return,
+            }
+        }
+    }
+
+    /// Opens the reader and listens until it is gone.
+    async fn attend(&self, line: &mut Line) -> Result<(), ReaderError> {
+        match &self.transport {
+            Transport::TcpListen(address) => tcp::serve(*address, &self.profile, line).await,
+            Transport::Http { listen, mac } => http::serve(*listen, mac.as_deref(), line).await,
+            _ => {
+                let link = self.open().await?;
+                line.tell(ReaderEvent::Connected).await?;
+                line.talk(link, &self.profile).await
+            }
+        }
+    }
+
+    /// Opens the reader once; where it is the reader that connects, waits for it.
+    ///
+    /// # Errors
+    /// It cannot be opened now.
+    pub async fn open(&self) -> Result<Link, ReaderError> {
+        match &self.transport {
+            Transport::Serial { device, baud } => serial::open(device, *baud).map(Link::Serial),
+            Transport::Hid { device } => hid::open(device).map(Link::Keys),
+            Transport::TcpConnect { host, port } => tcp::connect(host, *port).await.map(Link::Tcp),
+            Transport::TcpListen(address) | Transport::Http { listen: address, .. } => {
+                tcp::accept_one(*address).await.map(Link::Tcp)
+            }
+        }
+    }
+
+    /// Tries whether it can be opened, for `check`, without waiting for a reader to connect; tells what was found.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub async fn probe(&self) -> Result<String, ReaderError> {
+        match &self.transport {
+            Transport::TcpListen(address) | Transport::Http { listen: address, .. } => {
+                tcp::listen(*address).await.map(|_| format!("{address} is free to listen on"))
+            }
+            Transport::Serial { device, .. } | Transport::Hid { device } => {
+                self.open().await.map(|_| format!("{device} can be opened"))
+            }
+            Transport::TcpConnect { host, port } => self.open().await.map(|_| format!("{host}:{port} answers")),
+        }
+    }
+}

@@ -78,6 +78,13 @@ pub enum Event {
     },
     /// The reader delivered something that is no read.
     ReadError,
+    /// The reader delivered a card that no station may take, and why in a word.
+    CardRefused {
+        /// The tap's id, should it become one.
+        tap: TapId,
+        /// For the operator.
+        reason: &'static str,
+    },
     /// The answer to [`Effect::Login`].
     LoggedIn {
         /// Of this tap.
@@ -223,13 +230,15 @@ pub struct Station {
     current: Option<Tap>,
     queue: VecDeque<(TapId, CardNumber, Instant)>,
     last: Option<(Read, Instant)>,
+    /// The last card that was refused at the reader: why and when.
+    refused: Option<(&'static str, Instant)>,
     stopping: bool,
 }
 
 impl Station {
     /// A station that waits for its first card.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, current: None, queue: VecDeque::new(), last: None, stopping: false }
+        Self { policy, current: None, queue: VecDeque::new(), last: None, refused: None, stopping: false }
     }
 
     /// True while a tap is under way.
@@ -241,6 +250,7 @@ impl Station {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
         let mut effects = match event {
             Event::Read { read, tap } => self.read(read, tap, now),
+            Event::CardRefused { tap, reason } => self.card_refused(tap, reason, now),
             Event::ReadError => vec![Effect::Feedback(Signal::ReadError)],
             Event::Stop => self.stop(now),
             Event::LoggedIn { tap, result } => self.step(tap, now, |it, policy| it.logged_in(result, policy)),
@@ -277,6 +287,14 @@ impl Station {
                 }
             }
         }
+    }
+
+    /// As a read, it is told once while the card is held.
+    fn card_refused(&mut self, tap: TapId, reason: &'static str, now: Now) -> Vec<Effect> {
+        let at = now.monotonic;
+        let before = self.refused.replace((reason, at));
+        let repeat = before.is_some_and(|(last, seen)| last == reason && at - seen < self.policy.debounce);
+        if self.stopping || repeat { Vec::new() } else { refuse(tap, Signal::Refused, reason.to_owned()) }
     }
 
     fn convert(&self, read: &Read) -> Result<CardNumber, ConvertError> {

@@ -310,3 +310,17 @@ proptest! {
         prop_assert!(!stage.station.is_busy());
     }
 }
+
+#[test]
+fn a_card_that_no_station_may_take_is_reported_once_while_it_is_held() {
+    let mut stage = Stage::with(policy());
+    let tap = TapId::new(stage.now.wall, 1);
+    let refused = |stage: &mut Stage| stage.handle(Event::CardRefused { tap, reason: "random-uid" });
+    let effects = refused(&mut stage);
+    let [Effect::Feedback(Signal::Refused), Effect::Report(report)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((report.verdict, report.reason.as_str()), (Verdict::Refused, "random-uid"));
+    stage.pass(Duration::from_millis(100));
+    assert_eq!(refused(&mut stage), []);
+    stage.pass(policy().debounce);
+    assert_eq!(refused(&mut stage).len(), 2);
+}

@@ -270,7 +270,7 @@ fn damage_in_a_large_database_is_found_when_it_is_met() {
     let journal = open(dir.path());
     runtime.block_on(async {
         for first in (0..MANY).step_by(500) {
-            journal.store_releases((first..first + 500).map(release).collect()).await.unwrap();
+            journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
         }
     });
     close(journal, dir.path());

@@ -17,6 +17,7 @@ mod journal_queue;
 mod mqtt;
 mod nothing_lost;
 mod page;
+mod readers;
 mod reconcile;
 mod secrets;
 mod support;

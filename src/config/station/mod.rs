@@ -71,7 +71,8 @@ impl Station {
         let reader = section.table("reader", Reader::read);
         let login = section.table("login", LoginMethod::read);
         let release = section.table("release", Release::read);
-        let printer = section.table("printer", |section| Printer::read(section, release.via));
+        let is_called = reader.as_ref().is_some_and(|reader| matches!(reader.transport, Transport::Http(_)));
+        let printer = section.table("printer", |section| Printer::read(section, release.via, is_called));
         let offline = section.table("offline", Offline::read);
         let feedback = section.table("feedback", Feedback::read);
         Some(Self { name: name?, reader: reader?, login, printer: printer?, release, offline, feedback })

@@ -14,7 +14,7 @@ pub struct Printer {
     pub output_port: String,
     /// Which of the two a job record names it by.
     pub output_port_type: OutputPortType,
-    /// The reader's `Mac` at the server; set if and only if the release is by card.
+    /// The reader's `Mac` at the server; always set where the release is by card, and else only where the reader sends it.
     pub mac: Option<String>,
     /// Where the agent reaches it itself.
     pub address: Option<PrinterAddress>,
@@ -47,7 +47,8 @@ pub enum PrinterCheck {
 }
 
 impl Printer {
-    pub(super) fn read(section: &mut Section<'_, '_>, via: Via) -> Option<Self> {
+    /// `is_called`: whether the reader itself sends its `mac`.
+    pub(super) fn read(section: &mut Section<'_, '_>, via: Via, is_called: bool) -> Option<Self> {
         let output_port = section.required("output_port", text(some));
         let types =
             [("auto", OutputPortType::Auto), ("address", OutputPortType::Address), ("serial", OutputPortType::Serial)];
@@ -60,8 +61,8 @@ impl Printer {
         let confirm = section.get("confirm", false, one_of(&[("off", false), ("on", true)]));
         if via == Via::Card {
             section.require("mac", "is required with release.via = \"card\"");
-        } else if section.is_set("mac") {
-            section.problem("mac", "is only used with release.via = \"card\"");
+        } else if section.is_set("mac") && !is_called {
+            section.problem("mac", "is only used with release.via = \"card\" or reader.type = \"http\"");
         }
         if via == Via::Download {
             section.require("address", "is required with release.via = \"download\"");

@@ -66,9 +66,9 @@ const KINDS: [(&str, Kind); 5] =
 
 impl Reader {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
-        let transport = Transport::read(section);
         let profile = section.get("profile", "line".to_owned(), text(some));
         let profile = profile::load(&profile).map_err(|why| section.problem("profile", &why.to_string())).ok();
+        let transport = Transport::read(section, profile.as_ref().and_then(|profile| profile.baud));
         let debounce = section.get("debounce", Duration::from_secs(2), duration(DEBOUNCE));
         let convert =
             section.optional("convert", text(|steps| steps.parse::<Conversion>().map_err(|why| why.to_string())));
@@ -77,7 +77,8 @@ impl Reader {
 }
 
 impl Transport {
-    fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+    /// `usual`: the baud rate that the profile names.
+    fn read(section: &mut Section<'_, '_>, usual: Option<u32>) -> Option<Self> {
         let kind = section.required("type", one_of(&KINDS));
         let device = section.optional("device", text(path));
         let baud = section.get("baud", DEFAULT_BAUD, baud);
@@ -89,7 +90,13 @@ impl Transport {
         require_keys(section, kind);
         refuse_idle_keys(section, kind, baud);
         match kind {
-            Kind::Serial => device.map(|device| Self::Serial { device, baud }),
+            Kind::Serial => {
+                let baud = if section.is_set("baud") { baud } else { usual.unwrap_or(baud) };
+                if let Some(usual) = usual.filter(|usual| *usual != baud) {
+                    section.warn("baud", &format!("readers of this profile leave the factory with {usual}"));
+                }
+                device.map(|device| Self::Serial { device, baud })
+            }
             Kind::Hid => device.map(|device| Self::Hid { device }),
             Kind::Tcp => listen.map(Self::TcpListen).or(connect.map(Self::TcpConnect)),
             Kind::Http => listen.map(Self::Http),

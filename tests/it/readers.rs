@@ -1,0 +1,393 @@
+//! Readers over real pseudo-terminals and sockets: what is sent at one end is what the agent hears at the other.
+
+use std::net::SocketAddr;
+
+use print_release_agent::demo::reader::VirtualReader;
+use print_release_agent::domain::{Read, Secret};
+use print_release_agent::feedback::Signal;
+use print_release_agent::reader::profile::{self, Profile};
+use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// A reader that runs, and both its ends at the agent.
+struct Station {
+    events: mpsc::Receiver<ReaderEvent>,
+    signal: watch::Sender<Signal>,
+    task: JoinHandle<()>,
+}
+
+impl Station {
+    fn new(transport: Transport, profile: &str) -> Self {
+        let (sender, events) = mpsc::channel(EVENT_LIMIT);
+        let (signal, signals) = watch::channel(Signal::Ready);
+        let task = tokio::spawn(Reader::new(transport, load(profile), true).run(sender, signals));
+        Self { events, signal, task }
+    }
+
+    async fn next(&mut self) -> ReaderEvent {
+        self.events.recv().await.unwrap()
+    }
+
+    async fn connected(&mut self) {
+        while self.next().await != ReaderEvent::Connected {}
+    }
+
+    async fn disconnected(&mut self) -> String {
+        loop {
+            if let ReaderEvent::Disconnected(why) = self.next().await {
+                return why;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> ReaderEvent {
+        loop {
+            let event = self.next().await;
+            if matches!(event, ReaderEvent::Read(_)) {
+                return event;
+            }
+        }
+    }
+}
+
+fn load(profile: &str) -> Profile {
+    profile::load(profile).unwrap()
+}
+
+fn read(text: &str) -> ReaderEvent {
+    ReaderEvent::Read(Read(Secret::new(text)))
+}
+
+/// Profile, bytes for one card (twice where it takes two frames), read.
+fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let rows = include_str!("../vectors/reader_frames.csv").lines().filter(|row| !row.starts_with('#'));
+    let example = |row: &'static str| {
+        let [profile, hex, text] = row.split(',').collect::<Vec<_>>().try_into().unwrap();
+        let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        let times = if load(profile).frame.twice { 2 } else { 1 };
+        (profile, bytes.collect::<Vec<_>>().repeat(times), text)
+    };
+    rows.skip(1).map(example).collect()
+}
+
+fn serial(reader: &VirtualReader) -> Transport {
+    Transport::Serial { device: reader.path().to_str().unwrap().to_owned(), baud: 9600 }
+}
+
+fn here() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// An address that nobody listens on yet.
+fn free() -> SocketAddr {
+    std::net::TcpListener::bind(here()).unwrap().local_addr().unwrap()
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (profile, bytes, text) in examples().into_iter().filter(|(profile, ..)| load(profile).poll.is_none()) {
+        let wire = VirtualReader::plug(&folder.path().join(profile)).unwrap();
+        let mut station = Station::new(serial(&wire), profile);
+        station.connected().await;
+        wire.send(&bytes).unwrap();
+        assert_eq!(station.next().await, read(text), "{profile} whole");
+        for byte in &bytes {
+            wire.send(&[*byte]).unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(station.next().await, read(text), "{profile} byte by byte");
+        // Half a card ends in silence, and the next is whole. (With twice, half of it is a whole frame that is not enough.)
+        wire.send(&bytes[..bytes.len() / 2 - 1]).unwrap();
+        // Where two frames are a read, the third and the fourth were one each.
+        let mut event = station.next().await;
+        while event == read(text) {
+            event = station.next().await;
+        }
+        assert_eq!(event, ReaderEvent::Unreadable(Fault::Noise), "{profile} truncated");
+        wire.send(&bytes).unwrap();
+        assert_eq!(station.next().await, read(text), "{profile} after that");
+    }
+}
+
+/// Every profile that is asked, with what its reader says when there is no card.
+const ASKED: [(&str, &[u8]); 4] = [
+    ("twn4-simple", b"0000\r"),
+    ("rfideas-acp", b"{0xFFFF,0,0x00,0;0x00}\r\n"),
+    ("gwiot-7941w", b"\xCD\xDC\x00\x80\x00\x80"),
+    ("pn532", b"\x00\x00\xFF\x00\xFF\x00\x00\x00\xFF\x03\xFD\xD5\x4B\x00\xE0\x00"),
+];
+
+/// Hears what the agent says up to a question, which is not answered; all else is with `none`.
+async fn question(stream: &mut TcpStream, profile: &Profile, none: &[u8]) -> Vec<u8> {
+    let mut said = Vec::new();
+    let asks = &profile.poll.as_ref().unwrap().ask;
+    loop {
+        assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0);
+        if asks.iter().any(|ask| said.ends_with(&ask.0)) {
+            return said;
+        }
+        stream.write_all(none).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made() {
+    for (name, none) in ASKED {
+        let (_, bytes, text) = examples().into_iter().find(|(profile, ..)| *profile == name).unwrap();
+        let profile = load(name);
+        let listener = TcpListener::bind(here()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, name);
+        let (mut reader, _) = listener.accept().await.unwrap();
+        station.connected().await;
+        let mut start = question(&mut reader, &profile, none).await;
+        for command in &profile.poll.as_ref().unwrap().start {
+            assert!(start.starts_with(&command.0), "{name} is set up first");
+            start.drain(..command.0.len());
+        }
+        reader.write_all(none).await.unwrap();
+        question(&mut reader, &profile, none).await;
+        reader.write_all(&bytes).await.unwrap();
+        assert_eq!(station.next().await, read(text), "{name}");
+        drop(reader);
+        assert!(matches!(station.next().await, ReaderEvent::Disconnected(_)), "{name}");
+        let (mut reader, _) = listener.accept().await.unwrap();
+        station.connected().await;
+        question(&mut reader, &profile, none).await;
+        reader.write_all(&bytes).await.unwrap();
+        assert_eq!(station.next().await, read(text), "{name} after it came back");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
+    let listener = TcpListener::bind(here()).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
+    let (mut reader, _) = listener.accept().await.unwrap();
+    station.connected().await;
+    station.signal.send_replace(Signal::ServerUnreachable);
+    station.signal.send_replace(Signal::Done);
+    let (mut said, mut reads) = (Vec::new(), 0);
+    while said.iter().filter(|line: &&String| line.starts_with("0407")).count() < 2 || reads == 0 {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\r') {
+            line.push(reader.read_u8().await.unwrap());
+        }
+        let answer: &[u8] = if line == b"050010\r" { b"000180200466CF4DC2\r" } else { b"00\r" };
+        reader.write_all(answer).await.unwrap();
+        said.push(String::from_utf8(line).unwrap());
+        while let Ok(event) = station.events.try_recv() {
+            assert_eq!(event, read("66CF4DC2"));
+            reads += 1;
+        }
+    }
+    assert!(said.contains(&"040202\r".to_owned()), "green: {said:?}");
+    assert!(!said.contains(&"040201\r".to_owned()), "the signal before was overtaken: {said:?}");
+    assert!(!said.iter().any(|line| line.contains("5E01")), "{said:?}");
+}
+
+#[tokio::test]
+async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
+    let address = free();
+    let mut station = Station::new(Transport::TcpListen(address), "line");
+    assert!(station.disconnected().await.contains("none has connected"));
+    let (mut one, mut two) = (connect(address).await, connect(address).await);
+    station.connected().await;
+    one.write_all(b"04").await.unwrap();
+    two.write_all(b"99\r").await.unwrap();
+    assert_eq!(station.read().await, read("99"));
+    one.write_all(b"A1\r").await.unwrap();
+    assert_eq!(station.read().await, read("04A1"));
+    let (_three, _four) = (connect(address).await, connect(address).await);
+    let mut five = connect(address).await;
+    assert_eq!(five.read(&mut [0]).await.unwrap(), 0, "one too many is closed at once");
+    two.write_all(b"98\r").await.unwrap();
+    assert_eq!(station.read().await, read("98"), "and disturbs nobody");
+}
+
+#[tokio::test]
+async fn a_connection_that_babbles_is_bounded_and_the_next_card_is_read() {
+    let address = free();
+    let mut station = Station::new(Transport::TcpListen(address), "rdm6300");
+    station.disconnected().await;
+    let mut reader = connect(address).await;
+    let card = examples().into_iter().find(|(profile, ..)| *profile == "rdm6300").unwrap();
+    tokio::spawn(async move {
+        reader.write_all(&[0x02, b'7', 0xFF].repeat(100_000)).await.unwrap();
+        reader.write_all(&card.1).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(station.read().await, read(card.2));
+}
+
+async fn request(address: SocketAddr, text: &str) -> String {
+    let mut stream = connect(address).await;
+    stream.write_all(format!("{text} HTTP/1.1\r\nHost: box\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_reader_that_calls_the_print_server_is_answered_in_its_place() {
+    let address = free();
+    let mut station = Station::new(Transport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
+    station.connected().await;
+    assert_eq!(request(address, "GET /card/?cd=04A1&Mac=001bc4").await, "HTTP/1.1 200 OK");
+    assert_eq!(station.next().await, read("04A1"));
+    assert_eq!(request(address, "POST /card?cd=04A2&Mac=00-1b-c4").await, "HTTP/1.1 200 OK");
+    assert_eq!(station.next().await, read("04A2"));
+    for wrong in ["GET /card/?cd=04A1", "GET /card/?Mac=001BC4", "GET /card/?cd=04A1&Mac=other"] {
+        assert_eq!(request(address, wrong).await, "HTTP/1.1 400 Bad Request", "{wrong}");
+    }
+    for card in 0..EVENT_LIMIT {
+        assert_eq!(request(address, &format!("GET /card/?cd=A{card}&Mac=001bc4")).await, "HTTP/1.1 200 OK");
+    }
+    let full = request(address, "GET /card/?cd=04A1&Mac=001bc4").await;
+    assert_eq!(full, "HTTP/1.1 503 Service Unavailable", "a card that is not taken is not said to be");
+}
+
+/// Descriptors that this process holds.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_unplugged_and_plugged_a_thousand_times_leaks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut station = Station::new(serial(&wire), "line");
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut before = None;
+    for round in 0..1_000 {
+        station.connected().await;
+        wire.hold("04A1").unwrap();
+        assert_eq!(station.next().await, read("04A1"), "round {round}");
+        // Other tests of this process open and close descriptors too: the fewest of both ends are compared.
+        let now = (descriptors(), tasks());
+        before.get_or_insert(now);
+        wire.unplug();
+        assert!(matches!(station.next().await, ReaderEvent::Disconnected(_)));
+        wire.plug_again().unwrap();
+        if round == 999 {
+            let (open, alive) = before.unwrap();
+            assert!(now.0 < open + 100, "{} descriptors, {open} at first", now.0);
+            assert_eq!(now.1, alive);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_ends_when_nobody_listens_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    for transport in [
+        serial(&wire),
+        Transport::Serial { device: "/nowhere".to_owned(), baud: 9600 },
+        Transport::TcpListen(free()),
+        Transport::Http { listen: free(), mac: None },
+    ] {
+        let mut station = Station::new(transport, "line");
+        station.next().await;
+        drop(station.events);
+        station.task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_somebody_holds_and_one_that_types_nothing_are_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut first = Station::new(serial(&wire), "line");
+    first.connected().await;
+    let mut second = Station::new(serial(&wire), "line");
+    let why = second.disconnected().await;
+    assert!(why.contains("another program holds it"), "{why}");
+    let device = wire.path().to_str().unwrap().to_owned();
+    let why = Station::new(Transport::Hid { device }, "keyboard").disconnected().await;
+    assert!(why.contains("open"), "{why}");
+}
+
+/// The program with a configuration whose one station has `wire` as its reader.
+fn program(folder: &std::path::Path, wire: &VirtualReader, words: &[&str]) -> Command {
+    let config = folder.join("agent.toml");
+    let text = format!(
+        "[agent]\nstate_dir = {state:?}\ncontrol_socket = {socket:?}\n[server]\nurl = \"http://127.0.0.1:9/api/v1\"\napi_key = \"k\"\n\
+         [[station]]\nname = \"lobby\"\n[station.reader]\ntype = \"serial\"\ndevice = {device:?}\nconvert = \"hex2dec|slice(-8)\"\n\
+         [station.printer]\noutput_port = \"192.0.2.10\"\n",
+        state = folder.join("state"),
+        socket = folder.join("control.sock"),
+        device = wire.path(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+    command.arg("--config").arg(config).args(words).kill_on_drop(true).stdout(std::process::Stdio::piped());
+    command
+}
+
+async fn until(lines: &mut Lines<BufReader<ChildStdout>>, wanted: &str) -> String {
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if line.contains(wanted) {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn watch_shows_bytes_read_and_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut child = program(folder.path(), &wire, &["--json", "readers", "watch"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    until(&mut lines, "connected").await;
+    wire.hold("946EBD28").unwrap();
+    assert_eq!(until(&mut lines, "bytes").await, r#"{"bytes":"39343645424432380D"}"#);
+    let read: serde_json::Value = serde_json::from_str(&until(&mut lines, "read").await).unwrap();
+    assert_eq!(read["read"], "946EBD28");
+    assert_eq!(read["steps"], serde_json::json!([["hex2dec", "2490285352"], ["slice(-8)", "90285352"]]));
+}
+
+/// Reads up to this text, which no line need end.
+async fn hear(stream: &mut (impl AsyncReadExt + Unpin), wanted: &str) {
+    let mut text = Vec::new();
+    while !text.ends_with(wanted.as_bytes()) {
+        text.push(stream.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn learn_asks_for_numbers_and_prints_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
+    let mut command = program(folder.path(), &wire, &["readers", "learn"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut asked = BufReader::new(child.stderr.take().unwrap());
+    let mut typed = child.stdin.take().unwrap();
+    hear(&mut asked, "connected").await;
+    wire.hold("946EBD28").unwrap();
+    hear(&mut asked, "was all): ").await;
+    typed.write_all(b"2490285352\n").await.unwrap();
+    hear(&mut asked, "hold card 2").await;
+    wire.hold("0184F07A").unwrap();
+    hear(&mut asked, "was all): ").await;
+    typed.write_all(b"\n").await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("convert = \"hex2dec\""), "{text}");
+}
