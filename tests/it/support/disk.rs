@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+/// Copies that are tried until two are equal.
+const COPIES: u32 = 200;
+
 /// Unmounted when dropped.
 pub struct Disk {
     dir: TempDir,
@@ -38,9 +41,18 @@ impl Disk {
     }
 
     /// The disk as it would be if the power went now: without what the kernel has not brought there.
+    ///
+    /// Copying takes a while, in which the disk may change; two equal copies in a row are one moment.
     pub fn copy(&self) -> Self {
+        let read = || fs::read(self.dir.path().join("image")).unwrap();
+        let mut image = read();
+        let settled = (0..COPIES).any(|_| {
+            let before = std::mem::replace(&mut image, read());
+            before == image
+        });
+        assert!(settled, "the disk does not stand still for two copies");
         let dir = tempfile::tempdir().unwrap();
-        fs::copy(self.dir.path().join("image"), dir.path().join("image")).unwrap();
+        fs::write(dir.path().join("image"), image).unwrap();
         Self::mount(dir)
     }
 
