@@ -25,7 +25,7 @@ const REGISTER: &str = "[server.device]\nregister = true";
 const TRACE: &str = "[log]\nlevel = \"trace\"";
 /// The device's name: `agent.id` of the scene.
 const CLIENT_ID: &str = "demo";
-const UNKNOWN_CARDS: [&str; 2] = ["0000000000", "0000000001"];
+const UNKNOWN_CARDS: [&str; 2] = ["9000000001", "9000000002"];
 /// Kills of one run, unless `PRINT_RELEASE_KILLS` says otherwise.
 const KILLS: u32 = 40;
 /// A kill comes within so many microseconds after a request for tokens arrived: while it is answered, stored or used.
