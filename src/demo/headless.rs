@@ -57,7 +57,7 @@ impl Play {
 
     async fn unknown_card(&mut self, agent: &AgentProcess) -> anyhow::Result<()> {
         let before = self.scene.server.world().releases.len();
-        let event = self.hold(agent, "0000000000").await?;
+        let event = self.hold(agent, "9999999999").await?;
         let released = self.scene.server.world().releases.len() - before;
         let held = event["reason"] == "unknown-card" && released == 0;
         self.row("an unknown card releases nothing and is told so", format!("{}", event["reason"]), held);

@@ -34,7 +34,7 @@ async function look() {
       byId("cards").append(button(`Card of ${user.full_name}`, `/hold/${user.cards[0]}`),
         button(`Print as ${user.name}`, `/submit/${user.name}`));
     }
-    byId("cards").append(button("Unknown card", "/hold/0000000000"));
+    byId("cards").append(button("Unknown card", "/hold/9999999999"));
   }
   byId("documents").replaceChildren(...world.documents.map(row));
   byId("records").textContent = `${world.records} job records have arrived`;
