@@ -66,7 +66,10 @@ pub(super) async fn watch_counts(work: Arc<Work>) {
     loop {
         let known = *counts.borrow_and_update();
         let syncs = work.journal.syncs();
-        work.board.update(|State { outbox, disk_syncs, .. }| {
+        work.board.update(|State { outbox, journal, disk_syncs, .. }| {
+            journal.full = known.full;
+            journal.set_aside = known.set_aside as u64;
+            journal.unreadable = known.unreadable as u64;
             outbox.pending = known.records as u64;
             outbox.dead = known.dead as u64;
             outbox.lost = known.lost;

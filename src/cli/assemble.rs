@@ -60,8 +60,11 @@ pub(super) fn reader(station: &config::Station) -> anyhow::Result<Reader> {
             reader::Transport::TcpConnect { host: endpoint.host.clone(), port: endpoint.port }
         }
         Transport::Http(address) => reader::Transport::Http { listen: *address, mac: station.printer.mac.clone() },
-        // The configuration refuses it until it is built.
-        Transport::Pcsc(_) => anyhow::bail!("open the reader of {}: pcsc is not built yet", station.name),
+        #[cfg(feature = "pcsc")]
+        Transport::Pcsc(name) => reader::Transport::Pcsc(name.clone()),
+        // The configuration refuses it.
+        #[cfg(not(feature = "pcsc"))]
+        Transport::Pcsc(_) => anyhow::bail!("open the reader of {}: this program has no pcsc", station.name),
     };
     Ok(Reader::new(transport, profile.clone(), station.feedback.reader))
 }

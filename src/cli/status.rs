@@ -56,6 +56,15 @@ fn tell(status: &Value) -> String {
             text("/outbox/lost")
         ),
     ];
+    if text("/journal/full") == "true" {
+        lines.push("journal  the disk is full: nothing is released until there is room".to_owned());
+    }
+    if text("/journal/set_aside") != "0" || text("/journal/unreadable") != "0" {
+        let (aside, unreadable) = (text("/journal/set_aside"), text("/journal/unreadable"));
+        lines.push(format!(
+            "journal  {aside} damaged databases set aside, {unreadable} entries unreadable: queue verify"
+        ));
+    }
     for name in status.pointer("/stations").and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
         let of = |key: &str| text(&format!("/stations/{name}/{key}"));
         lines.push(format!(

@@ -5,7 +5,6 @@
 
 /// Table, key and the values that are refused.
 pub(super) const NOT_BUILT: &[(&str, &str, &[&str])] = &[
-    ("station.reader", "type", &["pcsc"]),
     ("station.login", "method", &["card+pin"]),
     ("station.printer", "check", &["warn", "block"]),
     ("station.printer", "confirm", &["on"]),

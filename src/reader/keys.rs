@@ -119,8 +119,8 @@ mod tests {
 
     use super::*;
     use crate::domain::{Read, Secret};
+    use crate::reader::frame::{Fault, Frame, Framer};
     use crate::reader::profile;
-    use crate::reader::{Fault, Frame, Framer};
 
     /// What a reader sends for a key: its scan code, the press, a report, the release, a report.
     fn key(code: u16) -> Vec<(u16, u16, i32)> {

@@ -1,9 +1,9 @@
 //! Card readers: from a device to [`Read`]s. One task a station; a dead or babbling reader slows only itself.
 //!
 //! A [`Reader`] is a transport and a profile: every stream of bytes (serial line, TCP either way, typed keys) runs through
-//! the same [`Dialogue`], which frames what is heard and says what has to be said. The HTTP reader brings whole reads.
+//! the same dialogue, which frames what is heard and says what has to be said. The HTTP reader brings whole reads.
 //!
-//! Invariants: a read is bounded in bytes and in time ([`Framer`]); at most [`EVENT_LIMIT`] events wait, then the device
+//! Invariants: a read is bounded in bytes and in time; at most [`EVENT_LIMIT`] events wait, then the device
 //! waits; a device that went away is closed before it is opened again, and the status says so; of the signals to the
 //! person only the latest waits, so that nobody waits for a reader's beep.
 
@@ -16,6 +16,8 @@ mod keys;
 pub mod known;
 mod line;
 mod link;
+#[cfg(feature = "pcsc")]
+mod pcsc;
 pub mod profile;
 mod serial;
 mod tcp;
@@ -32,10 +34,9 @@ use crate::backoff::Backoff;
 use crate::domain::Read;
 use crate::feedback::Signal;
 use crate::random;
-pub use dialogue::{Dialogue, Silent};
-pub use frame::{Fault, Frame, Framer, to_hex};
+pub use frame::{Fault, to_hex};
 use line::Line;
-pub use link::Link;
+use link::Link;
 use profile::Profile;
 
 /// Events that may wait for the agent; a reader that sends more is read more slowly.
@@ -103,6 +104,9 @@ pub enum Transport {
         /// If set, only requests with this `Mac` count.
         mac: Option<String>,
     },
+    /// The reader whose name at pcscd is this, or begins so.
+    #[cfg(feature = "pcsc")]
+    Pcsc(String),
 }
 
 /// Why a reader cannot be listened to. All of it may pass: the reader is tried again.
@@ -151,6 +155,15 @@ pub enum ReaderError {
     /// It was asked and does not answer.
     #[error("read: the reader does not answer; check its profile and baud rate")]
     Silent,
+    /// pcscd does not answer or does not have the reader.
+    #[cfg(feature = "pcsc")]
+    #[error("reach reader {name:?} at pcscd: {source}; `pcsc_scan` shows its readers")]
+    Pcsc {
+        /// As configured.
+        name: String,
+        /// What pcscd says.
+        source: ::pcsc::Error,
+    },
     /// The agent stopped listening.
     #[error("tell: nobody listens")]
     Unheard,
@@ -214,45 +227,37 @@ impl Reader {
 
     /// Opens the reader and listens until it is gone.
     async fn attend(&self, line: &mut Line) -> Result<(), ReaderError> {
-        match &self.transport {
-            Transport::TcpListen(address) => tcp::serve(*address, &self.profile, line).await,
-            Transport::Http { listen, mac } => http::serve(*listen, mac.as_deref(), line).await,
-            _ => {
-                let link = self.open().await?;
-                line.tell(ReaderEvent::Connected).await?;
-                line.talk(link, &self.profile).await
-            }
-        }
-    }
-
-    /// Opens the reader once; where it is the reader that connects, waits for it.
-    ///
-    /// # Errors
-    /// It cannot be opened now.
-    pub async fn open(&self) -> Result<Link, ReaderError> {
-        match &self.transport {
-            Transport::Serial { device, baud } => serial::open(device, *baud).map(Link::Serial),
-            Transport::Hid { device } => hid::open(device).map(Link::Keys),
-            Transport::TcpConnect { host, port } => tcp::connect(host, *port).await.map(Link::Tcp),
-            Transport::TcpListen(address) | Transport::Http { listen: address, .. } => {
-                tcp::accept_one(*address).await.map(Link::Tcp)
-            }
-        }
+        let link = match &self.transport {
+            Transport::Serial { device, baud } => Link::Serial(serial::open(device, *baud)?),
+            Transport::Hid { device } => Link::Keys(hid::open(device)?),
+            Transport::TcpConnect { host, port } => Link::Tcp(tcp::connect(host, *port).await?),
+            Transport::TcpListen(address) => return tcp::serve(*address, &self.profile, line).await,
+            Transport::Http { listen, mac } => return http::serve(*listen, mac.as_deref(), line).await,
+            #[cfg(feature = "pcsc")]
+            Transport::Pcsc(name) => return pcsc::serve(name, line).await,
+        };
+        line.tell(ReaderEvent::Connected).await?;
+        line.talk(link, &self.profile).await
     }
 
     /// Tries whether it can be opened, for `check`, without waiting for a reader to connect; tells what was found.
     ///
     /// # Errors
-    /// As [`Reader::open`].
+    /// It cannot be opened now.
     pub async fn probe(&self) -> Result<String, ReaderError> {
         match &self.transport {
+            Transport::Serial { device, baud } => {
+                serial::open(device, *baud).map(|_| format!("{device} can be opened"))
+            }
+            Transport::Hid { device } => hid::open(device).map(|_| format!("{device} can be opened")),
+            Transport::TcpConnect { host, port } => {
+                tcp::connect(host, *port).await.map(|_| format!("{host}:{port} answers"))
+            }
             Transport::TcpListen(address) | Transport::Http { listen: address, .. } => {
                 tcp::listen(*address).await.map(|_| format!("{address} is free to listen on"))
             }
-            Transport::Serial { device, .. } | Transport::Hid { device } => {
-                self.open().await.map(|_| format!("{device} can be opened"))
-            }
-            Transport::TcpConnect { host, port } => self.open().await.map(|_| format!("{host}:{port} answers")),
+            #[cfg(feature = "pcsc")]
+            Transport::Pcsc(name) => pcsc::probe(name).map(|()| format!("pcscd has {name}")),
         }
     }
 }

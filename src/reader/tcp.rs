@@ -44,11 +44,6 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, ReaderErr
     TcpListener::bind(address).await.map_err(|source| ReaderError::Listen { address, source })
 }
 
-/// Waits for one reader.
-pub(super) async fn accept_one(address: SocketAddr) -> Result<TcpStream, ReaderError> {
-    accept(&listen(address).await?).await
-}
-
 /// The next connection. What was a connection when it came may be none any more: that is no matter to the others.
 pub(super) async fn accept(listener: &TcpListener) -> Result<TcpStream, ReaderError> {
     loop {

@@ -93,6 +93,10 @@ impl Metrics {
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {
             entries.get_or_create(&StateLabels { state: name.to_owned() }).set(signed(count));
         }
+        let journal = &state.journal;
+        registry.register("journal_full", "1 when the disk takes nothing new", gauge(u64::from(journal.full)));
+        registry.register("journal_set_aside", "Damaged databases that were set aside", gauge(journal.set_aside));
+        registry.register("journal_unreadable", "Entries that cannot be read", gauge(journal.unreadable));
         registry.register("outbox_entries", "Job records that wait", entries);
         registry.register("outbox_oldest_seconds", "Age of the oldest job record that waits", gauge(oldest_s));
         registry.register("server_up", "1 when the server answered last", gauge(u64::from(state.server.reachable)));

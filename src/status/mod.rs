@@ -103,9 +103,22 @@ pub struct OutboxStatus {
     pub oldest: Option<Timestamp>,
 }
 
+/// What is wrong with the journal; all zero when nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JournalStatus {
+    /// The disk is full: nothing new is promised, so nothing new is released.
+    pub full: bool,
+    /// Damaged databases that were set aside, until somebody removes their folders.
+    pub set_aside: u64,
+    /// Entries that cannot be read.
+    pub unreadable: u64,
+}
+
 /// Everything on the board.
 #[derive(Clone, Debug)]
 pub struct State {
+    /// The journal.
+    pub journal: JournalStatus,
     /// The server.
     pub server: ServerStatus,
     /// The outbox.
@@ -154,6 +167,7 @@ impl Board {
     pub fn new(agent: &str, stations: impl IntoIterator<Item = StationName>, now: Timestamp) -> Self {
         let unseen = StationStatus { printer: "unknown", ..StationStatus::default() };
         let state = State {
+            journal: JournalStatus::default(),
             server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
             outbox: OutboxStatus::default(),
             mqtt: None,
@@ -206,6 +220,7 @@ impl Board {
             "uptime_s": self.started.elapsed().as_secs(),
             "server": state.server,
             "outbox": outbox,
+            "journal": state.journal,
             "stations": state.stations,
         })
     }

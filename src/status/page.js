@@ -60,6 +60,11 @@ function show(status) {
   const { pending, in_doubt: doubt, dead, oldest_s: oldest, lost } = status.outbox;
   list(document.getElementById("outbox"), [["Waiting", pending], ["In doubt", doubt], ["Refused for good", dead],
     ["Oldest", oldest + " s"], ["Lost", lost]]);
+  const { full, set_aside: aside, unreadable } = status.journal;
+  const trouble = [full && "The disk is full: nothing is released until there is room.",
+    aside && `${aside} damaged database(s) were set aside in the state directory; remove them when they were looked at.`,
+    unreadable && `${unreadable} entries cannot be read; see "queue verify".`];
+  document.getElementById("journal").textContent = trouble.filter(Boolean).join(" ");
   document.getElementById("footer").textContent = `print-release-agent ${status.version}, up ${status.uptime_s} s`;
 }
 

@@ -100,6 +100,10 @@ impl Transport {
             Kind::Hid => device.map(|device| Self::Hid { device }),
             Kind::Tcp => listen.map(Self::TcpListen).or(connect.map(Self::TcpConnect)),
             Kind::Http => listen.map(Self::Http),
+            Kind::Pcsc if !cfg!(feature = "pcsc") => {
+                section.problem("type", "pcsc needs a program that was built with the feature pcsc");
+                None
+            }
             Kind::Pcsc => reader_name.map(Self::Pcsc),
         }
     }
