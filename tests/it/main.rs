@@ -4,5 +4,7 @@
 
 mod house;
 mod mqtt;
+#[cfg(feature = "pcsc")]
+mod pcsc;
 mod readers;
 mod support;
