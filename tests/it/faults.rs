@@ -7,6 +7,7 @@ use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 
+use crate::support::table::Row;
 use crate::support::{log, playing};
 
 const fn status(code: u16) -> Kind {
@@ -69,6 +70,7 @@ async fn every_fault_befalls(call: Call) {
         scene.settled(&agent).await.unwrap();
         befalls(&scene, &agent, call, kind).await;
     }
+    Row::held("faults of the server", KINDS.len()).tell();
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::support::table::Row;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_print-release-agent");
 const REGISTER: &str = "[server.device]\nregister = true";
 const TRACE: &str = "[log]\nlevel = \"trace\"";
@@ -283,6 +285,7 @@ async fn killed_at_any_moment_of_a_refresh_the_box_stays_who_it_is() {
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "trusted").await;
     assert!(releases_one(&scene, &agent).await);
+    Row::held("kills during a refresh", usize::try_from(kills).unwrap()).tell();
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use print_release_agent::domain::Outcome;
 use print_release_agent::journal::{Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
+use crate::support::table::Row;
 
 /// Records that wait in the database before it is damaged. They fill more than one of sled's segments.
 const WAITING: u64 = 1_000;
@@ -114,6 +115,7 @@ fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_wha
     ];
     let whole = filled();
     let runtime = runtime();
+    let tried = damages.len();
     for (name, expected, damage) in damages {
         let dir = copy_db(whole.path());
         let db = dir.path().join("db");
@@ -156,6 +158,7 @@ fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_wha
         let again = open(dir.path());
         assert_eq!(runtime.block_on(records(&again)).len(), left.len() + 1, "{name}: not the same after a restart");
     }
+    Row::held("damages of the database", tried).tell();
 }
 
 #[test]

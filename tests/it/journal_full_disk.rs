@@ -8,6 +8,7 @@ use print_release_agent::journal::{Journal, JournalError};
 
 use crate::support::disk::Disk;
 use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
+use crate::support::table::Row;
 
 /// The size of the disk.
 const DISK_MIB: u64 = 12;
@@ -64,6 +65,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
     let journal = open(disk.path());
     assert_eq!(runtime.block_on(records(&journal)), before);
     close(journal, disk.path());
+    Row::held("full disks", 1).tell();
 }
 
 #[test]
@@ -89,6 +91,7 @@ fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
         assert!(!journal.counts().borrow().full);
     });
     close(journal, disk.path());
+    Row::held("full disks", 1).tell();
 }
 
 #[test]
@@ -107,4 +110,5 @@ fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
         assert_eq!(records(&journal).await.len(), 1);
     });
     close(journal, disk.path());
+    Row::held("full disks", 1).tell();
 }

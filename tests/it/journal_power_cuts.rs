@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::support::disk::Disk;
 use crate::support::journal::{close, open, record, records, release, runtime};
 use crate::support::platter::{Dice, cut, read, write};
+use crate::support::table::Row;
 
 const CUTS: u32 = 100;
 
@@ -150,7 +151,7 @@ fn what_was_acknowledged_survives_power_cuts() {
         }
         close(journal, dir.path());
     }
-    println!("{done} cuts: nothing that was acknowledged was lost");
+    Row::held("power cuts, pages dropped at random", done as usize).tell();
 }
 
 #[test]
@@ -188,5 +189,5 @@ fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
         promised.releases = open.into_iter().map(|stored| (stored.id, stored.release.document.uuid)).collect();
     }
     close(journal, disk.path());
-    println!("{cuts} cuts of a real file system: nothing that was acknowledged was lost");
+    Row::held("power cuts of a real file system", cuts as usize).tell();
 }

@@ -17,6 +17,8 @@ mod journal_queue;
 mod mqtt;
 mod nothing_lost;
 mod page;
+#[cfg(feature = "pcsc")]
+mod pcsc;
 mod readers;
 mod reconcile;
 mod secrets;

@@ -10,6 +10,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use print_release_agent::random;
 
+use crate::support::table::Row;
 use crate::support::{log, program};
 
 /// Without another word; `PRINT_RELEASE_KILLS` says how many.
@@ -101,10 +102,8 @@ async fn killed_at_any_moment_nothing_is_lost_released_twice_or_recorded_twice()
     let unreleased = counts.iter().filter(|(released, _)| *released == 0).count();
     let released_twice = counts.iter().filter(|(released, _)| *released > 1).count();
     let recorded_twice = counts.iter().filter(|(released, recorded)| recorded > released).count();
-    println!("kills  documents  lost  never released  released twice  recorded twice  unknown");
-    println!(
-        "{kills:>5}  {:>9}  {lost:>4}  {unreleased:>14}  {released_twice:>14}  {recorded_twice:>14}  {unknown:>7}",
-        uuids.len()
-    );
+    let tried = usize::try_from(kills).unwrap();
+    Row { campaign: "kills of the program", tried, lost: lost + unreleased, released_twice, recorded_twice, unknown }
+        .tell();
     assert_eq!((lost, unreleased, released_twice, recorded_twice), (0, 0, 0, 0), "{}", log(&scene));
 }

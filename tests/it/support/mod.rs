@@ -6,6 +6,7 @@ pub mod link_cutter;
 pub mod mosquitto;
 pub mod peer;
 pub mod platter;
+pub mod table;
 pub mod tls;
 
 use std::future::Future;
