@@ -340,11 +340,6 @@ pub enum Who {
 }
 
 impl Cause {
-    /// True when the same request cannot work later either.
-    pub fn is_permanent(self) -> bool {
-        matches!(self, Self::NotFound | Self::Rejected)
-    }
-
     /// True when the request may have been carried out although no good answer came.
     pub fn is_in_doubt(self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Malformed)

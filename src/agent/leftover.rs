@@ -26,17 +26,22 @@ impl Leftover {
         Self(Mutex::new(fates.collect()))
     }
 
-    /// The entries in whose place these releases are stored.
-    pub(super) fn take_over(&self, releases: &[Release]) -> Vec<EntryId> {
+    /// The entries in whose place these releases are stored, with their documents.
+    pub(super) fn take_over(&self, releases: &[Release]) -> Vec<(String, EntryId)> {
         let mut fates = self.fates();
         let mut taken = |release: &Release| match fates
             .get_mut(&release.document.uuid)
             .map(|fate| std::mem::replace(fate, Fate::TakenOver))?
         {
-            Fate::Open(id) => Some(id),
+            Fate::Open(id) => Some((release.document.uuid.clone(), id)),
             Fate::TakenOver => None,
         };
         releases.iter().filter_map(&mut taken).collect()
+    }
+
+    /// What was taken over could not be stored: it is open as before.
+    pub(super) fn give_back(&self, entries: Vec<(String, EntryId)>) {
+        self.fates().extend(entries.into_iter().map(|(uuid, id)| (uuid, Fate::Open(id))));
     }
 
     /// True when a document's release is a second one, and the first may have printed it.

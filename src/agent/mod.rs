@@ -161,6 +161,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     });
     let work = Arc::new(Work {
         leftover: Leftover::of(&open),
+        started: Instant::now(),
         client: parts.client,
         journal: parts.journal,
         board: parts.board,
@@ -197,11 +198,14 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         helpers.spawn(relay::run(work.clone(), setup));
         mqtt
     });
-    let mut agent = Agent { desks, work: work.clone(), inbox, stopping: None };
-    agent.run(host, stop, readers).await;
+    let mut agent = Agent { desks, work: work.clone(), inbox, tasks: JoinSet::new(), stopping: None };
+    agent.run(host, stop, &mut readers).await;
+    // Awaited: nothing of this round may still send when another one asks how its releases ended.
+    readers.shutdown().await;
+    agent.tasks.shutdown().await;
     clock::note(&work, parts.clock, true).await;
     outbox.stop(DRAIN_LIMIT).await;
-    drop(helpers);
+    helpers.shutdown().await;
     if let Some(mqtt) = mqtt {
         mqtt.stop().await;
     }
@@ -228,17 +232,20 @@ struct Agent {
     desks: BTreeMap<StationName, Desk>,
     work: Arc<Work>,
     inbox: mpsc::Receiver<Message>,
+    /// What takes time; each answers through the inbox.
+    tasks: JoinSet<()>,
     /// Since when, once it is.
     stopping: Option<tokio::time::Instant>,
 }
 
 impl Agent {
-    async fn run(&mut self, host: &mut impl Host, stop: impl Future<Output = ()>, mut readers: JoinSet<()>) {
+    async fn run(&mut self, host: &mut impl Host, stop: impl Future<Output = ()>, readers: &mut JoinSet<()>) {
         let mut pulse = tokio::time::interval(host.pulse());
         let mut ready = false;
         tokio::pin!(stop);
         loop {
             host.alive();
+            while self.tasks.try_join_next().is_some() {}
             if !ready && self.desks.values().all(|desk| desk.heard) {
                 ready = true;
                 host.ready();
@@ -328,10 +335,14 @@ impl Agent {
             return;
         };
         let now = Now { monotonic: Instant::now(), wall: Timestamp::now() };
+        let is_read = matches!(event, Event::Read { .. });
         let effects = desk.station.handle(event, now);
+        if is_read && !effects.is_empty() {
+            self.work.board.metrics.stage(name, "convert", now.monotonic.elapsed());
+        }
         let busy = desk.station.is_busy();
         for effect in effects {
-            carry_out(&self.work, name, desk, effect);
+            carry_out(&self.work, &mut self.tasks, name, desk, effect);
         }
         if self.work.board.watch().borrow().stations.get(name).is_some_and(|station| station.busy != busy) {
             self.work.board.update_station(name, |station| station.busy = busy);
@@ -339,25 +350,27 @@ impl Agent {
     }
 }
 
-fn carry_out(work: &Arc<Work>, name: &StationName, desk: &mut Desk, effect: Effect) {
+fn carry_out(work: &Arc<Work>, tasks: &mut JoinSet<()>, name: &StationName, desk: &mut Desk, effect: Effect) {
     let (work, name) = (work.clone(), name.clone());
     match (effect, &desk.session) {
         (Effect::Feedback(signal), _) => feedback(&work, &name, desk, signal),
         (Effect::Login { tap, card, until }, _) => {
             desk.session = None;
             work.count_tap(&name);
-            tokio::spawn(work.login(name, tap, desk.login, card, until));
+            tasks.spawn(work.login(name, tap, desk.login, card, until));
         }
         (Effect::List { tap, until }, Some(session)) => {
-            drop(tokio::spawn(work.list(name, tap, session.clone(), until)))
+            tasks.spawn(work.list(name, tap, session.clone(), until));
         }
-        (Effect::Store { tap, releases }, _) => drop(tokio::spawn(work.store(name, tap, releases))),
+        (Effect::Store { tap, releases }, _) => {
+            tasks.spawn(work.store(name, tap, releases));
+        }
         (Effect::Release { tap, id, release, deadline }, Some(session)) => {
             let task = work.release(name, tap, id, *release, desk.options, deadline, session.clone());
-            tokio::spawn(task);
+            tasks.spawn(task);
         }
         (Effect::End { tap, id, outcome, record }, _) => {
-            tokio::spawn(work.end(name, tap, id, outcome, record));
+            tasks.spawn(work.end(name, tap, id, outcome, record));
         }
         (Effect::Report(report), _) => {
             desk.session = None;

@@ -98,13 +98,22 @@ impl From<&Failure> for Later {
 
 /// One step with the oldest record: it is gone from the queue, or it stays and says for how long.
 async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Result<(), Later> {
+    let mut doubt = stored.attempted;
     if let Some(attempted) = stored.attempted {
         in_doubt(work, true);
-        if let Found::Arrived = look_up(work, setup, stored, attempted).await? {
-            tracing::info!(tap = %stored.record.tap, "job record had arrived although its answer was lost");
-            in_doubt(work, false);
-            return Ok(work.journal.acknowledge_record(stored.id).await?);
+        match look_up(work, setup, stored, attempted).await? {
+            Some(Found::Arrived) => {
+                tracing::info!(tap = %stored.record.tap, "job record had arrived although its answer was lost");
+                in_doubt(work, false);
+                return Ok(work.journal.acknowledge_record(stored.id).await?);
+            }
+            Some(Found::Absent) => doubt = None,
+            None => {}
         }
+    }
+    if work.client.reached().borrow().is_none() {
+        // One answer first: it tells the server's clock, by which the record is looked for if its own answer is lost.
+        drop(work.client.account().await);
     }
     let sent = work.client.server_time(Timestamp::now());
     work.journal.mark_record(stored.id, Some(sent)).await?;
@@ -114,34 +123,35 @@ async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Res
     in_doubt(work, matches!(&result, Err(failure) if failure.cause.is_in_doubt()));
     match result {
         Ok(()) => Ok(work.journal.acknowledge_record(stored.id).await?),
-        Err(failure) if failure.cause.is_permanent() || failure.cause == Cause::NotReady => {
+        Err(failure) if matches!(failure.cause, Cause::Rejected | Cause::NotReady) => {
             let tap = stored.record.tap;
             tracing::error!(%tap, error = %failure, "the server refused a job record for good; see `queue list`");
             Ok(work.journal.bury_record(stored.id, failure.to_string()).await?)
         }
         Err(failure) => {
             if !failure.cause.is_in_doubt() {
-                work.journal.mark_record(stored.id, None).await?;
+                // This attempt certainly did not arrive; an earlier one may have.
+                work.journal.mark_record(stored.id, doubt).await?;
             }
             Err(Later::from(&failure))
         }
     }
 }
 
-/// Whether a record in doubt is at the server. Where that cannot be known, it is sent again, and counted.
+/// Whether a record in doubt is at the server. `None` where that cannot be known: it is sent again, and counted.
 async fn look_up(
     work: &Work,
     setup: &OutboxSetup,
     stored: &StoredRecord,
     attempted: Timestamp,
-) -> Result<Found, Later> {
+) -> Result<Option<Found>, Later> {
     let tap = stored.record.tap;
     // As the client sends it.
     let datetime = setup.datetime && clock::is_possible(stored.record.time);
     let why = match setup.in_doubt {
         InDoubt::Resend => "outbox.in_doubt is resend".to_owned(),
         InDoubt::Reconcile => match reconcile::look_up(work, datetime, stored, attempted).await {
-            Ok(found) => return Ok(found),
+            Ok(found) => return Ok(Some(found)),
             Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected | Cause::NotFound) => {
                 failure.to_string()
             }
@@ -150,7 +160,7 @@ async fn look_up(
     };
     tracing::warn!(%tap, why, "job record sent again without knowing whether it had arrived: possible duplicate");
     work.board.metrics.possible_duplicate();
-    Ok(Found::Absent)
+    Ok(None)
 }
 
 /// At most one record is in doubt: the oldest.

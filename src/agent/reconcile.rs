@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::work::Work;
-use crate::domain::{Cause, Document, Failure, JobRecord};
+use crate::domain::{Cause, Document, DocumentStatus, Failure, JobRecord};
 use crate::journal::{JournalError, StoredRecord};
 use crate::print_server::HistoryQuery;
 
@@ -39,6 +39,8 @@ pub(super) async fn look_up(
     let settled = work.client.settled_after();
     let since = now.duration_since(attempted).unsigned_abs();
     tokio::time::sleep(settled.saturating_sub(since)).await;
+    // The mark may be from an earlier run, whose clock may have been another one.
+    tokio::time::sleep_until((work.started + settled).into()).await;
     let ledger = work.journal.ledger().await.map_err(storage)?;
     let releases = work.journal.open_releases().await.map_err(storage)?;
     let waiting = work.journal.oldest_records(BEHIND_LIMIT).await.map_err(storage)?;
@@ -82,9 +84,10 @@ impl Window {
 
 /// Whether a row of the history says what the record says. What a server leaves out does not tell against it.
 fn says(row: &Document, record: &JobRecord) -> bool {
-    row.user.eq_ignore_ascii_case(&record.user.name)
-        && row.title == record.title
-        && row.pages == record.pages
+    matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
+        && (row.user.is_empty() || row.user.eq_ignore_ascii_case(&record.user.name))
+        && (row.title.is_empty() || row.title == record.title)
+        && row.pages.is_none_or(|pages| record.pages.is_none_or(|ours| ours == pages))
         && row.paper_size.as_ref().is_none_or(|size| record.paper_size.as_ref().is_none_or(|ours| ours == size))
 }
 

@@ -1,6 +1,7 @@
 //! Releases that an earlier run left open: they may have been sent or not, and the user's token is gone. The server's
 //! history tells by the document's uuid. Nothing is released again (design, section 2).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const FAR_BACK: SignedDuration = SignedDuration::from_hours(6 * 24);
 /// Ends every release that an earlier run left open, unless a tap takes it over.
 pub(super) async fn run(work: Arc<Work>, open: Vec<StoredRelease>) {
     let mut backoff = RETRY;
+    let mut judged = HashSet::new();
     for stored in open {
         let release = &stored.release;
         let outcome = loop {
@@ -42,19 +44,23 @@ pub(super) async fn run(work: Arc<Work>, open: Vec<StoredRelease>) {
             }
         };
         backoff.reset();
-        if !work.leftover.resolve(&release.document.uuid) {
-            continue;
+        let uuid = &release.document.uuid;
+        if work.leftover.resolve(uuid) {
+            judged.insert(uuid.clone());
+            end(&work, &stored, outcome).await;
+        } else if judged.contains(uuid) {
+            // Two stations may have wanted it: one paper, one record.
+            let superseded = Outcome::Failed("superseded".to_owned());
+            work.end_release(&release.station, stored.id, superseded, None).await;
         }
-        end(&work, &stored, outcome).await;
     }
 }
 
 /// What the history says about a release; an error that passes by itself is one to ask again after.
 async fn ask(work: &Work, release: &Release) -> Result<Outcome, Failure> {
+    // The earlier run may have sent it just before its end.
+    tokio::time::sleep_until((work.started + work.client.settled_after()).into()).await;
     let now = Timestamp::now();
-    let settled = work.client.settled_after();
-    let since = now.duration_since(release.time).unsigned_abs();
-    tokio::time::sleep(settled.saturating_sub(since)).await;
     let around = release.document.created;
     let query = HistoryQuery {
         user: Some(release.user.name.clone()),

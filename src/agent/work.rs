@@ -27,6 +27,9 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(100), Duration::
     Err(_) => panic!("checked when compiled"),
 };
 
+/// How often an outcome is offered to a journal that does not take it.
+const END_ATTEMPTS: usize = 10;
+
 /// What every task has at hand.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -40,6 +43,8 @@ pub(super) struct Work {
     pub(super) sequence: Sequence,
     pub(super) inbox: mpsc::Sender<Message>,
     pub(super) leftover: Leftover,
+    /// When this run began: what an earlier one sent is settled some time after.
+    pub(super) started: Instant,
 }
 
 /// What the server says about a release whose answer was lost.
@@ -104,10 +109,11 @@ impl Work {
     pub(super) async fn store(self: Arc<Self>, station: StationName, tap: TapId, releases: Vec<Release>) {
         let started = Instant::now();
         let instead_of = self.leftover.take_over(&releases);
-        let result = self.journal.store_releases(releases, instead_of).await;
+        let result = self.journal.store_releases(releases, instead_of.iter().map(|(_, id)| *id).collect()).await;
         self.board.metrics.stage(&station, "store", started.elapsed());
         if let Err(error) = &result {
             tracing::error!(station = &*station, %tap, %error, "releases not stored, so not sent");
+            self.leftover.give_back(instead_of);
         }
         let result = result.map_err(|error| storage(&error));
         self.send(Message::Answer(station, Event::Stored { tap, result })).await;
@@ -131,7 +137,7 @@ impl Work {
     }
 
     /// Sends until the server answered. It is sent again only when nothing was sent, or when the server, asked, says that
-    /// the document still waits and the first request is certainly over.
+    /// the document still waits, at a time when the first request is certainly over.
     async fn release_once(
         &self,
         release: &Release,
@@ -140,39 +146,47 @@ impl Work {
         session: &Session,
     ) -> Outcome {
         let (tap, document) = (release.tap, &release.document.uuid);
+        if self.leftover.is_taken_over(document)
+            && let Asked::Ended(outcome) = self.ask(release, self.settled(self.started), deadline, session).await
+        {
+            // The request of an earlier run has printed it.
+            return outcome;
+        }
         let mut backoff = RETRY;
         while Instant::now() < deadline {
-            let result = session.release(document, &release.port, options).await;
-            let Err(failure) = result else {
+            let Err(failure) = session.release(document, &release.port, options).await else {
                 return Outcome::Accepted;
             };
             tracing::warn!(%tap, %document, error = %failure, "release not acknowledged");
-            match failure.cause {
-                Cause::Unreachable => tokio::time::sleep(backoff.next(random::word())).await,
-                Cause::Lost { .. } | Cause::Malformed | Cause::Overloaded { .. } => {
-                    let at_work = failure.cause == Cause::Lost { at_work: true };
-                    match self.ask(release, at_work, deadline, session).await {
-                        Asked::Ended(outcome) => return outcome,
-                        Asked::NotReleased => {}
-                    }
+            let over = match failure.cause {
+                Cause::Unreachable => {
+                    tokio::time::sleep(backoff.next(random::word())).await;
+                    continue;
                 }
-                // The request of an earlier run may have printed it in the meantime.
-                _ if self.leftover.is_taken_over(document) => {
-                    return match self.ask(release, false, deadline, session).await {
-                        Asked::Ended(outcome) => outcome,
-                        Asked::NotReleased => Outcome::Failed(failure.cause.word().to_owned()),
-                    };
+                // A connection that was cut, and even an error from something between, does not stop the server's work.
+                Cause::Lost { .. } | Cause::Malformed => self.settled(Instant::now()),
+                Cause::Overloaded { retry_after } => {
+                    let asked = Duration::from_secs(retry_after.unwrap_or(0).into());
+                    Instant::now() + backoff.next(random::word()).max(asked)
                 }
                 _ => return Outcome::Failed(failure.cause.word().to_owned()),
+            };
+            match self.ask(release, over, deadline, session).await {
+                Asked::Ended(outcome) => return outcome,
+                Asked::NotReleased => {}
             }
         }
         Outcome::Failed("deadline".to_owned())
     }
 
-    /// Asks where the document stands, until the server answers or the deadline has passed. Where the server may still be
-    /// at work on the lost request, READY is no answer until it cannot be any more, and then the person taps again.
-    async fn ask(&self, release: &Release, at_work: bool, deadline: Instant, session: &Session) -> Asked {
-        let settled = Instant::now() + self.client.settled_after();
+    /// When the server is certainly no longer at work on what was sent until `sent`.
+    fn settled(&self, sent: Instant) -> Instant {
+        sent + self.client.settled_after()
+    }
+
+    /// Asks where the document stands, until the server answers or the deadline has passed. READY is an answer only when
+    /// the lost request is `over`.
+    async fn ask(&self, release: &Release, over: Instant, deadline: Instant, session: &Session) -> Asked {
         let unknown = |why: &str| Asked::Ended(Outcome::Unknown(why.to_owned()));
         let mut backoff = RETRY;
         loop {
@@ -182,10 +196,7 @@ impl Work {
                 Ok(Some(DocumentStatus::Printed)) => return Asked::Ended(Outcome::Accepted),
                 Ok(Some(DocumentStatus::Failed)) => return Asked::Ended(Outcome::Failed("at the server".to_owned())),
                 Ok(Some(DocumentStatus::Ready)) if release.retain => return unknown("retained"),
-                Ok(Some(DocumentStatus::Ready)) if !at_work => return Asked::NotReleased,
-                Ok(Some(DocumentStatus::Ready)) if now >= settled => {
-                    return Asked::Ended(Outcome::Failed("answer-lost".to_owned()));
-                }
+                Ok(Some(DocumentStatus::Ready)) if now >= over => return Asked::NotReleased,
                 Ok(Some(DocumentStatus::Ready)) => {}
                 Ok(_) => return unknown("not-listed"),
                 Err(failure) if matches!(failure.cause, Cause::Refused(_)) || now >= deadline => {
@@ -217,14 +228,19 @@ impl Work {
         record: Option<JobRecord>,
     ) {
         self.board.metrics.document(station, outcome.word());
-        self.board.update_station(station, |station| match outcome {
+        self.board.update_station(station, |station| match &outcome {
             Outcome::Printed | Outcome::Accepted => station.released += 1,
             Outcome::Failed(_) | Outcome::Unknown(_) => station.failed += 1,
         });
-        if let Err(error) = self.journal.end_release(id, outcome, record).await {
-            let station = &**station;
-            tracing::error!(station, id, %error, "outcome not stored; the next start asks the server for it");
+        let mut backoff = RETRY;
+        for _ in 0..END_ATTEMPTS {
+            match self.journal.end_release(id, outcome.clone(), record.clone()).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(station = &**station, id, %error, "outcome not stored yet"),
+            }
+            tokio::time::sleep(backoff.next(random::word())).await;
         }
+        tracing::error!(station = &**station, id, "outcome not stored; the next start asks the server for it");
     }
 
     pub(super) fn count_tap(&self, station: &StationName) {

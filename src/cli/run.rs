@@ -62,11 +62,12 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
             }
         };
         let parts = assemble::parts(&config, client, journal.clone())?;
-        let (servers, page) = publish(&config, &parts.board, journal).await?;
+        let (mut servers, page) = publish(&config, &parts.board, journal).await?;
         let mut next = None;
         let mut host = ServiceManager { page };
         agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config).await }).await;
-        drop(servers);
+        // Awaited, or the next round would find its own addresses in use.
+        servers.shutdown().await;
         match next {
             Some(reloaded) => config = *reloaded,
             None => {
@@ -142,11 +143,13 @@ impl Signals {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) if same_place(&config, running) => {
-                        tracing::info!("configuration reloaded");
-                        return Some(Box::new(config));
-                    }
-                    Ok(_) => tracing::error!("configuration not reloaded: another state_dir needs a restart"),
+                    Ok(config) => match reloadable(&config, running) {
+                        Ok(()) => {
+                            tracing::info!("configuration reloaded");
+                            return Some(Box::new(config));
+                        }
+                        Err(why) => tracing::error!("configuration not reloaded: {why}"),
+                    },
                     Err(problems) => {
                         for problem in problems.lines() {
                             tracing::error!("configuration not reloaded: {problem}");
@@ -172,7 +175,14 @@ impl Signals {
     }
 }
 
-/// The journal stays open through a reload: sled does not open twice in a process.
-fn same_place(one: &Config, other: &Config) -> bool {
-    one.agent.state_dir == other.agent.state_dir
+/// Journal and log stay as they are through a reload; what cannot be used must be told before the old round ends.
+fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
+    let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
+    if journal(new) != journal(running) {
+        return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
+    }
+    if (new.log.level, new.log.format) != (running.log.level, running.log.format) {
+        return Err("another [log] needs a restart".to_owned());
+    }
+    assemble::client(new).map(drop).map_err(|error| error.to_string())
 }

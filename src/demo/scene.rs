@@ -131,7 +131,7 @@ impl Scene {
     /// The agent's status once `condition` holds, asked of its page.
     ///
     /// # Errors
-    /// It does not answer, or the condition does not come to hold within [`PATIENCE`].
+    /// It does not answer, or the condition does not come to hold within a minute.
     pub async fn status(&self, agent: &AgentProcess, condition: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let mut url = format!("{}/status", agent.page());
         let patience = tokio::time::Instant::now() + PATIENCE;
@@ -212,7 +212,7 @@ impl Scene {
         (world.times_released(uuid), records(&world, uuid))
     }
 
-    /// Waits until the server has a job record for a document, or for [`PATIENCE`].
+    /// Waits until the server has a job record for a document, or for a minute.
     pub async fn recorded(&self, uuid: &str) {
         let recorded = self.server.wait_until(|world| records(world, uuid) > 0);
         // Who needs to know looks at the counts.

@@ -22,8 +22,9 @@ use crate::domain::EntryId;
 /// Entries that are read in one go: what is in memory at once.
 pub(super) const PAGE: usize = 500;
 
-/// Whoever wrote an earlier time did not know it (the box has no clock of its own): its age says nothing.
-const CLOCK_FLOOR: Timestamp = Timestamp::constant(1_600_000_000, 0);
+/// Whoever wrote an earlier time than the release of this program did not know it (the box has no clock of its own): its
+/// age says nothing.
+const CLOCK_FLOOR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 pub(super) struct Store {
     pub(super) database: Database,

@@ -103,9 +103,10 @@ impl Session {
             (tokens.access.clone(), tokens.generation)
         };
         match self.client.transport.exchange(request(&access)).await {
-            Err(failure) if failure.cause == Cause::Refused(Who::Token) => match self.refresh(generation).await? {
-                Some(access) => self.client.transport.exchange(request(&access)).await,
-                None => Err(failure),
+            Err(failure) if failure.cause == Cause::Refused(Who::Token) => match self.refresh(generation).await {
+                Ok(Some(access)) => self.client.transport.exchange(request(&access)).await,
+                // Whatever became of the refresh, this request was refused, so nothing was done.
+                Ok(None) | Err(_) => Err(failure),
             },
             result => result,
         }

@@ -209,13 +209,15 @@ async fn bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// What a status means. 503 and 429 are refused before any work; other server errors may have come after it.
+/// What a status means. 429, and 503 that says when to come again, are refused before any work; other server errors, also
+/// from something between, may have come after it.
 fn failure_of(status: StatusCode, retry_after: Option<u32>) -> Option<Cause> {
     match status.as_u16() {
         200..=299 => None,
-        401 | 403 => Some(Cause::Refused(Who::Token)),
+        401 | 403 | 407 => Some(Cause::Refused(Who::Token)),
         404 => Some(Cause::NotFound),
-        429 | 503 => Some(Cause::Overloaded { retry_after }),
+        425 | 429 => Some(Cause::Overloaded { retry_after }),
+        503 if retry_after.is_some() => Some(Cause::Overloaded { retry_after }),
         502 | 504 | 408 => Some(Cause::Lost { at_work: true }),
         500..=599 => Some(Cause::Lost { at_work: false }),
         400..=499 => Some(Cause::Rejected),

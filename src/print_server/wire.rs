@@ -151,15 +151,19 @@ fn refused_inside(body: &[u8]) -> Result<(), Failure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct ErrorCodeInfo {
-        error_code: Option<i64>,
+        #[serde(default)]
+        error_code: serde_json::Value,
     }
-    match serde_json::from_slice::<ErrorCodeInfo>(body) {
-        Ok(ErrorCodeInfo { error_code: Some(code) }) if code != 0 => {
-            let cause = if code == NOT_READY { Cause::NotReady } else { Cause::Rejected };
-            Err(Failure::new(cause, format!("server answered errorCode {code}")))
-        }
-        _ => Ok(()),
+    // A list has no code; serde would read its first item as one.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Ok(());
     }
+    let code = serde_json::from_slice::<ErrorCodeInfo>(body).map(|info| info.error_code).unwrap_or_default();
+    if code.is_null() || code == 0 || code == "0" {
+        return Ok(());
+    }
+    let cause = if code == NOT_READY { Cause::NotReady } else { Cause::Rejected };
+    Err(Failure::new(cause, format!("server answered errorCode {code}")))
 }
 
 #[cfg(test)]
@@ -182,6 +186,8 @@ mod tests {
         assert_eq!(code(""), Ok(()));
         assert_eq!(code(r#"{"errorCode":1042}"#), Err(Cause::NotReady));
         assert_eq!(code(r#"{"errorCode":4711}"#), Err(Cause::Rejected));
+        assert_eq!(code(r#"{"errorCode":"1001"}"#), Err(Cause::Rejected));
+        assert_eq!(code(r#"{"errorCode":null}"#), Ok(()));
         assert_eq!(code("<html>"), Err(Cause::Malformed));
     }
 

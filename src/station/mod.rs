@@ -264,7 +264,8 @@ impl Station {
         if self.current.is_none()
             && let Some((tap, card, at)) = self.queue.pop_front()
         {
-            effects.extend(self.begin(tap, card, at));
+            // No signal: it was told when it began to wait, and the one before it is being told how it ended.
+            effects.push(self.begin(tap, card, at));
         }
         effects
     }
@@ -278,7 +279,7 @@ impl Station {
             Err(error) => refuse(tap, Signal::ReadError, format!("card not converted: {error}")),
             Ok(card) => {
                 if self.current.is_none() {
-                    self.begin(tap, card, at)
+                    vec![Effect::Feedback(Signal::Reading), self.begin(tap, card, at)]
                 } else if self.queue.len() < QUEUE_LIMIT {
                     self.queue.push_back((tap, card, at));
                     vec![Effect::Feedback(Signal::Reading)]
@@ -311,9 +312,9 @@ impl Station {
         repeat
     }
 
-    fn begin(&mut self, tap: TapId, card: CardNumber, at: Instant) -> Vec<Effect> {
+    fn begin(&mut self, tap: TapId, card: CardNumber, at: Instant) -> Effect {
         let current = self.current.insert(Tap::new(tap, at));
-        vec![Effect::Feedback(Signal::Reading), Effect::Login { tap, card, until: current.held(&self.policy) }]
+        Effect::Login { tap, card, until: current.held(&self.policy) }
     }
 
     fn stop(&mut self, now: Now) -> Vec<Effect> {

@@ -7,6 +7,9 @@ use super::{Effect, Policy, Report, Verdict, select, signal_of};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Release, TapId, User};
 use crate::feedback::Signal;
 
+/// Reasons that come from an answer of the server, not from its absence.
+const REFUSALS: [&str; 6] = ["not-ready", "rejected", "not-allowed", "not-found", "retained", "at the server"];
+
 /// Why something was not sent any more.
 const DEADLINE: &str = "deadline";
 
@@ -165,7 +168,7 @@ impl Tap {
         };
         let signal = match (released, &first_reason) {
             (_, None) => Signal::Done,
-            (0, Some(reason)) if reason == "not-ready" || reason == "rejected" => Signal::Refused,
+            (0, Some(reason)) if REFUSALS.contains(&reason.as_str()) => Signal::Refused,
             (0, Some(_)) => Signal::ServerUnreachable,
             (_, Some(_)) => Signal::Partly,
         };

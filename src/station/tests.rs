@@ -202,7 +202,7 @@ fn four_cards_wait_for_a_busy_station_and_the_fifth_is_refused() {
     assert_eq!(report(&effects).unwrap().reason, "busy");
     let refused = Failure::new(Cause::Refused(Who::Login), "403");
     let effects = stage.handle(Event::LoggedIn { tap: first, result: Err(refused) });
-    assert_eq!(signals(&effects), [Signal::UnknownCard, Signal::Reading]);
+    assert_eq!(signals(&effects), [Signal::UnknownCard]);
     assert!(matches!(effects.last(), Some(Effect::Login { .. })), "{effects:?}");
 }
 

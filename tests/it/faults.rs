@@ -50,7 +50,7 @@ async fn befalls(scene: &Scene, agent: &AgentProcess, call: Call, kind: Kind) {
     scene.settled(agent).await.unwrap();
     let (released, recorded) = scene.counts(&uuid);
     assert_eq!(released, 1, "{what}\n{}", log(scene));
-    let for_good = call == Call::Record && matches!(kind, Kind::ErrorCode(_) | Kind::Status { code: 400 | 404, .. });
+    let for_good = call == Call::Record && matches!(kind, Kind::ErrorCode(_) | Kind::Status { code: 400, .. });
     let expected = if for_good { (0, 1) } else { (1, 0) };
     assert_eq!((recorded, u64::from(dead_before > 0)), expected, "{what}\n{}", log(scene));
     if for_good {

@@ -117,10 +117,18 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
     agent.signal(Signal::HUP).unwrap();
     wait_for_log(&scene, "not reloaded").await;
     assert!(log(&scene).contains("[log] level"), "{}", log(&scene));
-    scene.configure("", &["[log]\nlevel = \"debug\""]).unwrap();
-    agent.signal(Signal::HUP).unwrap();
-    wait_for_log(&scene, "configuration reloaded").await;
-    agent.terminate().await.unwrap();
+    let port = crate::support::mosquitto::free_port();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let fixed = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")).replace("[log]\nlevel = \"loud\"", "");
+    std::fs::write(scene.config(), fixed).unwrap();
+    for round in 2..4 {
+        agent.signal(Signal::HUP).unwrap();
+        let starts = |scene: &Scene| log(scene).matches("started").count();
+        wait_until(|| starts(&scene) == round && log(&scene).matches("reader connected").count() == round).await;
+    }
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| !world.releases.is_empty()).await;
+    assert_eq!(agent.terminate().await.unwrap().code(), Some(0), "{}", log(&scene));
 }
 
 #[tokio::test]
@@ -164,12 +172,20 @@ async fn an_agent_without_a_server_says_so_and_works_when_it_is_there() {
     assert_eq!(event["event"], "released");
 }
 
-/// Waits until the log says something: the file is looked at whenever it has changed.
+/// Waits until the log says something.
 async fn wait_for_log(scene: &Scene, words: &str) {
+    wait_until(|| log(scene).contains(words)).await;
+}
+
+/// Waits for what nothing tells of: looks now and then, not for ever.
+async fn wait_until(condition: impl Fn() -> bool) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
-    while !log(scene).contains(words) {
-        ticks.tick().await;
-    }
+    crate::support::soon(async {
+        while !condition() {
+            ticks.tick().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
