@@ -181,7 +181,7 @@ async fn unknown_cards_do_not_wear_the_token_out() {
 async fn a_refresh_whose_answer_is_lost_heals_without_an_administrator() {
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let agent = trusted(&scene).await;
-    let overloaded = Kind::Status { code: 503, retry_after: None };
+    let overloaded = Kind::Status { code: 503, retry_after: Some(1) };
     for kind in [Kind::CutAfter, Kind::CutBefore, Kind::HangAfter, Kind::Garbage, Kind::WrongType, overloaded] {
         befall(&scene, Call::Token, kind);
         scene.server.world().tokens.expire_devices();
