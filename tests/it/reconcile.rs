@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{ApiKey, Call, Document, Kind};
 
-use crate::support::{log, playing, program};
+use crate::support::{log, playing, program, queue};
 
 #[tokio::test]
 async fn equal_jobs_are_counted_and_not_merged() {
@@ -83,13 +83,7 @@ async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
     let agent = scene.start().await.unwrap();
     let unknown = |status: &serde_json::Value| status["stations"]["lobby"]["last"]["event"] == "unknown";
     scene.status(&agent, unknown).await.unwrap();
-    let output = tokio::process::Command::new(program())
-        .args(["queue", "list", "--json", "--config"])
-        .arg(scene.config())
-        .output()
-        .await
-        .unwrap();
-    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listing = queue(&scene).await;
     assert_eq!(listing["releases"][0]["outcome"]["outcome"], "unknown", "{listing}");
     assert_eq!(scene.counts(&uuid), (1, 0));
 }

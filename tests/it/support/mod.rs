@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
+use serde_json::Value;
 
 /// The program under test.
 pub fn program() -> &'static Path {
@@ -26,6 +27,17 @@ pub async fn playing() -> (Scene, AgentProcess) {
     let scene = Scene::set(program()).await.unwrap();
     let agent = scene.start().await.unwrap();
     (scene, agent)
+}
+
+/// What `queue list --json` tells, from the running agent or without it.
+pub async fn queue(scene: &Scene) -> Value {
+    let output = tokio::process::Command::new(program())
+        .args(["queue", "list", "--json", "--config"])
+        .arg(scene.config())
+        .output()
+        .await
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The agent's log so far.
