@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// Which modules of this crate each module may know. `demo` and `cli` put things together and may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
@@ -124,4 +127,33 @@ fn decisions_have_no_io() {
             }
         }
     }
+}
+
+/// `rust-version` in Cargo.toml is what a builder with an older compiler goes by. What this crate itself uses of the
+/// standard library is held to it by clippy (`incompatible_msrv`).
+#[test]
+fn no_dependency_needs_a_newer_compiler_than_cargo_toml_promises() {
+    let platform = ["--filter-platform", "aarch64-unknown-linux-gnu", "--all-features"];
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(platform)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let used: BTreeSet<_> =
+        metadata["resolve"]["nodes"].as_array().unwrap().iter().map(|node| &node["id"]).map(Value::as_str).collect();
+    let packages =
+        metadata["packages"].as_array().unwrap().iter().filter(|package| used.contains(&package["id"].as_str()));
+    let promised = version(env!("CARGO_PKG_RUST_VERSION"));
+    for package in packages {
+        if let Some(needed) = package["rust_version"].as_str() {
+            assert!(version(needed) <= promised, "{} needs Rust {needed}", package["name"]);
+        }
+    }
+}
+
+/// Major and minor: "1.88.0" is "1.88".
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').take(2).map(|number| number.parse().unwrap()).collect()
 }
