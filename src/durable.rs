@@ -1,16 +1,27 @@
-//! Small files that are there whole: after a kill or a power cut a file holds what was written before or what was written
+//! The state directory, and small files in it that are there whole: after a kill or a power cut a file holds what was written before or what was written
 //! last, never something between.
 //!
 //! Only its owner can read what this module writes: it is made for keys and tokens. A cut may leave `<name>.new` behind,
 //! which the next write replaces. It does not guard against two writers of one file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// For the owner alone.
 const MODE: u32 = 0o600;
+
+/// A directory for the owner alone.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Makes the directory and those above it, if they are not there. One that is there stays as it is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
 
 /// Puts `bytes` in the place of the file, or makes it. On the platter when this returns `Ok`.
 ///
@@ -37,6 +48,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_directory_that_was_made_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("var/state");
+        for _ in 0..2 {
+            directory(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, DIRECTORY_MODE);
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_only_its_owner_reads_it() {

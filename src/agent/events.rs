@@ -69,6 +69,7 @@ pub(super) async fn watch_counts(work: Arc<Work>) {
         work.board.update(|State { outbox, journal, disk_syncs, .. }| {
             journal.full = known.full;
             journal.set_aside = known.set_aside as u64;
+            journal.encrypted = known.encrypted;
             journal.unreadable = known.unreadable as u64;
             outbox.pending = known.records as u64;
             outbox.dead = known.dead as u64;

@@ -67,7 +67,7 @@ async fn try_everything(config: &Config) -> Vec<Line> {
 
 fn state_dir(config: &Config) -> Result<String, String> {
     let dir = &config.agent.state_dir;
-    match Journal::open(dir, Limits::NONE) {
+    match Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref()) {
         Ok(journal) => {
             let counts = *journal.counts().borrow();
             Ok(format!("{}: {} records wait, {} were refused", dir.display(), counts.records, counts.dead))

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, assemble, daemon, load, runtime};
 use crate::config::Config;
+use crate::durable;
 use crate::print_server::device::{DeviceError, Enrolment, Pace, Step};
 use crate::random;
 
@@ -71,7 +72,7 @@ async fn enroll(config: &Config, dialogue: Dialogue) -> End {
         Err(error) => return End::failed("none", Exit::Failed, format!("ask the running agent: {error:#}")),
     }
     let dir = &config.agent.state_dir;
-    if let Err(error) = std::fs::create_dir_all(dir) {
+    if let Err(error) = durable::directory(dir) {
         return End::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
     }
     let client = match assemble::client(config) {

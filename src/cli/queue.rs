@@ -126,7 +126,11 @@ impl<'a> Queue<'a> {
         if daemon::is_running(socket).await {
             return Ok(Self::Running(socket));
         }
-        Ok(if Journal::is_there(dir) { Self::Offline(Journal::open(dir, Limits::NONE)?) } else { Self::Nothing })
+        Ok(if Journal::is_there(dir) {
+            Self::Offline(Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref())?)
+        } else {
+            Self::Nothing
+        })
     }
 
     async fn page(&self, after: EntryId) -> anyhow::Result<Value> {

@@ -44,7 +44,10 @@ pub(super) fn run(path: &Path) -> Exit {
 
 fn open(config: &Config) -> Result<Journal, JournalError> {
     let limits = Limits { max_entries: config.outbox.max_entries, max_age: config.outbox.max_age };
-    Journal::open(&config.agent.state_dir, limits)
+    if config.agent.journal_key.is_none() {
+        tracing::info!("journal in clear on the disk: the unit has no credential journal-key");
+    }
+    Journal::open(&config.agent.state_dir, limits, config.agent.journal_key.as_ref())
 }
 
 /// One round per configuration: SIGHUP begins another.

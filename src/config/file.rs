@@ -53,6 +53,12 @@ pub(super) fn private(place: &str, env: &Environment) -> Checked<Zeroizing<Strin
     utf8(&bytes).map_err(named)
 }
 
+/// Reads the systemd credential `name`, if this service was given one.
+pub(super) fn credential(name: &str, env: &Environment) -> Option<Checked<Zeroizing<String>>> {
+    let path = env.credentials.as_ref()?.join(name);
+    path.exists().then(|| utf8(&read(&path, MAX_SECRET, Readers::Anyone)?))
+}
+
 /// Reads the configuration itself, which may hold secrets.
 pub(super) fn configuration(path: &Path) -> Checked<Zeroizing<String>> {
     utf8(&read(path, MAX_CONFIGURATION, Readers::Anyone)?)

@@ -11,8 +11,10 @@ use tracing::Level;
 
 use super::{
     check::{MAX_NAME, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text},
+    secret,
     section::Section,
 };
+use crate::domain::Secret;
 
 /// Where the page listens by default: this machine only.
 const PAGE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8631);
@@ -23,6 +25,9 @@ const MAX_ENTRIES: RangeInclusive<u32> = 1..=1_000_000;
 const MAX_AGE: RangeInclusive<Duration> = hours(1)..=hours(24 * 3650);
 /// Wait before a record is sent again: short enough to notice, long enough not to hammer.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=hours(24);
+
+/// A credential, because a key in a file beside the journal would keep nobody out.
+const JOURNAL_KEY: &str = "journal-key";
 
 const fn hours(hours: u64) -> Duration {
     Duration::from_secs(3600 * hours)
@@ -37,6 +42,8 @@ pub struct Agent {
     pub state_dir: PathBuf,
     /// Where commands reach the daemon.
     pub control_socket: PathBuf,
+    /// What the journal is encrypted with: the systemd credential `journal-key`, if there is one.
+    pub journal_key: Option<Secret>,
 }
 
 impl Agent {
@@ -50,7 +57,8 @@ impl Agent {
         let control_socket = PathBuf::from("/run/print-release-agent/control.sock");
         let state_dir = section.get("state_dir", state_dir, text(path));
         let control_socket = section.get("control_socket", control_socket, text(path));
-        Some(Self { id: id?, state_dir, control_socket })
+        let journal_key = secret::credential(section, JOURNAL_KEY, "state_dir");
+        Some(Self { id: id?, state_dir, control_socket, journal_key })
     }
 }
 

@@ -40,6 +40,19 @@ pub(super) fn secret(section: &mut Section<'_, '_>, inline: &'static str, file: 
     here.or(there)
 }
 
+/// The fewest characters of a key that nobody can guess: 128 bits in hex.
+const KEY_LENGTH: usize = 32;
+
+/// The key in the systemd credential `name`, if this service has one. What is wrong with it is told at `key`.
+pub(super) fn credential(section: &mut Section<'_, '_>, name: &str, key: &'static str) -> Option<Secret> {
+    let content = file::credential(name, section.env())?;
+    let secret = content.and_then(|content| match line(&content)? {
+        short if short.expose().len() < KEY_LENGTH => Err(format!("has fewer than {KEY_LENGTH} characters")),
+        secret => Ok(secret),
+    });
+    secret.map_err(|why| section.problem(key, &format!("belongs to a credential {name} that {why}"))).ok()
+}
+
 /// The private key in the file that `key` names.
 pub(super) fn private_key(section: &mut Section<'_, '_>, key: &'static str) -> Option<Secret> {
     in_file(section, key, pem)

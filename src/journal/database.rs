@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
-use super::entry::{seal, unseal};
+use super::cipher::{Cipher, Means};
+use super::entry::{lock_entry, seal, unlock_entry, unseal};
 use super::table::{Table, Tally};
 use super::{GROUP_BYTES, JournalError, lock};
 use crate::domain::EntryId;
@@ -40,6 +41,12 @@ const READ_AT_OPEN: u64 = 8 * 1024 * 1024;
 const META: &str = "meta";
 const SCHEMA_KEY: &[u8] = b"schema";
 const TALLY_KEY: &[u8] = b"tally";
+
+/// What is locked with the key that the database is locked with.
+const KEY_KEY: &[u8] = b"key";
+
+/// The label of that, and its number in the header: no table will ever have it.
+const KEY_NUMBER: u8 = u8::MAX - 1;
 
 /// Where schema 1 kept the next number.
 const OLD_NEXT_ID_KEY: &[u8] = b"next-id";
@@ -64,14 +71,17 @@ pub(super) struct Database {
     tally: Tally,
     unsynced: usize,
     syncs: Arc<AtomicU64>,
+    /// Locks its entries, unless they lie there in clear.
+    cipher: Option<Arc<Cipher>>,
 }
 
 impl Database {
     /// Makes an empty database in a directory that does not exist yet.
-    pub(super) fn create(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+    pub(super) fn create(dir: &Path, means: Means) -> Result<Self, JournalError> {
         fs::create_dir(dir).map_err(|error| io_error(&format!("make {}", dir.display()), &error))?;
-        let mut database = Self::open_unchecked(dir, syncs)?;
+        let mut database = Self::open_unchecked(dir, means.syncs)?;
         database.set_tally(Tally { next_id: 1, ..Tally::default() })?;
+        database.set_cipher(means.cipher)?;
         Ok(database)
     }
 
@@ -79,13 +89,14 @@ impl Database {
     /// memory what it has read, so a large one is only read when something was wrong with it.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] when it does not open, or does not hold what its tally says.
-    pub(super) fn open(dir: &Path, closely: bool, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+    /// [`JournalError::Damaged`] when it does not open, or does not hold what its tally says; [`JournalError::Key`].
+    pub(super) fn open(dir: &Path, closely: bool, means: Means) -> Result<Self, JournalError> {
         // sled would begin anew where its file is empty or gone, as if nothing had ever been stored.
         if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
             return Err(damaged(dir, "its file is empty or gone"));
         }
-        let mut database = Self::open_unchecked(dir, syncs)?;
+        let mut database = Self::open_unchecked(dir, means.syncs)?;
+        database.check_cipher(dir, means.cipher)?;
         let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
         match schema.as_deref().and_then(word) {
             Some(1) => {
@@ -103,7 +114,7 @@ impl Database {
                     guarded(dir, || database.check_tally())?;
                 }
             }
-            Some(newer) => return Err(damaged(dir, &format!("its schema {newer} is a newer agent's"))),
+            Some(schema) => return Err(JournalError::Newer { schema }),
             None => return Err(damaged(dir, "it has no schema")),
         }
         database.sync()?;
@@ -125,11 +136,40 @@ impl Database {
         let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
         let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
         // The trees themselves have to reach the platter once.
-        Ok(Self { db, platter, trees, tally: Tally::default(), unsynced: 1, syncs })
+        Ok(Self { db, platter, trees, tally: Tally::default(), unsynced: 1, syncs, cipher: None })
     }
 
     fn meta(&self) -> &sled::Tree {
         &self.trees[Table::COUNT]
+    }
+
+    /// Writes down what this database is locked with, if anything: something that only this key opens.
+    fn set_cipher(&mut self, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
+        if let Some(cipher) = &cipher {
+            let check = seal(KEY_NUMBER, &cipher.lock(KEY_NUMBER, &[]))?;
+            self.meta().insert(KEY_KEY, check).map_err(sled_error)?;
+            self.unsynced += CHANGE_BYTES;
+        }
+        self.cipher = cipher;
+        Ok(())
+    }
+
+    /// Takes the cipher that this database is locked with. One that lies there in clear needs none.
+    fn check_cipher(&mut self, dir: &Path, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
+        let Some(check) = self.meta().get(KEY_KEY).map_err(sled_error)? else {
+            return Ok(());
+        };
+        let Some((KEY_NUMBER, check)) = unseal(&check) else {
+            return Err(damaged(dir, "it does not say what it is locked with"));
+        };
+        let fits = cipher.filter(|cipher| cipher.unlock(KEY_NUMBER, check).is_some());
+        self.cipher = Some(fits.ok_or(JournalError::Key)?);
+        Ok(())
+    }
+
+    /// Whether what it holds lies there locked.
+    pub(super) fn is_locked(&self) -> bool {
+        self.cipher.is_some()
     }
 
     /// Starts a tally that counts what is there.
@@ -154,7 +194,7 @@ impl Database {
     pub(super) fn count(&self) -> Result<Tally, JournalError> {
         let mut tally = Tally { next_id: 1, ..Tally::default() };
         for table in Table::ALL {
-            for entry in self.entries(table, 0) {
+            for entry in self.raw_entries(table, 0) {
                 let (id, bytes) = entry?;
                 tally.came(table, bytes.len());
                 tally.next_id = tally.next_id.max(id.saturating_add(1));
@@ -174,7 +214,8 @@ impl Database {
     }
 
     pub(super) fn get(&self, table: Table, id: EntryId) -> Result<Option<IVec>, JournalError> {
-        self.tree(table).get(id.to_be_bytes()).map_err(sled_error)
+        let found = self.tree(table).get(id.to_be_bytes()).map_err(sled_error)?;
+        Ok(found.map(|bytes| self.unlocked(table, bytes)))
     }
 
     /// Entries in the order of their numbers, those after `after`.
@@ -183,6 +224,16 @@ impl Database {
         table: Table,
         after: EntryId,
     ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
+        self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.unlocked(table, bytes))))
+    }
+
+    /// What cannot be unlocked stays as it is, and is met as an entry that cannot be read.
+    fn unlocked(&self, table: Table, bytes: IVec) -> IVec {
+        self.cipher.as_deref().and_then(|cipher| unlock_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
+    }
+
+    /// As they lie there.
+    fn raw_entries(&self, table: Table, after: EntryId) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
         self.tree(table).range(after.saturating_add(1).to_be_bytes()..).map(move |entry| {
             let (key, bytes) = entry.map_err(sled_error)?;
             let id = word(&key).ok_or_else(|| damaged(Path::new(table.name()), "a key is not a number"))?;
@@ -192,7 +243,7 @@ impl Database {
 
     /// No entry of this table will have a lower number after these changes.
     fn first_id(&self, table: Table, changes: &[Change]) -> Result<EntryId, JournalError> {
-        let there = self.entries(table, 0).next().transpose()?.map(|(id, _)| id);
+        let there = self.raw_entries(table, 0).next().transpose()?.map(|(id, _)| id);
         let come = changes.iter().filter_map(|change| match change {
             Change::Put(into, id, _) if *into == table => Some(*id),
             _ => None,
@@ -222,8 +273,10 @@ impl Database {
             for change in changes {
                 let (table, old) = match change {
                     Change::Put(table, id, value) => {
+                        let locked = self.locked(*table, value).map_err(ConflictableTransactionError::Abort)?;
+                        let value = locked.as_deref().unwrap_or(value);
                         tally.came(*table, value.len());
-                        (*table, trees[*table as usize].insert(&id.to_be_bytes(), value.as_slice())?)
+                        (*table, trees[*table as usize].insert(&id.to_be_bytes(), value)?)
                     }
                     Change::Remove(table, id) => (*table, trees[*table as usize].remove(&id.to_be_bytes())?),
                 };
@@ -238,6 +291,11 @@ impl Database {
         self.tally = tally.map_err(transaction_error)?;
         self.unsynced += bytes;
         Ok(())
+    }
+
+    /// As it is to lie there.
+    fn locked(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        self.cipher.as_deref().map(|cipher| lock_entry(cipher, table, value)).transpose()
     }
 
     /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::JournalError;
+use super::cipher::Cipher;
 use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
@@ -18,6 +19,9 @@ pub(super) const VERSION: u8 = 2;
 
 /// The version of entries without a header.
 const BARE: u8 = 1;
+
+/// The number in the header of an entry that is locked is this much above that of its table.
+const LOCKED: u8 = 100;
 
 /// Version, table, length, checksum.
 const HEADER: usize = 8;
@@ -138,6 +142,7 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
         Some(&BARE) => Ok(&bytes[1..]),
         Some(&VERSION) => match unseal(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
+            Some((number, _)) if number == table.number() + LOCKED => Err(wrong("its key does not open it".to_owned())),
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
             None => Err(wrong("its checksum is wrong".to_owned())),
         },
@@ -148,11 +153,28 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     Ok(entry)
 }
 
+/// An entry as it lies on the disk when there is a key: all of it is locked, and has a header of its own.
+pub(super) fn lock_entry(cipher: &Cipher, table: Table, entry: &[u8]) -> Result<Vec<u8>, JournalError> {
+    seal(table.number() + LOCKED, &cipher.lock(table.number(), entry))
+}
+
+/// What [`lock_entry`] has locked, with the same key.
+pub(super) fn unlock_entry(cipher: &Cipher, table: Table, bytes: &[u8]) -> Option<Vec<u8>> {
+    let (number, locked) = unseal(bytes)?;
+    if number == table.number() + LOCKED { cipher.unlock(table.number(), locked) } else { None }
+}
+
+/// The table of an entry that is locked, from the number in its header.
+pub(super) fn table_of_locked(number: u8) -> Option<Table> {
+    number.checked_sub(LOCKED).and_then(Table::from_number)
+}
+
 /// Puts the header before the bytes of an entry of the table with this number.
 pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
     let too_large = || JournalError::TooLarge { bytes: body.len() };
     let length = u16::try_from(body.len()).map_err(|_| too_large())?;
-    if HEADER + body.len() > ENTRY_LIMIT {
+    // What is locked was held to the limit before.
+    if table_of_locked(table).is_none() && HEADER + body.len() > ENTRY_LIMIT {
         return Err(too_large());
     }
     let mut bytes = vec![VERSION, table];

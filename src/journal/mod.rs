@@ -14,7 +14,9 @@
 //!    damaged. A damaged one is set aside whole (`db.damaged-<time>`), and what can be read is carried over. An entry that
 //!    cannot be read is set aside alone, and an entry that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
-//! 8. **No secret.** No card number, read, token or key is ever handed to this module.
+//! 8. **No secret.** No card number, read or token is ever handed to this module.
+//! 9. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
+//!    journal does not open.
 //!
 //! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
 //! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
@@ -22,6 +24,7 @@
 //! A release in the journal may have been sent or not: it is stored before, and nothing is written in between.
 //! What the journal does not do: talk to the server, or decide what becomes of an entry.
 
+mod cipher;
 mod database;
 mod entry;
 mod events;
@@ -46,7 +49,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{EntryId, JobRecord, Outcome, Release};
+use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
+use cipher::{Cipher, Means};
 pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
 pub use events::EVENT_LIMIT;
 pub use queue::{Found, LIST_LIMIT, Listing};
@@ -82,6 +86,18 @@ pub enum JournalError {
         path: String,
         /// What is wrong.
         detail: String,
+    },
+    /// It is encrypted, and this is not its key.
+    #[error(
+        "open the database: it is encrypted, and this is not its key; the running agent answers `queue` and `status`; if \
+         there is none, give the unit its credential journal-key back, or move `db` in the state directory away"
+    )]
+    Key,
+    /// It was written by a newer version. Nothing was touched.
+    #[error("open the database: its schema {schema} is a newer version's; install that version again")]
+    Newer {
+        /// What it says.
+        schema: u64,
     },
     /// There is no room. Passes by itself when there is.
     #[error("use the journal: the disk is full; make room on the disk of agent.state_dir")]
@@ -159,6 +175,8 @@ pub struct Counts {
     pub set_aside: usize,
     /// The disk is full: nothing new is promised.
     pub full: bool,
+    /// What lies on the disk is encrypted.
+    pub encrypted: bool,
     /// When the oldest waiting record was made.
     pub oldest_record: Option<Timestamp>,
 }
@@ -173,16 +191,19 @@ pub struct Journal {
 
 impl Journal {
     /// Opens or makes the database in `state_dir/db`. What is damaged is set aside; a full disk is told by
-    /// [`Counts::full`].
+    /// [`Counts::full`]. With a `key` entries are encrypted; a database that was in clear is then rewritten.
     ///
     /// # Errors
-    /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Disk`] names what to put right.
-    pub fn open(state_dir: &Path, limits: Limits) -> Result<Self, JournalError> {
+    /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Disk`], [`JournalError::Key`] and
+    /// [`JournalError::Newer`] name what to put right.
+    pub fn open(state_dir: &Path, limits: Limits, key: Option<&Secret>) -> Result<Self, JournalError> {
         let (jobs, inbox) = mpsc::channel(JOB_LIMIT);
         let (tell, counts) = watch::channel(Counts::default());
         let (opened, answer) = std::sync::mpsc::channel();
-        let syncs = Arc::new(AtomicU64::new(0));
-        let mut worker = Worker::new(state_dir.to_owned(), limits, syncs.clone(), tell);
+        let cipher = key.map(|key| Arc::new(Cipher::new(key)));
+        let means = Means { syncs: Arc::default(), cipher };
+        let syncs = means.syncs.clone();
+        let mut worker = Worker::new(state_dir.to_owned(), limits, means, tell);
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {

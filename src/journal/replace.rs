@@ -5,12 +5,11 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 
 use super::JournalError;
+use super::cipher::Means;
 use super::database::{Change, Database, io_error};
 use super::mark::Mark;
 use super::salvage::carry_over;
@@ -48,7 +47,7 @@ impl Place {
     }
 
     /// Finishes or undoes what a cut has left, and makes the first database.
-    pub(super) fn prepare(&self, syncs: &Arc<AtomicU64>) -> Result<(), JournalError> {
+    pub(super) fn prepare(&self, means: &Means) -> Result<(), JournalError> {
         let ready = self.sibling("ready");
         if !exists(&self.db()) && exists(&ready) {
             rename(&ready, &self.db())?;
@@ -57,19 +56,19 @@ impl Place {
         for left in ["new", "ready", "old", "salvage"] {
             remove(&self.sibling(left))?;
         }
-        if exists(&self.db()) { Ok(()) } else { self.replace(None, syncs, |_| Ok(())) }
+        if exists(&self.db()) { Ok(()) } else { self.replace(None, means, |_| Ok(())) }
     }
 
     /// Builds a new database, puts it in place and the old one under the name `old`.
     fn replace(
         &self,
         old: Option<&Path>,
-        syncs: &Arc<AtomicU64>,
+        means: &Means,
         fill: impl FnOnce(&mut Database) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let (new, ready) = (self.sibling("new"), self.sibling("ready"));
         remove(&new)?;
-        let mut database = Database::create(&new, syncs.clone())?;
+        let mut database = Database::create(&new, means.clone())?;
         fill(&mut database)?;
         database.sync()?;
         drop(database);
@@ -85,10 +84,10 @@ impl Place {
     }
 
     /// Gives the disk back what an almost empty database holds. Tells whether it did; the database must be closed.
-    pub(super) fn rebuild(&self, from: Database, syncs: &Arc<AtomicU64>) -> Result<(), JournalError> {
+    pub(super) fn rebuild(&self, from: Database, means: &Means) -> Result<(), JournalError> {
         let old = self.sibling("old");
         let next_id = from.tally().next_id;
-        self.replace(Some(&old), syncs, |into| {
+        self.replace(Some(&old), means, |into| {
             for table in Table::ALL {
                 for entry in from.entries(table, 0) {
                     let (id, bytes) = entry?;
@@ -102,17 +101,12 @@ impl Place {
     }
 
     /// Moves a damaged database aside whole and starts a new one with what can be read. Says what it did.
-    pub(super) fn set_aside(
-        &self,
-        detail: &str,
-        now: Timestamp,
-        syncs: &Arc<AtomicU64>,
-    ) -> Result<String, JournalError> {
+    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, means: &Means) -> Result<String, JournalError> {
         let aside = self.free_name(now);
         let salvage = self.sibling("salvage");
         let mut story = String::new();
-        self.replace(Some(&aside), syncs, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), &salvage, into, syncs)?);
+        self.replace(Some(&aside), means, |into| {
+            story = format!("{detail}; {}", carry_over(&self.db(), &salvage, into, means)?);
             Ok(())
         })?;
         remove(&salvage)?;

@@ -11,12 +11,13 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::JournalError;
+use super::cipher::Means;
 use super::database::{Change, Database, TALLY_NUMBER, io_error, snapshots};
-use super::entry::{DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, unseal};
+use super::entry::{
+    DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, table_of_locked, unseal,
+};
 use super::replace::remove;
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};
@@ -25,14 +26,9 @@ use crate::domain::{EntryId, JobRecord, TapId};
 const CHUNK: usize = 256 * 1024;
 
 /// Carries over what can be read of the database in `db`; `copies` is a directory to work in. Says how it went.
-pub(super) fn carry_over(
-    db: &Path,
-    copies: &Path,
-    into: &mut Database,
-    syncs: &Arc<AtomicU64>,
-) -> Result<String, JournalError> {
+pub(super) fn carry_over(db: &Path, copies: &Path, into: &mut Database, means: &Means) -> Result<String, JournalError> {
     let mut carrier = Carrier::new(into);
-    let way = match open_copy(db, copies, syncs)? {
+    let way = match open_copy(db, copies, means)? {
         Some(whole) => {
             carrier.tally = whole.tally();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
@@ -45,8 +41,8 @@ pub(super) fn carry_over(
         }
         None => {
             let file = db.join("db");
-            read_entries(&file, |number, body| carrier.learn(number, body))?;
-            read_entries(&file, |number, body| carrier.bring_body(number, body))?;
+            read_entries(&file, means, |number, body| carrier.learn(number, body))?;
+            read_entries(&file, means, |number, body| carrier.bring_body(number, body))?;
             carrier.settle()?;
             "entries were read one by one"
         }
@@ -61,13 +57,13 @@ const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("wi
 
 /// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
 /// counts.
-fn open_copy(db: &Path, copies: &Path, syncs: &Arc<AtomicU64>) -> Result<Option<Database>, JournalError> {
+fn open_copy(db: &Path, copies: &Path, means: &Means) -> Result<Option<Database>, JournalError> {
     for (name, cure) in CURES {
         let copy = copies.join(name);
         copy_dir(db, &copy)?;
-        match cure(&copy).and_then(|()| Database::open(&copy, true, syncs.clone())) {
+        match cure(&copy).and_then(|()| Database::open(&copy, true, means.clone())) {
             Ok(database) => return Ok(Some(database)),
-            Err(JournalError::Full) => return Err(JournalError::Full),
+            Err(error @ (JournalError::Full | JournalError::Key | JournalError::Newer { .. })) => return Err(error),
             Err(error) => tracing::warn!(%error, "damaged database not opened"),
         }
     }
@@ -99,7 +95,11 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), JournalError> {
 
 /// Shows everything sealed in a file, in no order, with old versions and doubles. A file that is gone or cannot be read
 /// further ends it.
-fn read_entries(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>) -> Result<(), JournalError> {
+fn read_entries(
+    path: &Path,
+    means: &Means,
+    mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
     let Ok(mut file) = File::open(path) else {
         return Ok(());
     };
@@ -110,8 +110,16 @@ fn read_entries(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> Result<(), Jour
         // An entry that begins here is whole in the window.
         let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
         for at in 0..safe {
-            if let Some((number, body)) = unseal(&window[at..]) {
-                visit(number, body)?;
+            let Some((number, body)) = unseal(&window[at..]) else {
+                continue;
+            };
+            match (table_of_locked(number), &means.cipher) {
+                (None, _) => visit(number, body)?,
+                (Some(table), Some(cipher)) => {
+                    let entry = cipher.unlock(table.number(), body).ok_or(JournalError::Key)?;
+                    unseal(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
+                }
+                (Some(_), None) => return Err(JournalError::Key),
             }
         }
         if last {

@@ -4,11 +4,10 @@
 //! database, numbers entries, reads them, sets aside what cannot be read, and makes room.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::cipher::Means;
 use super::database::{Change, Database, damaged, io_error};
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
 use super::lock::Lock;
@@ -18,6 +17,7 @@ use super::reserve::Reserve;
 use super::table::Table;
 use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
 use crate::domain::EntryId;
+use crate::durable;
 
 /// Entries that are read in one go: what is in memory at once.
 pub(super) const PAGE: usize = 500;
@@ -44,21 +44,15 @@ pub(super) struct Store {
 impl Store {
     /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt. `closely` after a
     /// failure: then every entry is read.
-    pub(super) fn open(
-        state_dir: &Path,
-        limits: Limits,
-        closely: bool,
-        syncs: &Arc<AtomicU64>,
-    ) -> Result<Self, JournalError> {
-        std::fs::create_dir_all(state_dir)
-            .map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
+    pub(super) fn open(state_dir: &Path, limits: Limits, closely: bool, means: &Means) -> Result<Self, JournalError> {
+        durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
         let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
         reserve.restore();
-        let database = match open_database(&place, state_dir, closely, syncs) {
+        let database = match open_database(&place, state_dir, closely, means) {
             Err(JournalError::Full) => {
                 reserve.spend();
-                open_database(&place, state_dir, closely, syncs)?
+                open_database(&place, state_dir, closely, means)?
             }
             opened => opened?,
         };
@@ -92,6 +86,7 @@ impl Store {
             lost: self.lost,
             set_aside: self.place.aside().len(),
             full: self.is_full(),
+            encrypted: self.database.is_locked(),
             oldest_record: self.oldest_records(1)?.pop().map(|stored| stored.record.time),
         })
     }
@@ -252,40 +247,31 @@ impl Store {
 }
 
 /// Opens the database, whatever state it is in.
-fn open_database(
-    place: &Place,
-    state_dir: &Path,
-    closely: bool,
-    syncs: &Arc<AtomicU64>,
-) -> Result<Database, JournalError> {
-    place.prepare(syncs)?;
-    let database = match open_whole(place, state_dir, closely, syncs) {
+fn open_database(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
+    place.prepare(means)?;
+    let database = match open_whole(place, state_dir, closely, means) {
         Err(JournalError::Damaged { detail, .. }) => {
-            let story = place.set_aside(&detail, Timestamp::now(), syncs)?;
+            let story = place.set_aside(&detail, Timestamp::now(), means)?;
             tracing::error!(story, "the database was damaged; a new one is in use");
-            return Database::open(&place.db(), false, syncs.clone());
+            return Database::open(&place.db(), false, means.clone());
         }
         opened => opened?,
     };
-    if !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
+    let to_be_locked = means.cipher.is_some() && !database.is_locked();
+    if !to_be_locked && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
         return Ok(database);
     }
-    if let Err(error) = place.rebuild(database, syncs) {
-        tracing::warn!(%error, "database not rebuilt smaller");
+    if let Err(error) = place.rebuild(database, means) {
+        tracing::warn!(%error, to_be_locked, "database not rebuilt");
         // Either the old or the new one is in place, or is put there.
-        place.prepare(syncs)?;
+        place.prepare(means)?;
     }
-    Database::open(&place.db(), false, syncs.clone())
+    Database::open(&place.db(), false, means.clone())
 }
 
 /// Opens a database that is as far as its mark says.
-fn open_whole(
-    place: &Place,
-    state_dir: &Path,
-    closely: bool,
-    syncs: &Arc<AtomicU64>,
-) -> Result<Database, JournalError> {
-    let database = Database::open(&place.db(), closely, syncs.clone())?;
+fn open_whole(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
+    let database = Database::open(&place.db(), closely, means.clone())?;
     let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
     if there < marked {
         return Err(damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}")));

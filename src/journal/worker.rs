@@ -2,11 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::cipher::Means;
 use super::store::Store;
 use super::{Counts, JournalError, Limits};
 use crate::domain::EntryId;
@@ -74,7 +73,7 @@ where
 pub(super) struct Worker {
     state_dir: PathBuf,
     limits: Limits,
-    syncs: Arc<AtomicU64>,
+    means: Means,
     /// Closed after a failure, until the next job.
     store: Option<Store>,
     /// Where numbers begin that a failed write may have used.
@@ -86,13 +85,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        state_dir: PathBuf,
-        limits: Limits,
-        syncs: Arc<AtomicU64>,
-        counts: watch::Sender<Counts>,
-    ) -> Self {
-        Self { state_dir, limits, syncs, store: None, untold: None, doubted: false, lost: 0, counts }
+    pub(super) fn new(state_dir: PathBuf, limits: Limits, means: Means, counts: watch::Sender<Counts>) -> Self {
+        Self { state_dir, limits, means, store: None, untold: None, doubted: false, lost: 0, counts }
     }
 
     /// Opens the database. A full disk passes: the journal then says so until it can.
@@ -141,7 +135,7 @@ impl Worker {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
-                let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.syncs)?;
+                let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
                 self.doubted = false;
                 store.lost = self.lost;
                 if let Some(untold) = self.untold.take() {

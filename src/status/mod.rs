@@ -103,7 +103,7 @@ pub struct OutboxStatus {
     pub oldest: Option<Timestamp>,
 }
 
-/// What is wrong with the journal; all zero when nothing is.
+/// How the journal lies on the disk. Nothing is wrong while the first three are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct JournalStatus {
     /// The disk is full: nothing new is promised, so nothing new is released.
@@ -112,6 +112,8 @@ pub struct JournalStatus {
     pub set_aside: u64,
     /// Entries that cannot be read.
     pub unreadable: u64,
+    /// What lies on the disk is encrypted, with a key that does not lie there.
+    pub encrypted: bool,
 }
 
 /// Everything on the board.

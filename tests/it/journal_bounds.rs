@@ -23,7 +23,7 @@ fn disk_bytes(dir: &Path) -> u64 {
 fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_entries: 6, ..LIMITS };
-    let journal = Journal::open(dir.path(), limits).unwrap();
+    let journal = Journal::open(dir.path(), limits, None).unwrap();
     runtime().block_on(async {
         for payload in ["1", "2"] {
             journal.store_event("lobby".to_owned(), payload.to_owned()).await.unwrap();
@@ -57,7 +57,7 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
 fn what_is_too_old_is_given_up_and_a_time_before_the_clock_was_known_is_not_old() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_age: Duration::from_secs(3600), ..LIMITS };
-    let journal = Journal::open(dir.path(), limits).unwrap();
+    let journal = Journal::open(dir.path(), limits, None).unwrap();
     runtime().block_on(async {
         let times = [Timestamp::UNIX_EPOCH, Timestamp::now() - SignedDuration::from_hours(2), Timestamp::now()];
         let ids = journal.store_releases((0..3).map(release).collect(), Vec::new()).await.unwrap();

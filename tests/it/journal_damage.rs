@@ -260,7 +260,7 @@ fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
 fn a_state_directory_in_use_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    let error = Journal::open(dir.path(), Limits::NONE).unwrap_err();
+    let error = Journal::open(dir.path(), Limits::NONE, None).unwrap_err();
     assert!(matches!(error, JournalError::Locked { .. }), "{error}");
     drop(journal);
 }

@@ -1,10 +1,10 @@
 //! A database of every earlier format opens, and goes on in today's.
 
 use print_release_agent::domain::Outcome;
-use print_release_agent::journal::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
+use print_release_agent::journal::{DeadLetter, Journal, JournalError, StoredEvent, StoredRecord, StoredRelease};
 use serde_json::Value;
 
-use crate::support::journal::{close, open, record, release, runtime, store_record};
+use crate::support::journal::{LIMITS, close, open, record, release, runtime, store_record};
 
 /// An entry of format 1: a version byte, then JSON without what came later.
 fn format_1(entry: &impl serde::Serialize, later: &[&str]) -> Vec<u8> {
@@ -59,4 +59,17 @@ fn a_database_of_schema_1_and_format_1_opens_and_goes_on() {
         });
         close(journal, dir.path());
     }
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    close(open(dir.path()), dir.path());
+    let newer = |db: &sled::Db| db.open_tree("meta").unwrap().insert("schema", &99_u64.to_be_bytes()).unwrap();
+    newer(&sled::open(dir.path().join("db")).unwrap());
+    for _ in 0..2 {
+        let refused = Journal::open(dir.path(), LIMITS, None);
+        assert_eq!(refused.unwrap_err(), JournalError::Newer { schema: 99 });
+    }
+    assert!(std::fs::read_dir(dir.path()).unwrap().all(|entry| entry.unwrap().file_name() != "db.new"));
 }

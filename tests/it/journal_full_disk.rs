@@ -99,7 +99,7 @@ fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
     let Some(disk) = disk() else { return };
     let runtime = runtime();
     let filler = disk.fill(0);
-    let journal = Journal::open(disk.path(), LIMITS).unwrap();
+    let journal = Journal::open(disk.path(), LIMITS, None).unwrap();
     assert!(journal.counts().borrow().full);
     runtime.block_on(async {
         assert_eq!(journal.store_releases(vec![release(1)], Vec::new()).await, Err(JournalError::Full));

@@ -9,6 +9,7 @@ mod house;
 mod identity;
 mod journal_bounds;
 mod journal_damage;
+mod journal_encrypted;
 mod journal_formats;
 mod journal_full_disk;
 mod journal_model;

@@ -13,7 +13,7 @@ use print_release_agent::journal::{Journal, Limits};
 pub const LIMITS: Limits = Limits { max_entries: 100_000, max_age: Duration::from_secs(30 * 24 * 3600) };
 
 pub fn open(dir: &Path) -> Journal {
-    Journal::open(dir, LIMITS).unwrap()
+    Journal::open(dir, LIMITS, None).unwrap()
 }
 
 /// A release that is told from all others by its number; made `number` seconds ago.

@@ -1,0 +1,91 @@
+//! Encryption at rest, with a key that does not lie on the same disk: a systemd credential, bound to the box's TPM where
+//! there is one. Each entry is locked alone, as ChaCha20-Poly1305 has it (RFC 8439), with a random nonce; the tally, which
+//! holds only numbers, is not. A database is locked whole or not at all.
+//!
+//! It answers who takes the card out of the box. It does not hide how many entries there are, or how long they are, and
+//! it does not keep a thief of the running box from asking the program.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{Context, SHA256};
+
+use crate::domain::Secret;
+use crate::random;
+
+/// Sets this use of the secret apart from any other.
+const PURPOSE: &[u8] = b"print-release-agent journal 1\0";
+
+/// What every database of a journal is opened with.
+#[derive(Clone, Default)]
+pub(super) struct Means {
+    /// Counts the writes to the card.
+    pub(super) syncs: Arc<AtomicU64>,
+    /// Locks what is written, if there is a key.
+    pub(super) cipher: Option<Arc<Cipher>>,
+}
+
+/// A key that is ready to use.
+pub(super) struct Cipher {
+    key: LessSafeKey,
+}
+
+impl Cipher {
+    pub(super) fn new(secret: &Secret) -> Self {
+        let mut hash = Context::new(&SHA256);
+        hash.update(PURPOSE);
+        hash.update(secret.expose().as_bytes());
+        let key = UnboundKey::new(&CHACHA20_POLY1305, hash.finish().as_ref());
+        Self { key: LessSafeKey::new(key.expect("a SHA-256 has the 32 bytes of such a key")) }
+    }
+
+    /// Nonce, ciphertext, tag. The bytes open only under the same label.
+    pub(super) fn lock(&self, label: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&random::bits().to_le_bytes()[..NONCE_LEN]);
+        let mut text = bytes.to_vec();
+        let sealed =
+            self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from([label]), &mut text);
+        sealed.expect("ring seals whatever is shorter than 256 GiB");
+        [&nonce[..], &text].concat()
+    }
+
+    /// `None` when another key, or another label, has locked them, or they are damaged.
+    pub(super) fn unlock(&self, label: u8, locked: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, text) = locked.split_first_chunk::<NONCE_LEN>()?;
+        let mut text = text.to_vec();
+        let opened =
+            self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from([label]), &mut text).ok()?;
+        let length = opened.len();
+        text.truncate(length);
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher(secret: &str) -> Cipher {
+        Cipher::new(&Secret::new(secret))
+    }
+
+    #[test]
+    fn what_is_locked_opens_with_its_key_and_label_alone() {
+        let locked = cipher("one").lock(1, b"a title");
+        assert_eq!(cipher("one").unlock(1, &locked).as_deref(), Some(&b"a title"[..]));
+        assert_eq!(cipher("another").unlock(1, &locked), None);
+        assert_eq!(cipher("one").unlock(2, &locked), None);
+        for cut in 0..locked.len() {
+            assert_eq!(cipher("one").unlock(1, &locked[..cut]), None);
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_never_look_the_same() {
+        let one = cipher("one");
+        assert_ne!(one.lock(1, b"a title"), one.lock(1, b"a title"));
+        assert!(!one.lock(1, b"a title").windows(5).any(|part| part == b"title"));
+    }
+}
