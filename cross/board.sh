@@ -1,0 +1,35 @@
+# shellcheck shell=bash disable=SC2034 # used by those that source it
+# The boards, and what each is built and run with. Sourced.
+
+boards="aarch64|armv7|armv6|x86_64"
+
+# Sets what is known of a board. `floor`: the oldest glibc that has to do; empty: static, with musl. `qemu`, `cpu`: the emulator
+# and the smallest processor of that board; `libc`, `root`: Debian's C library for it, as package and where it lies.
+board() {
+  floor=2.31 qemu='' cpu='' libc='' root=/
+  case "${1:-}" in
+    aarch64)
+      target=aarch64-unknown-linux-gnu qemu=aarch64 cpu=cortex-a53
+      libc=libc6-arm64-cross root=/usr/aarch64-linux-gnu
+      ;;
+    armv7)
+      target=armv7-unknown-linux-gnueabihf qemu=arm cpu=cortex-a7
+      libc=libc6-armhf-cross root=/usr/arm-linux-gnueabihf
+      ;;
+    armv6) target=arm-unknown-linux-musleabihf floor='' qemu=arm cpu=arm1176 ;;
+    x86_64) target=x86_64-unknown-linux-gnu ;;
+    *) return 1 ;;
+  esac
+}
+
+# Installs those of the packages that are missing.
+need() {
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  echo "install ${missing[*]}" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -q=2 && apt-get install -q=2 --no-install-recommends "${missing[@]}"; } >/dev/null
+}
