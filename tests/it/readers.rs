@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use print_release_agent::demo::reader::VirtualReader;
+use print_release_agent::demo::scene::Scene;
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::profile::{self, Profile};
@@ -12,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+use crate::support::program as program_path;
 
 /// A reader that runs, and both its ends at the agent.
 struct Station {
@@ -121,6 +124,47 @@ async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
         wire.send(&bytes).unwrap();
         assert_eq!(station.next().await, read(text), "{profile} after that");
     }
+}
+
+#[tokio::test]
+async fn every_profile_that_is_not_asked_reads_two_cards_in_one_piece_and_a_card_after_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    for (profile, bytes, text) in examples().into_iter().filter(|(profile, ..)| load(profile).poll.is_none()) {
+        for (noise, at_least) in [(&b""[..], 2), (b"\xF0\x15?", 1)] {
+            let wire = VirtualReader::plug(&folder.path().join(profile)).unwrap();
+            let mut station = Station::new(serial(&wire), profile);
+            station.connected().await;
+            wire.send(&[noise, &bytes, &bytes].concat()).unwrap();
+            let mut reads = 0;
+            while reads < at_least {
+                match station.next().await {
+                    ReaderEvent::Unreadable(_) => assert!(!noise.is_empty(), "{profile}"),
+                    event => {
+                        assert_eq!(event, read(text), "{profile} after {noise:?}");
+                        reads += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_babbles_keeps_no_other_from_its_taps() {
+    let address = free();
+    let scene = Scene::set(program_path()).await.unwrap();
+    let babbling = format!(
+        "[[station]]\nname = \"babbling\"\n[station.reader]\ntype = \"tcp\"\nlisten = \"{address}\"\nprofile = \"rdm6300\"\n\
+         [station.printer]\noutput_port = \"192.0.2.11\"",
+    );
+    scene.configure("", &[&babbling]).unwrap();
+    let agent = scene.start().await.unwrap();
+    let mut reader = connect(address).await;
+    let babble = tokio::spawn(async move { while reader.write_all(&b"\x02no\x03".repeat(1_000)).await.is_ok() {} });
+    for _ in 0..3 {
+        assert_eq!(scene.tap(&agent, "ada").await.unwrap()["event"], "released");
+    }
+    assert!(!babble.is_finished(), "it babbled all the time");
 }
 
 /// Every profile that is asked, with what its reader says when there is no card.
@@ -335,7 +379,7 @@ fn program(folder: &std::path::Path, wire: &VirtualReader, words: &[&str]) -> Co
         device = wire.path(),
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+    let mut command = Command::new(program_path());
     command.arg("--config").arg(config).args(words).kill_on_drop(true).stdout(std::process::Stdio::piped());
     command
 }
