@@ -27,6 +27,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "backoff",
             "clock",
             "config",
+            "convert",
             "domain",
             "feedback",
             "journal",

@@ -435,3 +435,54 @@ async fn learn_asks_for_numbers_and_prints_the_line() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("convert = \"hex2dec\""), "{text}");
 }
+
+/// `readers watch` of the station `lobby` beside the agent of a scene.
+async fn watch_beside(scene: &Scene) -> (tokio::process::Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = Command::new(program_path());
+    command.args(["--json", "readers", "watch", "lobby", "--config"]).arg(scene.config());
+    let mut child = command.kill_on_drop(true).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    until(&mut lines, "connected").await;
+    (child, lines)
+}
+
+#[tokio::test]
+async fn watch_beside_the_running_agent_shows_every_step_while_the_tap_is_served_and_no_log_has_the_read() {
+    let scene = Scene::set(program_path()).await.unwrap();
+    scene.configure("", &["[log]\nlevel = \"trace\""]).unwrap();
+    let text = std::fs::read_to_string(scene.config()).unwrap();
+    std::fs::write(
+        scene.config(),
+        text.replace("type = \"serial\"", "type = \"serial\"\nconvert = \"slice(2)|upper\""),
+    )
+    .unwrap();
+    let agent = scene.start().await.unwrap();
+    let (mut child, mut lines) = watch_beside(&scene).await;
+    let last = scene.hold(&agent, "zz0025489530").await.unwrap();
+    assert_eq!(last["event"], "released", "{last}");
+    assert_eq!(until(&mut lines, "bytes").await, r#"{"bytes":"7A7A303032353438393533300D"}"#);
+    let read: serde_json::Value = serde_json::from_str(&until(&mut lines, "read").await).unwrap();
+    let steps = serde_json::json!([["slice(2)", "0025489530"], ["upper", "0025489530"]]);
+    assert_eq!(read, serde_json::json!({ "read": "zz0025489530", "steps": steps }));
+    agent.terminate().await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(69), "it ends with the agent");
+    let log = crate::support::log(&scene);
+    assert!(log.contains("is shown at the control socket") && !log.contains("0025489530"), "{log}");
+}
+
+#[tokio::test]
+async fn a_watcher_that_reads_nothing_is_dropped_and_the_reader_goes_on() {
+    let scene = Scene::set(program_path()).await.unwrap();
+    let agent = scene.start().await.unwrap();
+    let mut sleeping = tokio::net::UnixStream::connect(scene.dir().join("control.sock")).await.unwrap();
+    let request = b"GET /readers/lobby/watch HTTP/1.1\r\nHost: agent\r\n\r\n";
+    sleeping.write_all(request).await.unwrap();
+    hear(&mut sleeping, "connected\":\"\"}\n").await;
+    // More than the socket's buffers hold.
+    for _ in 0..3_000 {
+        scene.reader.send(&[b'7'; 500]).unwrap();
+    }
+    scene.reader.send(b"\r").unwrap();
+    assert_eq!(scene.tap(&agent, "ada").await.unwrap()["event"], "released");
+    hear(&mut sleeping, "it sends faster than this is read\"}\n").await;
+}
