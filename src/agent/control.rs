@@ -1,16 +1,24 @@
-//! What the control socket answers: everything that the page shows, and the queue.
+//! What the control socket answers: everything that the page shows, the queue, and what the readers send.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::domain::EntryId;
+use super::StationSetup;
+use super::show::{Line, Watch};
+use crate::domain::{EntryId, StationName};
 use crate::journal::{Journal, JournalError};
-use crate::status::{Board, http};
+use crate::status::{Board, ReaderState, http};
 
 /// The routes of the control socket.
 pub fn router(board: Board, journal: Journal) -> Router {
@@ -22,6 +30,13 @@ pub fn router(board: Board, journal: Journal) -> Router {
         .route("/queue/{id}/drop", post(give_up))
         .with_state(journal);
     http::router(board).merge(queue)
+}
+
+/// The routes that show what the stations' readers send.
+pub fn readers(board: Board, stations: &[StationSetup]) -> Router {
+    let watches = stations.iter().map(|setup| (setup.policy.name.clone(), Watch::of(setup))).collect();
+    let readers = Readers { board, watches: Arc::new(watches) };
+    Router::new().route("/readers/{station}/watch", get(watch)).with_state(readers)
 }
 
 #[derive(Deserialize)]
@@ -56,6 +71,39 @@ async fn give_up(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Res
         tracing::warn!(id, entry = %json!(found), "entry dropped by hand");
     }
     answer(dropped)
+}
+
+/// What can be watched, and how it stands.
+#[derive(Clone)]
+struct Readers {
+    board: Board,
+    watches: Arc<BTreeMap<StationName, Watch>>,
+}
+
+/// One line of JSON for each thing that is seen, until the asker or the reader goes. The reads are for the asker only: they
+/// stand in no log.
+async fn watch(State(readers): State<Readers>, Path(name): Path<String>) -> Response {
+    let Some(watch) = readers.watches.get(&*name) else {
+        return (StatusCode::NOT_FOUND, "watch: no station has this name").into_response();
+    };
+    let watching = match watch.begin() {
+        Ok(watching) => watching,
+        Err(shut) => return (StatusCode::SERVICE_UNAVAILABLE, format!("watch the reader: {shut}")).into_response(),
+    };
+    tracing::info!(station = name, "what the reader sends is shown at the control socket");
+    let state = readers.board.watch().borrow().stations.get(&*name).map(|station| station.reader);
+    let first = match state {
+        Some(ReaderState::Connected) => Line::Connected(String::new()),
+        _ => Line::Disconnected("it is tried again; the agent's log has the reason".to_owned()),
+    };
+    let lines = stream::unfold((Some(first), watching), |(first, mut watching)| async {
+        let line = match first {
+            Some(first) => first,
+            None => watching.next().await?,
+        };
+        Some((Ok::<_, Infallible>(json!(line).to_string() + "\n"), (None, watching)))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 /// 404 and 409 are the asker's mistake, 507 a full disk, 500 any other trouble of the journal.

@@ -15,6 +15,7 @@ mod probe;
 mod reconcile;
 mod recover;
 mod relay;
+pub mod show;
 mod work;
 
 use std::collections::BTreeMap;

@@ -3,11 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 /// A daemon that takes longer than this is not well.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest line of an answer that goes on: a read, and what 32 steps made of it.
+const LINE_LIMIT: usize = 256 * 1024;
 
 /// The daemon answered and did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +48,47 @@ pub(super) async fn command(socket: &Path, path: &str) -> anyhow::Result<Value> 
 }
 
 async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Value> {
-    let client = reqwest::Client::builder().unix_socket(socket).timeout(LIMIT).no_proxy().build()?;
+    let answered = async { Ok(serde_json::from_slice(&send(socket, method, path).await?.bytes().await?)?) };
+    timeout(LIMIT, answered).await?
+}
+
+/// Has a request answered; the body is still to come.
+async fn send(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response> {
+    let client = reqwest::Client::builder().unix_socket(socket).no_proxy().build()?;
     let response = client.request(method, format!("http://agent{path}")).send().await?;
     let status = response.status();
-    let body = response.bytes().await?;
     if !status.is_success() {
-        return Err(Refused { status, text: String::from_utf8_lossy(&body).into_owned() }.into());
+        return Err(Refused { status, text: response.text().await? }.into());
     }
-    Ok(serde_json::from_slice(&body)?)
+    Ok(response)
+}
+
+/// An answer that goes on, line by line.
+pub(super) struct Lines {
+    response: Response,
+    /// What has come of the next line, and perhaps more.
+    buffer: Zeroizing<Vec<u8>>,
+}
+
+impl Lines {
+    /// Asks the running daemon.
+    pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Self> {
+        let response = timeout(LIMIT, send(socket, Method::GET, path)).await??;
+        Ok(Self { response, buffer: Zeroizing::default() })
+    }
+
+    /// The next line, each a document; `None` when the daemon has ended. Nothing is lost when it is dropped while it waits.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Zeroizing<Vec<u8>> = Zeroizing::new(self.buffer.drain(..=end).collect());
+                return Ok(Some(serde_json::from_slice(&line)?));
+            }
+            anyhow::ensure!(self.buffer.len() < LINE_LIMIT, "read the agent's answer: a line is too long");
+            match self.response.chunk().await? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
 }

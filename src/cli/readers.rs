@@ -5,19 +5,17 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
+use anyhow::Context;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use zeroize::Zeroizing;
 
 use super::{Exit, assemble, card, daemon, load, runtime};
+use crate::agent::show::{Line, Watch, Watching};
 use crate::config::{Config, Station};
 use crate::convert::Conversion;
 use crate::feedback::Signal;
-use crate::reader::{EVENT_LIMIT, Reader, ReaderEvent, found, to_hex};
-
-/// Chunks of bytes that may wait to be printed.
-const SHOWN_LIMIT: usize = 64;
+use crate::reader::{EVENT_LIMIT, Reader, found};
 
 /// The most cards to learn from.
 const CARDS_LIMIT: usize = 20;
@@ -26,7 +24,7 @@ const CARDS_LIMIT: usize = 20;
 pub(super) enum Command {
     /// List the devices that may be readers, and who holds them.
     List,
-    /// Show what a station's reader sends: bytes, reads, and each step to the card number.
+    /// Show what a station's reader sends: bytes, reads, and each step to the card number. The agent may run.
     Watch {
         /// The station; needed where there are more than one.
         station: Option<String>,
@@ -69,17 +67,16 @@ fn list(json: bool) -> Exit {
     Exit::Done
 }
 
-/// A station's reader, opened by this command.
-struct Watched {
-    _reader: JoinSet<()>,
-    bytes: mpsc::Receiver<Zeroizing<Vec<u8>>>,
-    events: mpsc::Receiver<ReaderEvent>,
-    convert: Option<Conversion>,
-    _signal: watch::Sender<Signal>,
+/// What a station's reader sends.
+enum Watched {
+    /// As the running agent shows it, which goes on serving.
+    Agent(Box<daemon::Lines>),
+    /// The reader was opened by this command.
+    Own { watching: Watching, _tasks: JoinSet<()>, _signal: watch::Sender<Signal> },
 }
 
-/// Opens the reader of a station, unless the agent has it.
-fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -> Exit) -> Exit {
+/// Watches the reader of a station: through the running agent, or without one.
+fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -> anyhow::Result<Exit>) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -92,12 +89,17 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -
             return Exit::Usage;
         }
     };
-    runtime.block_on(async {
-        if matches!(daemon::get(&config.agent.control_socket, "/status").await, Ok(Some(_)) | Err(_)) {
-            eprintln!("the running agent holds the reader; stop it first: systemctl stop print-release-agent");
-            return Exit::Unavailable;
-        }
-        act(&mut Watched::open(reader, station.reader.convert.clone())).await
+    let done = runtime.block_on(async {
+        let socket = &config.agent.control_socket;
+        let mut watched = match daemon::is_running(socket).await {
+            true => Watched::through_agent(socket, &station.name).await?,
+            false => Watched::open(reader, station.reader.convert.clone())?,
+        };
+        act(&mut watched).await
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("failed to {error:#}");
+        Exit::Unavailable
     })
 }
 
@@ -114,85 +116,113 @@ fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c Statio
 }
 
 impl Watched {
-    fn open(reader: Reader, convert: Option<Conversion>) -> Self {
-        let (event_sender, events) = mpsc::channel(EVENT_LIMIT);
-        let (byte_sender, bytes) = mpsc::channel(SHOWN_LIMIT);
+    async fn through_agent(socket: &Path, station: &str) -> anyhow::Result<Self> {
+        let lines = daemon::Lines::ask(socket, &format!("/readers/{station}/watch")).await?;
+        eprintln!("the agent runs: this is what it sees, and it serves these cards as always");
+        Ok(Self::Agent(Box::new(lines)))
+    }
+
+    fn open(reader: Reader, convert: Option<Conversion>) -> anyhow::Result<Self> {
+        let watching = Watch::new(&reader, convert).begin().context("watch the reader")?;
+        let (sender, mut events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         let mut tasks = JoinSet::new();
-        tasks.spawn(reader.watch(event_sender, signals, byte_sender));
-        Self { _reader: tasks, bytes, events, convert, _signal: signal }
+        tasks.spawn(reader.run(sender, signals));
+        // Here nobody takes cards: they are only looked at.
+        tasks.spawn(async move { while events.recv().await.is_some() {} });
+        Ok(Self::Own { watching, _tasks: tasks, _signal: signal })
+    }
+
+    /// The next line. Nothing is lost when it is dropped while it waits.
+    async fn next(&mut self) -> anyhow::Result<Line> {
+        let line = match self {
+            Self::Agent(lines) => lines.next().await.context("hear the running agent")?,
+            Self::Own { watching, .. } => watching.next().await,
+        };
+        match line {
+            Some(Line::Ended(why)) => anyhow::bail!("watch the reader any longer: {why}"),
+            Some(line) => Ok(line),
+            None => anyhow::bail!("watch the reader any longer: the agent has ended"),
+        }
     }
 
     /// Prints what comes until Ctrl-C.
-    async fn show(&mut self, json: bool) -> Exit {
+    async fn show(&mut self, json: bool) -> anyhow::Result<Exit> {
         loop {
             let line = tokio::select! {
-                biased;
-                Some(bytes) = self.bytes.recv() => told(json, "bytes", &to_hex(&bytes)),
-                Some(event) = self.events.recv() => self.tell(json, &event),
-                _ = tokio::signal::ctrl_c() => return Exit::Done,
+                line = self.next() => line?,
+                _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
             };
-            if writeln!(std::io::stdout(), "{line}").is_err() {
-                return Exit::Done;
+            let text = if json { json!(line).to_string() } else { text(&line) };
+            if writeln!(std::io::stdout(), "{text}").is_err() {
+                return Ok(Exit::Done);
             }
         }
-    }
-
-    fn tell(&self, json: bool, event: &ReaderEvent) -> String {
-        let read = match event {
-            ReaderEvent::Connected => return told(json, "connected", ""),
-            ReaderEvent::Disconnected(why) => return told(json, "disconnected", &format!("failed to {why}")),
-            ReaderEvent::Unreadable(fault) => return told(json, "refused", fault.word()),
-            ReaderEvent::Read(read) => read.0.expose(),
-        };
-        let trace = self.convert.as_ref().map(|convert| convert.trace(read)).unwrap_or_default();
-        let steps: Vec<_> = trace
-            .into_iter()
-            .map(|(step, result)| (step, result.unwrap_or_else(|error| format!("failed to convert: {error}"))))
-            .collect();
-        if json {
-            return json!({ "read": read, "steps": steps }).to_string();
-        }
-        let steps = steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}"));
-        told(false, "read", read) + &steps.collect::<String>()
     }
 
     /// Asks for cards and numbers until an empty line, and tells what they have in common.
-    async fn learn(&mut self, json: bool) -> Exit {
-        let mut pairs = Vec::new();
+    async fn learn(&mut self, json: bool) -> anyhow::Result<Exit> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
         while pairs.len() < CARDS_LIMIT {
             eprintln!("hold card {} to the reader", pairs.len() + 1);
-            let Some(read) = self.card().await else {
+            let Some(read) = self.card(&pairs).await? else {
                 break;
             };
             eprint!("  read; its number at the server (empty: that was all): ");
-            match tokio::task::spawn_blocking(typed).await {
-                Ok(Some(number)) => pairs.push((read, number)),
-                _ => break,
+            match self.number().await? {
+                Some(number) => pairs.push((read, number)),
+                None => break,
             }
-            // The card may have been held all the time.
-            while self.events.try_recv().is_ok() || self.bytes.try_recv().is_ok() {}
         }
         if pairs.is_empty() {
             eprintln!("no card, so nothing to learn from");
-            return Exit::Failed;
+            return Ok(Exit::Failed);
         }
-        card::tell(json, &pairs)
+        Ok(card::tell(json, &pairs))
     }
 
-    /// The next read; `None` at Ctrl-C.
-    async fn card(&mut self) -> Option<String> {
+    /// The next card that is not among `known`: a card may be held long. `None` at Ctrl-C.
+    async fn card(&mut self, known: &[(String, String)]) -> anyhow::Result<Option<String>> {
         loop {
-            tokio::select! {
-                Some(event) = self.events.recv() => match event {
-                    ReaderEvent::Read(read) => return Some(read.0.expose().to_owned()),
-                    other => eprintln!("  {}", self.tell(false, &other)),
-                },
-                Some(_) = self.bytes.recv() => {}
-                _ = tokio::signal::ctrl_c() => return None,
+            let line = tokio::select! {
+                line = self.next() => line?,
+                _ = tokio::signal::ctrl_c() => return Ok(None),
+            };
+            match line {
+                Line::Read { read, .. } if known.iter().all(|(known, _)| *known != read) => return Ok(Some(read)),
+                Line::Read { .. } | Line::Bytes(_) => {}
+                other => eprintln!("  {}", text(&other)),
             }
         }
     }
+
+    /// What is typed; what the reader sends meanwhile is nothing to learn from.
+    async fn number(&mut self) -> anyhow::Result<Option<String>> {
+        let mut typed = tokio::task::spawn_blocking(typed);
+        loop {
+            tokio::select! {
+                number = &mut typed => return Ok(number?),
+                line = self.next() => drop(line?),
+            }
+        }
+    }
+}
+
+/// A line for a person.
+fn text(line: &Line) -> String {
+    let (what, text) = match line {
+        Line::Connected(text) => ("connected", text),
+        Line::Disconnected(text) => ("disconnected", text),
+        Line::Bytes(text) => ("bytes", text),
+        Line::Refused(text) => ("refused", text),
+        Line::Ended(text) => ("ended", text),
+        Line::Read { read, .. } => ("read", read),
+    };
+    let told = format!("{what:12} {text}").trim_end().to_owned();
+    let Line::Read { steps, .. } = line else {
+        return told;
+    };
+    told + &steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}")).collect::<String>()
 }
 
 /// One line from the terminal; `None` when it is empty or there is none.
@@ -203,9 +233,4 @@ fn typed() -> Option<String> {
         eprintln!();
     }
     Some(line.trim().to_owned()).filter(|line| !line.is_empty())
-}
-
-/// One line: a word and what belongs to it.
-fn told(json: bool, what: &str, text: &str) -> String {
-    if json { json!({ what: text }).to_string() } else { format!("{what:12} {text}").trim_end().to_owned() }
 }

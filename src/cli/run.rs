@@ -10,10 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::{Exit, assemble, load, log, runtime};
-use crate::agent::{self, Host, control};
+use crate::agent::{self, Host, Parts, control};
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, Limits};
-use crate::status::{self, Board};
+use crate::status;
 
 /// How often the loop shows that it is alive when no watchdog asks for it.
 const PULSE: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
             }
         };
         let parts = assemble::parts(&config, client, journal.clone())?;
-        let (mut servers, page) = publish(&config, &parts.board, journal).await?;
+        let (mut servers, page) = publish(&config, &parts, journal).await?;
         let mut next = None;
         let mut host = ServiceManager { page };
         agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config).await }).await;
@@ -82,18 +82,20 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
 }
 
 /// Opens the page and the control socket; both close when the set is dropped. Also tells the page's address.
-async fn publish(config: &Config, board: &Board, journal: &Journal) -> anyhow::Result<(JoinSet<()>, String)> {
+async fn publish(config: &Config, parts: &Parts, journal: &Journal) -> anyhow::Result<(JoinSet<()>, String)> {
     let mut servers = JoinSet::new();
     let mut page = "page off".to_owned();
     if let Some(address) = config.http {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("listen on {address} (http.listen)"))?;
         page = format!("page at http://{}/", listener.local_addr().context("listen")?);
-        servers.spawn(status::http::serve(listener, status::http::router(board.clone())));
+        servers.spawn(status::http::serve(listener, status::http::router(parts.board.clone())));
     }
     let path = &config.agent.control_socket;
     let listener = status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?;
-    servers.spawn(status::control::serve(listener, control::router(board.clone(), journal.clone())));
+    let readers = control::readers(parts.board.clone(), &parts.stations);
+    let router = control::router(parts.board.clone(), journal.clone()).merge(readers);
+    servers.spawn(status::control::serve(listener, router));
     tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
     Ok((servers, page))
 }

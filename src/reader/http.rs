@@ -55,6 +55,7 @@ pub(super) async fn serve(address: SocketAddr, mac: Option<&str>, line: &mut Lin
 /// One request and its answer. Who does not wait for the answer has still held a card.
 async fn converse(mut stream: TcpStream, mac: Option<String>, line: Line) -> std::io::Result<()> {
     let head = head(&mut stream).await?;
+    line.pane().bytes(&head);
     let (status, text) = match answer(&head, mac.as_deref()) {
         Answer::Card(read) => match line.try_tell(ReaderEvent::Read(read)) {
             true => (200, "ok"),

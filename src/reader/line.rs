@@ -9,7 +9,8 @@ use super::dialogue::{Dialogue, Silent};
 use super::frame::Frame;
 use super::link::{CHUNK, Link};
 use super::profile::Profile;
-use super::{Events, ReaderError, ReaderEvent, Shown, Signals};
+use super::window::Pane;
+use super::{Events, ReaderError, ReaderEvent, Signals};
 use crate::feedback::Signal;
 
 /// A reader that does not take a command for so long is gone.
@@ -20,16 +21,16 @@ const WRITE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Line {
     events: Events,
     signals: Signals,
-    /// Where all that comes is shown, if anywhere.
-    bytes: Option<Shown>,
+    /// Where all that comes is shown.
+    pane: Pane,
     /// Since these were last taken: whether the reader was connected, and whether it brought a card.
     connected: bool,
     good: bool,
 }
 
 impl Line {
-    pub(super) fn new(events: Events, signals: Signals, bytes: Option<Shown>) -> Self {
-        Self { events, signals, bytes, connected: false, good: false }
+    pub(super) fn new(events: Events, signals: Signals, pane: Pane) -> Self {
+        Self { events, signals, pane, connected: false, good: false }
     }
 
     pub(super) fn take_marks(&mut self) -> (bool, bool) {
@@ -45,12 +46,19 @@ impl Line {
     pub(super) async fn tell(&mut self, event: ReaderEvent) -> Result<(), ReaderError> {
         self.connected |= event == ReaderEvent::Connected;
         self.good |= matches!(event, ReaderEvent::Read(_));
+        self.pane.event(&event);
         self.events.send(event).await.map_err(|_| ReaderError::Unheard)
     }
 
     /// Tells if there is room; the caller tells the reader when there is none.
     pub(super) fn try_tell(&self, event: ReaderEvent) -> bool {
+        self.pane.event(&event);
         self.events.try_send(event).is_ok()
+    }
+
+    /// Where bytes are shown to whoever looks.
+    pub(super) fn pane(&self) -> &Pane {
+        &self.pane
     }
 
     /// The next signal to the person.
@@ -71,10 +79,7 @@ impl Line {
             let frames = tokio::select! {
                 count = link.receive(&mut chunk[..]) => {
                     let bytes = &chunk[..count?];
-                    if let Some(shown) = &self.bytes {
-                        // Who watches too slowly misses something; the reader does not wait.
-                        drop(shown.try_send(Zeroizing::new(bytes.to_vec())));
-                    }
+                    self.pane.bytes(bytes);
                     dialogue.hear(bytes, Instant::now())
                 }
                 () = sleep_until(dialogue.wake()) => {

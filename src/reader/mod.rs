@@ -21,6 +21,7 @@ mod pcsc;
 pub mod profile;
 mod serial;
 mod tcp;
+pub mod window;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,16 +29,16 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use crate::backoff::Backoff;
 use crate::domain::Read;
 use crate::feedback::Signal;
 use crate::random;
-pub use frame::{Fault, to_hex};
+pub use frame::Fault;
 use line::Line;
 use link::Link;
 use profile::Profile;
+use window::{Pane, Window};
 
 /// Events that may wait for the agent; a reader that sends more is read more slowly.
 pub const EVENT_LIMIT: usize = 16;
@@ -69,9 +70,6 @@ pub type Events = mpsc::Sender<ReaderEvent>;
 
 /// What the person at a reader is to be told, the latest only.
 pub type Signals = watch::Receiver<Signal>;
-
-/// Where all bytes of a reader are shown as they come.
-pub type Shown = mpsc::Sender<Zeroizing<Vec<u8>>>;
 
 /// How a reader is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,13 +167,14 @@ pub enum ReaderError {
     Unheard,
 }
 
-/// A reader of one station.
+/// A reader of one station. Its clones share their window.
 #[derive(Clone, Debug)]
 pub struct Reader {
     /// How it is attached.
     pub transport: Transport,
     /// What it sends and understands.
     pub profile: Profile,
+    pane: Pane,
 }
 
 impl Reader {
@@ -184,20 +183,17 @@ impl Reader {
         if !feedback {
             profile.signal = None;
         }
-        Self { transport, profile }
+        Self { transport, profile, pane: Pane::new() }
+    }
+
+    /// Where all that it sends can be seen while it runs.
+    pub fn window(&self) -> Window {
+        self.pane.window()
     }
 
     /// Reads until nobody listens any more.
     pub async fn run(self, events: Events, signals: Signals) {
-        self.serve(Line::new(events, signals, None)).await;
-    }
-
-    /// As [`Reader::run`], and shows all that comes, as it comes. What nobody takes in time is not shown.
-    pub async fn watch(self, events: Events, signals: Signals, bytes: Shown) {
-        self.serve(Line::new(events, signals, Some(bytes))).await;
-    }
-
-    async fn serve(self, mut line: Line) {
+        let mut line = Line::new(events, signals, self.pane.clone());
         let mut backoff = RETRY;
         let mut told = None;
         loop {

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::frame::{Fault, refuse, to_hex};
 use super::line::Line;
+use super::window::Pane;
 use super::{EVENT_LIMIT, ReaderError, ReaderEvent};
 use crate::domain::{Read, Secret};
 
@@ -28,12 +29,12 @@ const UID_LENGTHS: std::ops::RangeInclusive<usize> = 4..=12;
 /// Tells every card until nobody listens or the reader is gone.
 pub(super) async fn serve(name: &str, line: &mut Line) -> Result<(), ReaderError> {
     let (sender, mut receiver) = mpsc::channel(EVENT_LIMIT);
-    let wanted = name.to_owned();
+    let (wanted, pane) = (name.to_owned(), line.pane().clone());
     let failed = |source| ReaderError::Pcsc { name: name.to_owned(), source };
     std::thread::Builder::new()
         .name("pcsc".to_owned())
         .spawn(move || {
-            if let Err(error) = attend(&wanted, &sender) {
+            if let Err(error) = attend(&wanted, &sender, &pane) {
                 // Nobody listens: then nobody needs to know.
                 drop(sender.blocking_send(Err(error)));
             }
@@ -59,7 +60,7 @@ pub(super) fn probe(name: &str) -> Result<(), ReaderError> {
 type Told = mpsc::Sender<Result<ReaderEvent, Error>>;
 
 /// Waits for cards, in the thread.
-fn attend(wanted: &str, told: &Told) -> Result<(), Error> {
+fn attend(wanted: &str, told: &Told, pane: &Pane) -> Result<(), Error> {
     let context = Context::establish(Scope::System)?;
     let reader = find(&context, wanted)?;
     if told.blocking_send(Ok(ReaderEvent::Connected)).is_err() {
@@ -79,7 +80,7 @@ fn attend(wanted: &str, told: &Told) -> Result<(), Error> {
             return Err(Error::ReaderUnavailable);
         }
         let is_there = now.contains(State::PRESENT) && !now.contains(State::MUTE);
-        if is_there && !was_there && told.blocking_send(Ok(read(&context, &reader))).is_err() {
+        if is_there && !was_there && told.blocking_send(Ok(read(&context, &reader, pane))).is_err() {
             return Ok(());
         }
         was_there = is_there;
@@ -96,17 +97,18 @@ fn find(context: &Context, wanted: &str) -> Result<CString, Error> {
     exact.or_else(|| names.iter().find(begins)).map(|name| (*name).to_owned()).ok_or(Error::UnknownReader)
 }
 
-fn read(context: &Context, reader: &CStr) -> ReaderEvent {
+fn read(context: &Context, reader: &CStr, pane: &Pane) -> ReaderEvent {
     let card = context.connect(reader, ShareMode::Shared, Protocols::ANY);
-    match card.map_err(|_| Fault::Noise).and_then(|card| uid(&card)) {
+    match card.map_err(|_| Fault::Noise).and_then(|card| uid(&card, pane)) {
         Ok(read) => ReaderEvent::Read(read),
         Err(fault) => ReaderEvent::Unreadable(fault),
     }
 }
 
-fn uid(card: &Card) -> Result<Read, Fault> {
+fn uid(card: &Card, pane: &Pane) -> Result<Read, Fault> {
     let mut buffer = Zeroizing::new([0; pcsc::MAX_BUFFER_SIZE]);
     let answer = card.transmit(&GET_UID, &mut buffer[..]).map_err(|_| Fault::Noise)?;
+    pane.bytes(answer);
     match answer.strip_suffix(&[0x90, 0x00]) {
         Some(uid) if UID_LENGTHS.contains(&uid.len()) => {
             let text = Zeroizing::new(to_hex(uid));

@@ -30,6 +30,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "backoff",
             "clock",
             "config",
+            "convert",
             "domain",
             "feedback",
             "journal",

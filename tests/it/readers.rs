@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use print_release_agent::demo::reader::VirtualReader;
+use print_release_agent::demo::scene::Scene;
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::profile::{self, Profile};
@@ -12,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+use crate::support::program as program_path;
 
 /// A reader that runs, and both its ends at the agent.
 struct Station {
@@ -121,6 +124,47 @@ async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
         wire.send(&bytes).unwrap();
         assert_eq!(station.next().await, read(text), "{profile} after that");
     }
+}
+
+#[tokio::test]
+async fn every_profile_that_is_not_asked_reads_two_cards_in_one_piece_and_a_card_after_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    for (profile, bytes, text) in examples().into_iter().filter(|(profile, ..)| load(profile).poll.is_none()) {
+        for (noise, at_least) in [(&b""[..], 2), (b"\xF0\x15?", 1)] {
+            let wire = VirtualReader::plug(&folder.path().join(profile)).unwrap();
+            let mut station = Station::new(serial(&wire), profile);
+            station.connected().await;
+            wire.send(&[noise, &bytes, &bytes].concat()).unwrap();
+            let mut reads = 0;
+            while reads < at_least {
+                match station.next().await {
+                    ReaderEvent::Unreadable(_) => assert!(!noise.is_empty(), "{profile}"),
+                    event => {
+                        assert_eq!(event, read(text), "{profile} after {noise:?}");
+                        reads += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_babbles_keeps_no_other_from_its_taps() {
+    let address = free();
+    let scene = Scene::set(program_path()).await.unwrap();
+    let babbling = format!(
+        "[[station]]\nname = \"babbling\"\n[station.reader]\ntype = \"tcp\"\nlisten = \"{address}\"\nprofile = \"rdm6300\"\n\
+         [station.printer]\noutput_port = \"192.0.2.11\"",
+    );
+    scene.configure("", &[&babbling]).unwrap();
+    let agent = scene.start().await.unwrap();
+    let mut reader = connect(address).await;
+    let babble = tokio::spawn(async move { while reader.write_all(&b"\x02no\x03".repeat(1_000)).await.is_ok() {} });
+    for _ in 0..3 {
+        assert_eq!(scene.tap(&agent, "ada").await.unwrap()["event"], "released");
+    }
+    assert!(!babble.is_finished(), "it babbled all the time");
 }
 
 /// Every profile that is asked, with what its reader says when there is no card.
@@ -335,7 +379,7 @@ fn program(folder: &std::path::Path, wire: &VirtualReader, words: &[&str]) -> Co
         device = wire.path(),
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+    let mut command = Command::new(program_path());
     command.arg("--config").arg(config).args(words).kill_on_drop(true).stdout(std::process::Stdio::piped());
     command
 }
@@ -390,4 +434,55 @@ async fn learn_asks_for_numbers_and_prints_the_line() {
     let output = child.wait_with_output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("convert = \"hex2dec\""), "{text}");
+}
+
+/// `readers watch` of the station `lobby` beside the agent of a scene.
+async fn watch_beside(scene: &Scene) -> (tokio::process::Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = Command::new(program_path());
+    command.args(["--json", "readers", "watch", "lobby", "--config"]).arg(scene.config());
+    let mut child = command.kill_on_drop(true).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    until(&mut lines, "connected").await;
+    (child, lines)
+}
+
+#[tokio::test]
+async fn watch_beside_the_running_agent_shows_every_step_while_the_tap_is_served_and_no_log_has_the_read() {
+    let scene = Scene::set(program_path()).await.unwrap();
+    scene.configure("", &["[log]\nlevel = \"trace\""]).unwrap();
+    let text = std::fs::read_to_string(scene.config()).unwrap();
+    std::fs::write(
+        scene.config(),
+        text.replace("type = \"serial\"", "type = \"serial\"\nconvert = \"slice(2)|upper\""),
+    )
+    .unwrap();
+    let agent = scene.start().await.unwrap();
+    let (mut child, mut lines) = watch_beside(&scene).await;
+    let last = scene.hold(&agent, "zz0025489530").await.unwrap();
+    assert_eq!(last["event"], "released", "{last}");
+    assert_eq!(until(&mut lines, "bytes").await, r#"{"bytes":"7A7A303032353438393533300D"}"#);
+    let read: serde_json::Value = serde_json::from_str(&until(&mut lines, "read").await).unwrap();
+    let steps = serde_json::json!([["slice(2)", "0025489530"], ["upper", "0025489530"]]);
+    assert_eq!(read, serde_json::json!({ "read": "zz0025489530", "steps": steps }));
+    agent.terminate().await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(69), "it ends with the agent");
+    let log = crate::support::log(&scene);
+    assert!(log.contains("is shown at the control socket") && !log.contains("0025489530"), "{log}");
+}
+
+#[tokio::test]
+async fn a_watcher_that_reads_nothing_is_dropped_and_the_reader_goes_on() {
+    let scene = Scene::set(program_path()).await.unwrap();
+    let agent = scene.start().await.unwrap();
+    let mut sleeping = tokio::net::UnixStream::connect(scene.dir().join("control.sock")).await.unwrap();
+    let request = b"GET /readers/lobby/watch HTTP/1.1\r\nHost: agent\r\n\r\n";
+    sleeping.write_all(request).await.unwrap();
+    hear(&mut sleeping, "connected\":\"\"}\n").await;
+    // More than the socket's buffers hold.
+    for _ in 0..3_000 {
+        scene.reader.send(&[b'7'; 500]).unwrap();
+    }
+    scene.reader.send(b"\r").unwrap();
+    assert_eq!(scene.tap(&agent, "ada").await.unwrap()["event"], "released");
+    hear(&mut sleeping, "it sends faster than this is read\"}\n").await;
 }

@@ -63,6 +63,8 @@ enum Extent {
 pub struct Framer {
     format: FrameFormat,
     buffer: Zeroizing<Vec<u8>>,
+    /// So many bytes behind the start hold neither an end nor another start: they are looked at once.
+    searched: usize,
     /// True when bytes were dropped since the last frame.
     noise: bool,
     /// With `twice`: the frame before.
@@ -73,7 +75,7 @@ impl Framer {
     /// A framer that has seen nothing.
     pub fn new(format: FrameFormat) -> Self {
         let buffer = Zeroizing::new(Vec::with_capacity(format.max_bytes));
-        Self { buffer, format, noise: false, before: None }
+        Self { buffer, searched: 0, format, noise: false, before: None }
     }
 
     /// True while silence would change something: a read has begun and not ended, or waits for its equal.
@@ -118,8 +120,8 @@ impl Framer {
         self.before = None;
     }
 
-    fn extent(&self) -> Extent {
-        let (format, start) = (&self.format, &self.format.start.0[..]);
+    fn extent(&mut self) -> Extent {
+        let (format, start, searched) = (&self.format, &self.format.start.0[..], self.searched);
         let Some(body) = self.buffer.strip_prefix(start) else {
             return if start.starts_with(&self.buffer) { Extent::More } else { Extent::Noise };
         };
@@ -130,12 +132,14 @@ impl Framer {
                 Some(None) => return Extent::More,
             },
             None => {
-                let end = body.iter().position(|byte| format.end.contains(&char::from(*byte)));
-                let text = &body[..end.unwrap_or(body.len())];
+                let end = body[searched..].iter().position(|byte| format.end.contains(&char::from(*byte)));
+                let text = &body[..end.map_or(body.len(), |end| searched + end)];
+                let tail = &text[searched.saturating_sub(start.len())..];
                 // Another start: the frame before it was cut off.
-                if !start.is_empty() && text.windows(start.len()).any(|window| window == start) {
+                if !start.is_empty() && tail.windows(start.len()).any(|window| window == start) {
                     return Extent::Noise;
                 }
+                self.searched = text.len();
                 start.len() + text.len() + 1 + format.end_more
             }
         };
@@ -187,6 +191,7 @@ impl Framer {
     }
 
     fn drop_front(&mut self, count: usize) {
+        self.searched = 0;
         self.buffer.rotate_left(count);
         let kept = self.buffer.len() - count;
         self.buffer[kept..].zeroize();
@@ -268,7 +273,7 @@ fn from_hex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Bytes in upper-case hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 

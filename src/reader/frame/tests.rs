@@ -198,6 +198,24 @@ fn held(framer: &Framer) -> bool {
     framer.buffer.len() <= framer.format.max_bytes && framer.buffer.capacity() <= framer.format.max_bytes
 }
 
+#[test]
+fn a_million_random_bytes_never_panic_and_never_grow() {
+    let mut dice = 1_u64;
+    let mut random = || {
+        // Knuth's linear congruential generator (MMIX): the same bytes in every run.
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        dice.to_be_bytes()[0]
+    };
+    for (profile, _) in profile::BUILT_IN {
+        let mut framer = framer(profile);
+        for _ in 0..1_000 {
+            let bytes: Vec<u8> = (0..1_000).map(|_| random()).collect();
+            framer.push(&bytes);
+            assert!(held(&framer), "{profile}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_never_panic_and_never_grow(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
