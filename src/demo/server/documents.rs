@@ -77,11 +77,40 @@ pub(super) fn release(world: &mut World, ask: &Ask) -> Reply {
         None => OUTPUT_DOCUMENT,
         Some(document) if !document.storage_online || !port.ready => OUTPUT_NOT_READY,
         Some(_) => {
+            begin(world, ask, options.retain);
             print(world, ask.segment(0), &port, options, false);
             0
         }
     };
     Ok(error_code(code))
+}
+
+/// A release that has begun work.
+pub(super) struct Begun {
+    bearer: String,
+    /// The document stays `READY`.
+    kept: bool,
+}
+
+/// A request to release arrived; `late` is one that begins work now and does it later. What comes after an earlier one
+/// has begun work is remembered, whatever becomes of it: a server that has a queue would print both. Only of a document
+/// that was kept may another login ask again.
+pub(super) fn release_arrived(world: &mut World, ask: &Ask, late: bool) {
+    let uuid = ask.segment(0);
+    let login = ask.bearer().unwrap_or_default();
+    if world.begun.get(uuid).is_some_and(|begun| !begun.kept || begun.bearer == login) {
+        remember(&mut world.repeated, uuid.to_owned());
+    }
+    let waits = world.document(uuid).is_some_and(|document| document.status == Status::Ready);
+    if late && waits {
+        let kept = ask.form().and_then(PrintOptions::read).is_ok_and(|options| options.retain);
+        begin(world, ask, kept);
+    }
+}
+
+fn begin(world: &mut World, ask: &Ask, kept: bool) {
+    let bearer = ask.bearer().unwrap_or_default().to_owned();
+    world.begun.insert(ask.segment(0).to_owned(), Begun { bearer, kept });
 }
 
 /// GET and POST /card: releases all that waits for the owner of the card. The parameters stand in the query of both.

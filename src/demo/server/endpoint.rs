@@ -5,6 +5,7 @@
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::handler::Handler;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::ask::{Ask, Refusal, Reply};
+use super::documents;
 use super::faults::{Damaged, Kind};
 use super::world::World;
 
@@ -94,6 +96,13 @@ impl Endpoint {
             Ok(ask) => ask,
             Err(refusal) => return server.close(number, None, Err(refusal)).deliver(&session).await,
         };
+        if self.0 == Call::Release {
+            documents::release_arrived(&mut server.world(), &ask, matches!(fault, Some(Kind::Late(_))));
+        }
+        if let Some(Kind::Late(time)) = fault {
+            tokio::spawn(self.late(time, number, ask, server.clone()));
+            return session.cut().await;
+        }
         let instead = match fault {
             Some(kind) => kind.instead(&session, ask.bearer()).await,
             None => None,
@@ -103,6 +112,13 @@ impl Endpoint {
             None => self.work(&mut server.world(), &ask),
         };
         server.close(number, fault, reply).deliver(&session).await
+    }
+
+    /// Does the work when nobody waits for it any more.
+    async fn late(self, time: Duration, number: u64, ask: Ask, server: Arc<Shared>) {
+        tokio::time::sleep(time).await;
+        let reply = self.work(&mut server.world(), &ask);
+        drop(server.close(number, Some(Kind::Late(time)), reply));
     }
 
     fn work(self, world: &mut World, ask: &Ask) -> Reply {

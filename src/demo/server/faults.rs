@@ -36,6 +36,9 @@ pub enum Kind {
     CutBefore,
     /// The work is done, then the connection is closed; the client gets no byte.
     CutAfter,
+    /// The connection is closed at once, and the work is done after this time. Until then nothing at the server tells of
+    /// it: a document that will be released is listed as `READY`.
+    Late(Duration),
     /// The work is done, and no answer ever comes; until the client leaves or the server stops.
     HangAfter,
     /// The work is done, and the answer is a 200 that is not JSON.
@@ -83,6 +86,8 @@ impl Kind {
             Kind::ExpiredToken => session.server.world().tokens.expire(token.unwrap_or_default()),
             Kind::Status { code, retry_after } => return Some(status(code, retry_after)),
             Kind::ErrorCode(code) => return Some(error_code(code)),
+            // The caller does it: it outlives the connection.
+            Kind::Late(_) => {}
             Kind::CutAfter | Kind::HangAfter | Kind::Garbage | Kind::HugeBody | Kind::WrongType => {}
         }
         None
@@ -91,7 +96,7 @@ impl Kind {
     /// What the client gets once the work is done.
     pub(super) fn damaged(self, answer: Response) -> Damaged {
         match self {
-            Kind::CutAfter => Damaged::Cut,
+            Kind::CutAfter | Kind::Late(_) => Damaged::Cut,
             Kind::HangAfter => Damaged::Hung,
             Kind::Garbage => Damaged::Answer(as_json(Body::from("<html><body>please log in</body></html>"))),
             Kind::HugeBody => Damaged::Answer(as_json(endless())),

@@ -3,13 +3,14 @@
 //! Documents and job records are rows of one shape; only documents wait to be printed, and `records` holds what
 //! `POST /documents/history` was told. The logs keep the newest [`LOG_LIMIT`] entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::access::{ApiKey, Permission};
+use super::documents::Begun;
 use super::faults::Fault;
 use super::history::Pages;
 use super::log::{Called, Download, Release};
@@ -51,6 +52,9 @@ pub struct World {
     pub records: Vec<Document>,
     /// Every document handed to a port.
     pub releases: Vec<Release>,
+    /// The document of each request to release it that came after an earlier one had begun work: it would have been
+    /// printed twice, had the server not refused the second by itself.
+    pub repeated: Vec<String>,
     /// Every document handed out as bytes.
     pub downloads: Vec<Download>,
     /// Every request.
@@ -59,6 +63,7 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// Added to the clock: what expires can be made to.
     pub clock_offset: SignedDuration,
+    pub(super) begun: HashMap<String, Begun>,
     pub(super) pages: Pages,
     pub(super) calls_seen: u64,
 }
@@ -79,10 +84,12 @@ impl World {
             tokens: Tokens::default(),
             records: Vec::new(),
             releases: Vec::new(),
+            repeated: Vec::new(),
             downloads: Vec::new(),
             calls: Vec::new(),
             faults: Vec::new(),
             clock_offset: SignedDuration::ZERO,
+            begun: HashMap::new(),
             pages: Pages::default(),
             calls_seen: 0,
         }

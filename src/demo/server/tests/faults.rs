@@ -34,6 +34,35 @@ async fn a_cut_closes_the_connection_without_a_byte_before_or_after_the_work() {
 }
 
 #[tokio::test]
+async fn late_work_is_done_after_the_connection_was_cut_and_a_second_request_before_is_remembered() {
+    let talk = Talk::ada().await;
+    let (soon, never) = (talk.uuid(0), talk.uuid(1));
+    for (uuid, time) in [(&soon, Duration::from_millis(1)), (&never, Duration::MAX)] {
+        talk.fail(Call::Release, Kind::Late(time));
+        assert_eq!(raw_release(&talk, uuid).await, b"");
+    }
+    talk.server.wait_until(|world| world.times_released(&soon) == 1).await;
+    assert_eq!(talk.server.world().document(&never).unwrap().status, Status::Ready);
+    assert!(talk.server.world().repeated.is_empty());
+    talk.release(&never, &[]).await;
+    talk.release(&soon, &[]).await;
+    assert_eq!(talk.server.world().repeated, [never, soon]);
+}
+
+#[tokio::test]
+async fn a_document_that_was_kept_may_be_asked_for_by_the_next_login_only() {
+    let mut talk = Talk::ada().await;
+    let uuid = talk.uuid(0);
+    talk.release(&uuid, &[("retain", "true")]).await;
+    talk.token.clear();
+    talk.token = talk.login(ADA).await;
+    talk.release(&uuid, &[("retain", "true")]).await;
+    assert!(talk.server.world().repeated.is_empty());
+    talk.release(&uuid, &[("retain", "true")]).await;
+    assert_eq!(talk.server.world().repeated, [uuid]);
+}
+
+#[tokio::test]
 async fn a_call_that_hangs_is_done_and_ends_with_an_outage() {
     let talk = Talk::ada().await;
     talk.fail(Call::Release, Kind::HangAfter);
