@@ -20,7 +20,7 @@ use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
 use crate::domain::EntryId;
 
 /// Entries that are read in one go: what is in memory at once.
-pub(super) const PAGE: usize = 500;
+const PAGE: usize = 500;
 
 /// Whoever wrote an earlier time than the release of this program did not know it (the box has no clock of its own): its
 /// age says nothing.
@@ -173,6 +173,25 @@ impl Store {
             match broken {
                 None => return Ok(found),
                 Some((id, bytes, error)) => self.set_unreadable(table, id, &bytes, &error)?,
+            }
+        }
+    }
+
+    /// Shows every entry after `after` until `more` says no, with a page of them in memory.
+    pub(super) fn each<T: Entry>(
+        &mut self,
+        table: Table,
+        mut after: EntryId,
+        mut more: impl FnMut(T) -> bool,
+    ) -> Result<(), JournalError> {
+        loop {
+            let page: Vec<T> = self.page(table, after, PAGE)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id();
+            if !page.into_iter().all(&mut more) {
+                return Ok(());
             }
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use print_release_agent::domain::Outcome;
+use print_release_agent::domain::{EntryId, JobRecord, Outcome};
 use print_release_agent::journal::{Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
@@ -176,6 +176,52 @@ fn the_damage_stands_in_the_status_until_its_folder_is_removed() {
     assert_eq!(journal.counts().borrow().set_aside, 0);
 }
 
+/// Changes an entry of a closed journal so that it cannot be read: of the same length, so that the tally agrees, as a newer
+/// agent would leave it.
+fn make_unreadable(dir: &Path, table: &str, id: EntryId) {
+    let db = sled::open(dir.join("db")).unwrap();
+    let tree = db.open_tree(table).unwrap();
+    let mut bytes = tree.get(id.to_be_bytes()).unwrap().unwrap().to_vec();
+    bytes[0] = u8::MAX;
+    tree.insert(id.to_be_bytes(), bytes).unwrap();
+}
+
+#[test]
+fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    let releases: Vec<_> = (0..3).map(release).collect();
+    let made: Vec<_> = releases.iter().map(|release| JobRecord::of(release, release.time)).collect();
+    let ids = runtime.block_on(journal.store_releases(releases, Vec::new())).unwrap();
+    close(journal, dir.path());
+    make_unreadable(dir.path(), "releases", ids[0]);
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        journal.end_release(ids[1], Outcome::Failed("interrupted".to_owned()), None).await.unwrap();
+        for (record, id) in made.iter().zip(&ids) {
+            // Twice: the answer to the first may have been lost.
+            for _ in 0..2 {
+                journal.end_release(*id, Outcome::Accepted, Some(record.clone())).await.unwrap();
+            }
+        }
+        let found: Vec<_> = journal.list(0).await.unwrap().records;
+        let documents: Vec<_> = found.iter().map(|stored| stored.record.document.as_str()).collect();
+        assert_eq!(documents, ["document-0", "document-1", "document-2"]);
+        // Nobody knows why the first two were gone.
+        let in_doubt: Vec<_> = found.iter().map(|stored| stored.attempted.is_some()).collect();
+        assert_eq!(in_doubt, [true, true, false]);
+        assert_eq!(journal.counts().borrow().unreadable, 1);
+        // Neither what was delivered nor what was refused comes again.
+        journal.acknowledge_record(found[0].id).await.unwrap();
+        journal.bury_record(found[1].id, "no".to_owned()).await.unwrap();
+        for (record, id) in made.iter().zip(&ids) {
+            journal.end_release(*id, Outcome::Accepted, Some(record.clone())).await.unwrap();
+        }
+        assert_eq!(records(&journal).await.len(), 1);
+    });
+}
+
 #[test]
 fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,14 +234,7 @@ fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
     });
     let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
     close(journal, dir.path());
-    {
-        // Of the same length, so that the tally agrees: as a newer agent would leave it.
-        let db = sled::open(dir.path().join("db")).unwrap();
-        let tree = db.open_tree("records").unwrap();
-        let mut bytes = tree.get(first.to_be_bytes()).unwrap().unwrap().to_vec();
-        bytes[0] = u8::MAX;
-        tree.insert(first.to_be_bytes(), bytes).unwrap();
-    }
+    make_unreadable(dir.path(), "records", first);
     let journal = open(dir.path());
     runtime.block_on(async {
         let details = journal.verify().await.unwrap().details;
