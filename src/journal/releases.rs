@@ -110,11 +110,13 @@ impl Store {
         Ok(ended)
     }
 
-    /// Takes releases out that were stored and never told to anybody, so never sent: a failed write left them.
-    pub(super) fn forget_untold(&mut self, from: EntryId) -> Result<(), JournalError> {
+    /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
+    /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
+    pub(super) fn go_on_from(&mut self, told: EntryId) -> Result<(), JournalError> {
+        self.next_id = self.next_id.max(told);
         let mut untold = Vec::new();
-        self.each(Table::Releases, 0, |stored: StoredRelease| {
-            untold.extend((stored.id >= from).then_some(Change::Remove(Table::Releases, stored.id)));
+        self.each(Table::Releases, told.saturating_sub(1), |stored: StoredRelease| {
+            untold.push(Change::Remove(Table::Releases, stored.id));
             true
         })?;
         self.commit_parts(untold)

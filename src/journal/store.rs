@@ -35,8 +35,6 @@ pub(super) struct Store {
     /// Entries that were given up since the start.
     pub(super) lost: u64,
     pub(super) next_id: EntryId,
-    /// Numbers below this may have been told to somebody.
-    answered_id: EntryId,
     /// Last: the others must be gone when somebody else may come.
     _lock: Lock,
 }
@@ -64,20 +62,14 @@ impl Store {
         };
         let next_id = database.tally().next_id;
         let mark = Mark::read(state_dir);
-        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, answered_id: next_id, _lock: lock })
+        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, _lock: lock })
     }
 
     /// Makes everything before it durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.database.sync()?;
         self.mark.advance(self.database.tally().change);
-        self.answered_id = self.next_id;
         Ok(())
-    }
-
-    /// Numbers below this may have been told to somebody.
-    pub(super) fn answered_id(&self) -> EntryId {
-        self.answered_id
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {

@@ -304,17 +304,24 @@ fn a_state_directory_in_use_is_no_damage() {
     drop(journal);
 }
 
+/// More releases than the journal's cache holds, and than are read when it is opened.
+const MANY: u64 = 24_000;
+
+async fn store_many(journal: &Journal) -> EntryId {
+    let mut last = 0;
+    for first in (0..MANY).step_by(500) {
+        let ids = journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
+        last = *ids.last().unwrap();
+    }
+    last
+}
+
 #[test]
 fn damage_in_a_large_database_is_found_when_it_is_met() {
-    const MANY: u64 = 24_000;
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
-    runtime.block_on(async {
-        for first in (0..MANY).step_by(500) {
-            journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
-        }
-    });
+    runtime.block_on(store_many(&journal));
     close(journal, dir.path());
     // Opened once more, so that sled has its snapshot and does not read the file from end to end.
     close(open(dir.path()), dir.path());
@@ -327,4 +334,21 @@ fn damage_in_a_large_database_is_found_when_it_is_met() {
     assert_eq!(journal.counts().borrow().set_aside, 1);
     assert!(left.len() > usize::try_from(MANY / 2).unwrap(), "only {} are left", left.len());
     assert!(left.iter().all(|stored| stored.carried_over));
+}
+
+#[test]
+fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    let last = runtime.block_on(store_many(&journal));
+    let file = dir.path().join("db/db");
+    overwrite(&file, 0, &vec![0x55; usize::try_from(length(&file)).unwrap()]);
+    runtime.block_on(async {
+        let left = journal.open_releases().await.unwrap();
+        assert_eq!((left.len(), journal.counts().borrow().set_aside), (0, 1), "not the case that this is about");
+        let next = journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap();
+        assert!(next[0] > last, "{} was told before {last}", next[0]);
+    });
+    close(journal, dir.path());
 }
