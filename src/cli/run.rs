@@ -66,16 +66,26 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         };
         let parts = assemble::parts(&config, client, journal.clone())?;
         let (mut servers, page) = publish(&config, &parts, journal).await?;
-        let mut next = None;
+        let mut next = Next::Exit(Exit::Done);
         let mut host = ServiceManager { page };
-        agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config).await }).await;
+        let end = async {
+            next = tokio::select! {
+                next = signals.stop_or_reload(path, &config) => next,
+                () = journal.closed() => Next::Exit(Exit::Disk),
+            };
+        };
+        agent::run(parts, &mut host, end).await;
         // Awaited, or the next round would find its own addresses in use.
         servers.shutdown().await;
         match next {
-            Some(reloaded) => config = *reloaded,
-            None => {
+            Next::Round(reloaded) => config = *reloaded,
+            Next::Exit(Exit::Done) => {
                 tracing::info!("stopped");
                 return Ok(Exit::Done);
+            }
+            Next::Exit(exit) => {
+                tracing::error!("the journal has ended; it takes a new start to open it again");
+                return Ok(exit);
             }
         }
     }
@@ -125,6 +135,14 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
+/// What comes after a round.
+enum Next {
+    /// Another one, with this configuration.
+    Round(Box<Config>),
+    /// The end.
+    Exit(Exit),
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -140,9 +158,9 @@ impl Signals {
         })
     }
 
-    /// Waits for the end (`None`) or for another configuration that is in order. After the end was asked for, a second
-    /// signal exits at once.
-    async fn stop_or_reload(&mut self, path: &Path, running: &Config) -> Option<Box<Config>> {
+    /// Waits for the end or for another configuration that is in order. After the end was asked for, a second signal exits
+    /// at once.
+    async fn stop_or_reload(&mut self, path: &Path, running: &Config) -> Next {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
@@ -151,7 +169,7 @@ impl Signals {
                     Ok(config) => match reloadable(&config, running) {
                         Ok(()) => {
                             tracing::info!("configuration reloaded");
-                            return Some(Box::new(config));
+                            return Next::Round(Box::new(config));
                         }
                         Err(why) => tracing::error!("configuration not reloaded: {why}"),
                     },
@@ -176,7 +194,7 @@ impl Signals {
                 std::process::exit(1);
             });
         }
-        None
+        Next::Exit(Exit::Done)
     }
 }
 
@@ -190,4 +208,28 @@ fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
         return Err("another [log] needs a restart".to_owned());
     }
     assemble::client(new).map(drop).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_journal_that_has_ended_ends_the_program_with_the_code_of_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        let text = format!(
+            "[agent]\nid = \"box\"\nstate_dir = \"{0}\"\ncontrol_socket = \"{0}/control.sock\"\n\
+             [server]\nurl = \"http://127.0.0.1:9/api/v1\"\napi_key = \"k\"\n[http]\nlisten = \"\"\n\
+             [[station]]\nname = \"lobby\"\n[station.reader]\ntype = \"serial\"\ndevice = \"/dev/null\"\n\
+             [station.printer]\noutput_port = \"192.0.2.10\"\n",
+            dir.path().display()
+        );
+        std::fs::write(&path, text).unwrap();
+        crate::tls::install_provider();
+        let config = crate::config::load(&path).unwrap();
+        let journal = open(&config).unwrap();
+        let (served, ()) = tokio::join!(serve(&path, config, &journal), journal.break_down());
+        assert_eq!(served.unwrap(), Exit::Disk);
+    }
 }

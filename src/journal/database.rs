@@ -310,6 +310,12 @@ impl Database {
         Ok(())
     }
 
+    /// Whatever is done with it next panics, as sled may.
+    #[cfg(test)]
+    pub(super) fn break_down(&mut self) {
+        self.trees.clear();
+    }
+
     /// The bytes of its files.
     pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
         self.db.size_on_disk().map_err(sled_error)

@@ -85,6 +85,7 @@ pub struct StoredEvent {
 
 /// What every kind of entry has: a number, which is its key, and a time.
 pub(super) trait Entry: Serialize + DeserializeOwned {
+    fn id(&self) -> EntryId;
     /// The number comes from the key; what the value says of it does not count.
     fn set_id(&mut self, id: EntryId);
     /// When it began to wait, if that is known.
@@ -92,6 +93,9 @@ pub(super) trait Entry: Serialize + DeserializeOwned {
 }
 
 impl Entry for StoredRelease {
+    fn id(&self) -> EntryId {
+        self.id
+    }
     fn set_id(&mut self, id: EntryId) {
         self.id = id;
     }
@@ -101,6 +105,9 @@ impl Entry for StoredRelease {
 }
 
 impl Entry for StoredRecord {
+    fn id(&self) -> EntryId {
+        self.id
+    }
     fn set_id(&mut self, id: EntryId) {
         self.id = id;
     }
@@ -110,6 +117,9 @@ impl Entry for StoredRecord {
 }
 
 impl Entry for DeadLetter {
+    fn id(&self) -> EntryId {
+        self.id
+    }
     fn set_id(&mut self, id: EntryId) {
         self.id = id;
     }
@@ -119,6 +129,9 @@ impl Entry for DeadLetter {
 }
 
 impl Entry for StoredEvent {
+    fn id(&self) -> EntryId {
+        self.id
+    }
     fn set_id(&mut self, id: EntryId) {
         self.id = id;
     }

@@ -6,7 +6,7 @@
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
 //!    One process a state directory: `lock`.
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
-//! 4. **Order.** An entry's id is a number that only grows; job records leave oldest first, so each station's keep their
+//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open; job records leave oldest first, so each station's keep their
 //!    order.
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
 //!    disk before it is sent: after a crash only that one is in doubt.
@@ -329,6 +329,12 @@ impl Journal {
     /// Looks at every entry, the tally and the folders that were set aside.
     pub async fn verify(&self) -> Result<Verified, JournalError> {
         self.call(Kind::Duty, |store| store.verify()).await
+    }
+
+    /// Completes when the journal's thread has ended although there are handles: it can only be opened again by another
+    /// process.
+    pub async fn closed(&self) {
+        self.jobs.closed().await;
     }
 
     /// How much waits; changes wake its watchers.

@@ -2,8 +2,8 @@
 
 use super::JournalError;
 use super::database::Change;
-use super::entry::{StoredRecord, StoredRelease, encode};
-use super::store::{PAGE, Store};
+use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::store::Store;
 use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
@@ -29,35 +29,69 @@ impl Store {
         Ok(ids)
     }
 
+    /// Ends a release, and stores its record even where the release itself is gone: what was printed is to be accounted
+    /// for.
     pub(super) fn end_release(
         &mut self,
         id: EntryId,
         outcome: &Outcome,
         record: Option<&JobRecord>,
     ) -> Result<(), JournalError> {
-        let Some(mut stored) = self.get::<StoredRelease>(Table::Releases, id)? else {
-            return Ok(());
-        };
-        // A record of a release from a damaged database may have been delivered before.
-        let attempted = stored.carried_over.then_some(stored.release.time);
-        let mut changes = vec![match outcome {
-            Outcome::Unknown(_) => {
-                stored.outcome = Some(outcome.clone());
-                Change::Put(Table::Releases, id, encode(Table::Releases, &stored)?)
+        let release: Option<StoredRelease> = self.get(Table::Releases, id)?;
+        // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
+        let in_doubt = release.as_ref().is_none_or(|stored| stored.carried_over);
+        let mut changes = Vec::new();
+        let record = match release {
+            Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
+                let stored = StoredRelease { outcome: Some(outcome.clone()), ..stored };
+                changes.push(Change::Put(Table::Releases, id, encode(Table::Releases, &stored)?));
+                record
             }
-            _ => Change::Remove(Table::Releases, id),
-        }];
+            Some(_) => {
+                changes.push(Change::Remove(Table::Releases, id));
+                record
+            }
+            None => self.unrecorded(id, record)?,
+        };
         if let Some(record) = record {
             let id = self.take_id();
+            let attempted = in_doubt.then_some(record.time);
             let value = encode(Table::Records, &StoredRecord { id, record: record.clone(), attempted })?;
             changes.push(Change::Put(Table::Records, id, value));
         }
-        self.commit(&changes)
+        if changes.is_empty() { Ok(()) } else { self.commit(&changes) }
+    }
+
+    /// The record, unless it is there: then its release was ended before, and only the answer was lost.
+    fn unrecorded<'a>(
+        &mut self,
+        release: EntryId,
+        record: Option<&'a JobRecord>,
+    ) -> Result<Option<&'a JobRecord>, JournalError> {
+        let Some(record) = record else {
+            return Ok(None);
+        };
+        let is_it = |found: &JobRecord| found.tap == record.tap && found.document == record.document;
+        let mut there = false;
+        for table in [Table::Records, Table::Ledger] {
+            self.each(table, release, |stored: StoredRecord| {
+                there |= is_it(&stored.record);
+                !there
+            })?;
+        }
+        self.each(Table::Dead, release, |letter: DeadLetter| {
+            there |= is_it(&letter.record);
+            !there
+        })?;
+        if !there {
+            tracing::error!(release, tap = %record.tap, "release gone from the journal; its job record is kept all the same");
+        }
+        Ok((!there).then_some(record))
     }
 
     pub(super) fn open_releases(&mut self) -> Result<Vec<StoredRelease>, JournalError> {
         let mut open = Vec::new();
-        self.each_release(|stored| {
+        self.each(Table::Releases, 0, |stored: StoredRelease| {
             if stored.outcome.is_none() {
                 open.push(stored);
             }
@@ -69,35 +103,22 @@ impl Store {
     /// The oldest release that ended as unknown.
     pub(super) fn ended_release(&mut self) -> Result<Option<EntryId>, JournalError> {
         let mut ended = None;
-        self.each_release(|stored| {
+        self.each(Table::Releases, 0, |stored: StoredRelease| {
             ended = stored.outcome.is_some().then_some(stored.id);
             ended.is_none()
         })?;
         Ok(ended)
     }
 
-    /// Takes releases out that were stored and never told to anybody, so never sent: a failed write left them.
-    pub(super) fn forget_untold(&mut self, from: EntryId) -> Result<(), JournalError> {
+    /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
+    /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
+    pub(super) fn go_on_from(&mut self, told: EntryId) -> Result<(), JournalError> {
+        self.next_id = self.next_id.max(told);
         let mut untold = Vec::new();
-        self.each_release(|stored| {
-            untold.extend((stored.id >= from).then_some(Change::Remove(Table::Releases, stored.id)));
+        self.each(Table::Releases, told.saturating_sub(1), |stored: StoredRelease| {
+            untold.push(Change::Remove(Table::Releases, stored.id));
             true
         })?;
         self.commit_parts(untold)
-    }
-
-    /// Shows every release until `more` says no, with a page of them in memory.
-    fn each_release(&mut self, mut more: impl FnMut(StoredRelease) -> bool) -> Result<(), JournalError> {
-        let mut after = 0;
-        loop {
-            let page: Vec<StoredRelease> = self.page(Table::Releases, after, PAGE)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = last.id;
-            if !page.into_iter().all(&mut more) {
-                return Ok(());
-            }
-        }
     }
 }

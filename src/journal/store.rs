@@ -20,7 +20,7 @@ use crate::domain::EntryId;
 use crate::durable;
 
 /// Entries that are read in one go: what is in memory at once.
-pub(super) const PAGE: usize = 500;
+const PAGE: usize = 500;
 
 /// Whoever wrote an earlier time than the release of this program did not know it (the box has no clock of its own): its
 /// age says nothing.
@@ -35,8 +35,6 @@ pub(super) struct Store {
     /// Entries that were given up since the start.
     pub(super) lost: u64,
     pub(super) next_id: EntryId,
-    /// Numbers below this may have been told to somebody.
-    answered_id: EntryId,
     /// Last: the others must be gone when somebody else may come.
     _lock: Lock,
 }
@@ -58,20 +56,14 @@ impl Store {
         };
         let next_id = database.tally().next_id;
         let mark = Mark::read(state_dir);
-        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, answered_id: next_id, _lock: lock })
+        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, _lock: lock })
     }
 
     /// Makes everything before it durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.database.sync()?;
         self.mark.advance(self.database.tally().change);
-        self.answered_id = self.next_id;
         Ok(())
-    }
-
-    /// Numbers below this may have been told to somebody.
-    pub(super) fn answered_id(&self) -> EntryId {
-        self.answered_id
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
@@ -168,6 +160,25 @@ impl Store {
             match broken {
                 None => return Ok(found),
                 Some((id, bytes, error)) => self.set_unreadable(table, id, &bytes, &error)?,
+            }
+        }
+    }
+
+    /// Shows every entry after `after` until `more` says no, with a page of them in memory.
+    pub(super) fn each<T: Entry>(
+        &mut self,
+        table: Table,
+        mut after: EntryId,
+        mut more: impl FnMut(T) -> bool,
+    ) -> Result<(), JournalError> {
+        loop {
+            let page: Vec<T> = self.page(table, after, PAGE)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id();
+            if !page.into_iter().all(&mut more) {
+                return Ok(());
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cipher::Means;
+use super::database::guarded;
 use super::store::Store;
 use super::{Counts, JournalError, Limits};
 use crate::domain::EntryId;
@@ -76,8 +77,8 @@ pub(super) struct Worker {
     means: Means,
     /// Closed after a failure, until the next job.
     store: Option<Store>,
-    /// Where numbers begin that a failed write may have used.
-    untold: Option<EntryId>,
+    /// Numbers below this may have been told to somebody; `None` until the journal was open for the first time.
+    told: Option<EntryId>,
     /// Something was wrong with the database that was not the disk's: every entry is read when it is opened again.
     doubted: bool,
     lost: u64,
@@ -86,7 +87,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(state_dir: PathBuf, limits: Limits, means: Means, counts: watch::Sender<Counts>) -> Self {
-        Self { state_dir, limits, means, store: None, untold: None, doubted: false, lost: 0, counts }
+        Self { state_dir, limits, means, store: None, told: None, doubted: false, lost: 0, counts }
     }
 
     /// Opens the database. A full disk passes: the journal then says so until it can.
@@ -131,16 +132,22 @@ impl Worker {
         done
     }
 
+    /// A page that cannot be read may make sled panic, wherever it is met.
     fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
+        let db = self.state_dir.join("db");
+        guarded(&db, || self.carry_out_once(group))
+    }
+
+    fn carry_out_once(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
                 let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
-                self.doubted = false;
                 store.lost = self.lost;
-                if let Some(untold) = self.untold.take() {
-                    store.forget_untold(untold)?;
+                if let Some(told) = self.told {
+                    store.go_on_from(told)?;
                 }
+                self.doubted = false;
                 closed.insert(store)
             }
         };
@@ -151,11 +158,11 @@ impl Worker {
                 job.refuse(JournalError::Full);
                 continue;
             }
-            // A page that cannot be read may make sled panic.
-            catch_unwind(AssertUnwindSafe(|| job.run(store)))
-                .unwrap_or_else(|_| Err(JournalError::Disk("sled gives up on the database".to_owned())))?;
+            job.run(store)?;
         }
-        store.sync()
+        store.sync()?;
+        self.told = Some(store.next_id);
+        Ok(())
     }
 
     fn close(&mut self, why: &JournalError) {
@@ -168,7 +175,6 @@ impl Worker {
             _ => self.doubted = true,
         }
         self.lost = store.lost;
-        self.untold = Some(store.answered_id());
         if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
             tracing::error!("sled gave up while it was closed");
         }
@@ -176,13 +182,74 @@ impl Worker {
 
     /// Brings the counts to those who watch. What is closed is as full as it was, and says that it is.
     fn tell(&mut self) {
-        let now = match &mut self.store {
-            Some(store) => store.counts(),
-            None => Ok(Counts { full: true, lost: self.lost, ..*self.counts.borrow() }),
-        };
-        match now {
-            Ok(now) => drop(self.counts.send_if_modified(|known| std::mem::replace(known, now) != *known)),
-            Err(error) => self.close(&error),
+        for _ in 0..TRIES {
+            let counted = match &mut self.store {
+                Some(store) => guarded(&self.state_dir.join("db"), || store.counts()),
+                None => Ok(Counts { full: true, lost: self.lost, ..*self.counts.borrow() }),
+            };
+            match counted {
+                Ok(now) => {
+                    self.counts.send_if_modified(|known| std::mem::replace(known, now) != *known);
+                    return;
+                }
+                Err(error) => self.close(&error),
+            }
+            if let Err(error) = self.attempt(&mut []) {
+                self.close(&error);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::journal::Journal;
+
+    use super::*;
+
+    /// Ends the journal's thread: nothing that a journal does is known to.
+    struct Fatal;
+
+    impl Job for Fatal {
+        fn kind(&self) -> Kind {
+            Kind::Duty
+        }
+        fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
+            Ok(())
+        }
+        fn refuse(&mut self, _: JournalError) {}
+        fn answer(self: Box<Self>, _: Result<(), JournalError>) {
+            panic!("this is a test");
+        }
+    }
+
+    impl Journal {
+        pub(crate) async fn break_down(&self) {
+            assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
+            self.closed().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_between_two_jobs_is_like_one_in_a_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
+        let broken = journal.call(Kind::Duty, |store| {
+            // The first to notice are the counts after this job.
+            store.database.break_down();
+            Ok(())
+        });
+        assert_eq!(broken.await, Ok(()));
+        assert_eq!(journal.events_after(0, 10).await.unwrap().len(), 1);
+        assert_eq!(journal.counts().borrow().events, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_the_journal_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.break_down().await;
+        assert_eq!(journal.oldest_record().await, Err(JournalError::Closed));
     }
 }

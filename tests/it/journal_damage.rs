@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use print_release_agent::domain::Outcome;
+use print_release_agent::domain::{EntryId, JobRecord, Outcome};
 use print_release_agent::journal::{Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
@@ -176,6 +176,52 @@ fn the_damage_stands_in_the_status_until_its_folder_is_removed() {
     assert_eq!(journal.counts().borrow().set_aside, 0);
 }
 
+/// Changes an entry of a closed journal so that it cannot be read: of the same length, so that the tally agrees, as a newer
+/// agent would leave it.
+fn make_unreadable(dir: &Path, table: &str, id: EntryId) {
+    let db = sled::open(dir.join("db")).unwrap();
+    let tree = db.open_tree(table).unwrap();
+    let mut bytes = tree.get(id.to_be_bytes()).unwrap().unwrap().to_vec();
+    bytes[0] = u8::MAX;
+    tree.insert(id.to_be_bytes(), bytes).unwrap();
+}
+
+#[test]
+fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    let releases: Vec<_> = (0..3).map(release).collect();
+    let made: Vec<_> = releases.iter().map(|release| JobRecord::of(release, release.time)).collect();
+    let ids = runtime.block_on(journal.store_releases(releases, Vec::new())).unwrap();
+    close(journal, dir.path());
+    make_unreadable(dir.path(), "releases", ids[0]);
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        journal.end_release(ids[1], Outcome::Failed("interrupted".to_owned()), None).await.unwrap();
+        for (record, id) in made.iter().zip(&ids) {
+            // Twice: the answer to the first may have been lost.
+            for _ in 0..2 {
+                journal.end_release(*id, Outcome::Accepted, Some(record.clone())).await.unwrap();
+            }
+        }
+        let found: Vec<_> = journal.list(0).await.unwrap().records;
+        let documents: Vec<_> = found.iter().map(|stored| stored.record.document.as_str()).collect();
+        assert_eq!(documents, ["document-0", "document-1", "document-2"]);
+        // Nobody knows why the first two were gone.
+        let in_doubt: Vec<_> = found.iter().map(|stored| stored.attempted.is_some()).collect();
+        assert_eq!(in_doubt, [true, true, false]);
+        assert_eq!(journal.counts().borrow().unreadable, 1);
+        // Neither what was delivered nor what was refused comes again.
+        journal.acknowledge_record(found[0].id).await.unwrap();
+        journal.bury_record(found[1].id, "no".to_owned()).await.unwrap();
+        for (record, id) in made.iter().zip(&ids) {
+            journal.end_release(*id, Outcome::Accepted, Some(record.clone())).await.unwrap();
+        }
+        assert_eq!(records(&journal).await.len(), 1);
+    });
+}
+
 #[test]
 fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,14 +234,7 @@ fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
     });
     let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
     close(journal, dir.path());
-    {
-        // Of the same length, so that the tally agrees: as a newer agent would leave it.
-        let db = sled::open(dir.path().join("db")).unwrap();
-        let tree = db.open_tree("records").unwrap();
-        let mut bytes = tree.get(first.to_be_bytes()).unwrap().unwrap().to_vec();
-        bytes[0] = u8::MAX;
-        tree.insert(first.to_be_bytes(), bytes).unwrap();
-    }
+    make_unreadable(dir.path(), "records", first);
     let journal = open(dir.path());
     runtime.block_on(async {
         let details = journal.verify().await.unwrap().details;
@@ -265,17 +304,24 @@ fn a_state_directory_in_use_is_no_damage() {
     drop(journal);
 }
 
+/// More releases than the journal's cache holds, and than are read when it is opened.
+const MANY: u64 = 24_000;
+
+async fn store_many(journal: &Journal) -> EntryId {
+    let mut last = 0;
+    for first in (0..MANY).step_by(500) {
+        let ids = journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
+        last = *ids.last().unwrap();
+    }
+    last
+}
+
 #[test]
 fn damage_in_a_large_database_is_found_when_it_is_met() {
-    const MANY: u64 = 24_000;
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
-    runtime.block_on(async {
-        for first in (0..MANY).step_by(500) {
-            journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
-        }
-    });
+    runtime.block_on(store_many(&journal));
     close(journal, dir.path());
     // Opened once more, so that sled has its snapshot and does not read the file from end to end.
     close(open(dir.path()), dir.path());
@@ -288,4 +334,21 @@ fn damage_in_a_large_database_is_found_when_it_is_met() {
     assert_eq!(journal.counts().borrow().set_aside, 1);
     assert!(left.len() > usize::try_from(MANY / 2).unwrap(), "only {} are left", left.len());
     assert!(left.iter().all(|stored| stored.carried_over));
+}
+
+#[test]
+fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let journal = open(dir.path());
+    let last = runtime.block_on(store_many(&journal));
+    let file = dir.path().join("db/db");
+    overwrite(&file, 0, &vec![0x55; usize::try_from(length(&file)).unwrap()]);
+    runtime.block_on(async {
+        let left = journal.open_releases().await.unwrap();
+        assert_eq!((left.len(), journal.counts().borrow().set_aside), (0, 1), "not the case that this is about");
+        let next = journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap();
+        assert!(next[0] > last, "{} was told before {last}", next[0]);
+    });
+    close(journal, dir.path());
 }
