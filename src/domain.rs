@@ -234,6 +234,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why nobody can say, ever: the document was to stay at the server, so that it waits there tells nothing.
+    pub const RETAINED: &str = "retained";
+
+    /// True when the server may still tell how it ended.
+    pub fn may_be_found_out(&self) -> bool {
+        matches!(self, Self::Unknown(why) if why != Self::RETAINED)
+    }
+
     /// The outcome's word in metrics, events and lists.
     pub fn word(&self) -> &'static str {
         match self {

@@ -2,14 +2,14 @@
 //!
 //! The loop owns the stations and awaits nothing but its inbox: everything that takes time is a task of its own
 //! (`work`), whose answer comes back as a message. Beside it run the outbox (`outbox`), the questions about releases
-//! that an earlier run left open (`recover`), the probe that keeps a connection warm (`probe`), the keeper of the device
+//! that an earlier run or a tap left open (`recover`), the probe that keeps a connection warm (`probe`), the keeper of the device
 //! token (`device`), and the relay of events to the broker (`relay`).
 
+mod claims;
 mod clock;
 pub mod control;
 mod device;
 mod events;
-mod leftover;
 mod outbox;
 mod probe;
 mod reconcile;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Sequence};
@@ -39,9 +39,9 @@ use crate::station::{Effect, Event, Policy, Station};
 use crate::status::mqtt::{Mqtt, Notice};
 use crate::status::topics::Topics;
 use crate::status::{Board, ReaderState};
+use claims::Claims;
 pub use events::UserNames;
-use leftover::Leftover;
-use work::Work;
+use work::{Ended, Work};
 
 /// Messages that may wait for the loop; then those who send wait.
 const INBOX_LIMIT: usize = 256;
@@ -154,13 +154,11 @@ pub trait Host {
 /// Runs until `stop` completes, and then until no release is in flight, at most ten seconds.
 pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = ()>) {
     let (sender, inbox) = mpsc::channel(INBOX_LIMIT);
-    // Before the first card: what is open now was left by an earlier run.
-    let open = parts.journal.open_releases().await.unwrap_or_else(|error| {
-        tracing::error!(%error, "open releases not read; `queue list` may tell more");
-        Vec::new()
-    });
+    let (doubts, doubted) = mpsc::channel(recover::DOUBT_LIMIT);
     let work = Arc::new(Work {
-        leftover: Leftover::of(&open),
+        claims: Claims::default(),
+        earlier: OnceCell::new(),
+        doubts,
         started: Instant::now(),
         client: parts.client,
         journal: parts.journal,
@@ -170,6 +168,8 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         sequence: Sequence::begin(),
         inbox: sender,
     });
+    // Before the first card. On a full disk it has to wait, and the recovery tries again.
+    drop(work.left_open().await.map(drop));
     let mut readers = JoinSet::new();
     let mut desks = BTreeMap::new();
     for setup in parts.stations {
@@ -186,7 +186,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     }
     let mut helpers = JoinSet::new();
     let outbox = outbox::spawn(work.clone(), parts.outbox);
-    helpers.spawn(recover::run(work.clone(), open));
+    helpers.spawn(recover::run(work.clone(), doubted));
     helpers.spawn(probe::run(work.clone()));
     helpers.spawn(clock::run(work.clone(), parts.clock.clone()));
     if let Some(keeper) = parts.device {
@@ -365,12 +365,15 @@ fn carry_out(work: &Arc<Work>, tasks: &mut JoinSet<()>, name: &StationName, desk
         (Effect::Store { tap, releases }, _) => {
             tasks.spawn(work.store(name, tap, releases));
         }
-        (Effect::Release { tap, id, release, deadline }, Some(session)) => {
-            let task = work.release(name, tap, id, *release, desk.options, deadline, session.clone());
-            tasks.spawn(task);
+        (Effect::Release { tap, release, deadline }, Some(session)) => {
+            tasks.spawn(work.release(tap, *release, desk.options, deadline, session.clone()));
         }
-        (Effect::End { tap, id, outcome, record }, _) => {
-            tasks.spawn(work.end(name, tap, id, outcome, record));
+        (Effect::End { tap, id, document, outcome, record }, _) => {
+            let ended = Ended { id, document, outcome, record: record.map(|record| *record) };
+            tasks.spawn(work.end(name, tap, ended));
+        }
+        (Effect::FindOut { tap, id, release }, _) => {
+            tasks.spawn(work.find_out(tap, id, *release));
         }
         (Effect::Report(report), _) => {
             desk.session = None;

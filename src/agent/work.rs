@@ -1,13 +1,15 @@
 //! What takes time: each is a task, and its answer is a message to the loop.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
+use super::claims::{Claim, Claims};
 use super::events::{self, UserNames};
-use super::leftover::Leftover;
+use super::recover::Doubt;
 use super::{Login, Message};
 use crate::backoff::Backoff;
 use crate::clock::Sequence;
@@ -15,10 +17,10 @@ use crate::domain::{
     CardNumber, Cause, DocumentStatus, EntryId, Failure, JobRecord, Outcome, Release, ReleaseOptions, StationName,
     TapId,
 };
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, StoredRelease};
 use crate::print_server::{Client, Credential, Session};
 use crate::random;
-use crate::station::{Event, Report};
+use crate::station::{Admission, Event, Report};
 use crate::status::Board;
 
 /// Between two questions or attempts of one release.
@@ -42,9 +44,23 @@ pub(super) struct Work {
     /// Orders them.
     pub(super) sequence: Sequence,
     pub(super) inbox: mpsc::Sender<Message>,
-    pub(super) leftover: Leftover,
+    pub(super) claims: Claims,
+    /// What earlier runs left open, once the journal has told.
+    pub(super) earlier: OnceCell<Vec<StoredRelease>>,
+    /// To the recovery.
+    pub(super) doubts: mpsc::Sender<Doubt>,
     /// When this run began: what an earlier one sent is settled some time after.
     pub(super) started: Instant,
+}
+
+/// How a release ended, and what follows.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    /// The journal's number, if it has an entry.
+    pub(super) id: Option<EntryId>,
+    pub(super) document: String,
+    pub(super) outcome: Outcome,
+    pub(super) record: Option<JobRecord>,
 }
 
 /// What the server says about a release whose answer was lost.
@@ -108,23 +124,78 @@ impl Work {
 
     pub(super) async fn store(self: Arc<Self>, station: StationName, tap: TapId, releases: Vec<Release>) {
         let started = Instant::now();
-        let instead_of = self.leftover.take_over(&releases);
-        let result = self.journal.store_releases(releases, instead_of.iter().map(|(_, id)| *id).collect()).await;
+        let result = self.admit(tap, releases).await;
         self.board.metrics.stage(&station, "store", started.elapsed());
         if let Err(error) = &result {
             tracing::error!(station = &*station, %tap, %error, "releases not stored, so not sent");
-            self.leftover.give_back(instead_of);
         }
-        let result = result.map_err(|error| storage(&error));
+        let result = result.map_err(|error| Failure::new(Cause::Storage, error.to_string()));
         self.send(Message::Answer(station, Event::Stored { tap, result })).await;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one release is named by all of these, and only here")]
+    /// The releases that earlier runs left open. Nothing is stored before they are known: what is open later is this run's.
+    pub(super) async fn left_open(&self) -> Result<&[StoredRelease], JournalError> {
+        let ask = || async {
+            let open = self.journal.open_releases().await.inspect_err(|error| {
+                tracing::error!(%error, "releases of an earlier run not read yet");
+            })?;
+            for stored in &open {
+                self.claims.was_left_open(&stored.release.document.uuid, stored.id, self.started);
+            }
+            Ok(open)
+        };
+        self.earlier.get_or_try_init(ask).await.map(Vec::as_slice)
+    }
+
+    /// Claims the documents and makes the releases durable of those that are this tap's.
+    async fn admit(&self, tap: TapId, releases: Vec<Release>) -> Result<Vec<Admission>, JournalError> {
+        let known = self.left_open().await.map(drop);
+        let (mut claims, mut own, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
+        for release in releases {
+            let claim = self.claims.claim(tap, &release.document.uuid);
+            if claim != Claim::Elsewhere {
+                own.push(release);
+            }
+            if let Claim::InsteadOf(id) = claim {
+                replaced.push(id);
+            }
+            claims.push(claim);
+        }
+        let recorded = own.iter().any(|release| release.record);
+        let stored = match known {
+            Ok(()) => self.store_all(&own, replaced).await,
+            Err(error) => Err(error),
+        };
+        let mut own_admissions = match stored {
+            Ok(ids) => ids.into_iter().map(Admission::Stored).collect(),
+            Err(JournalError::Full) if !recorded => self.admit_unstored(tap, own.len()),
+            Err(error) => {
+                own.iter().for_each(|release| self.claims.give_back(tap, &release.document.uuid));
+                return Err(error);
+            }
+        };
+        let mut admission = |claim| match claim {
+            Claim::Elsewhere => Admission::Elsewhere,
+            // As many as there are own releases.
+            Claim::Free | Claim::InsteadOf(_) => own_admissions.pop_front().unwrap_or(Admission::Elsewhere),
+        };
+        Ok(claims.into_iter().map(&mut admission).collect())
+    }
+
+    /// The exception to the first promise: a full disk keeps nobody from printing where no record is wanted.
+    fn admit_unstored(&self, tap: TapId, releases: usize) -> VecDeque<Admission> {
+        tracing::error!(%tap, releases, "the disk is full: released without an entry, because no record is wanted");
+        self.board.metrics.unstored(releases as u64);
+        std::iter::repeat_n(Admission::Unstored, releases).collect()
+    }
+
+    async fn store_all(&self, own: &[Release], replaced: Vec<EntryId>) -> Result<Vec<EntryId>, JournalError> {
+        if own.is_empty() { Ok(Vec::new()) } else { self.journal.store_releases(own.to_vec(), replaced).await }
+    }
+
     pub(super) async fn release(
         self: Arc<Self>,
-        station: StationName,
         tap: TapId,
-        id: EntryId,
         release: Release,
         options: ReleaseOptions,
         deadline: Instant,
@@ -132,8 +203,9 @@ impl Work {
     ) {
         let started = Instant::now();
         let outcome = self.release_once(&release, &options, deadline, &session).await;
-        self.board.metrics.stage(&station, "release", started.elapsed());
-        self.send(Message::Answer(station, Event::Released { tap, id, outcome })).await;
+        self.board.metrics.stage(&release.station, "release", started.elapsed());
+        let event = Event::Released { tap, document: release.document.uuid, outcome };
+        self.send(Message::Answer(release.station, event)).await;
     }
 
     /// Sends until the server answered. It is sent again only when nothing was sent, or when the server, asked, says that
@@ -146,10 +218,10 @@ impl Work {
         session: &Session,
     ) -> Outcome {
         let (tap, document) = (release.tap, &release.document.uuid);
-        if self.leftover.is_taken_over(document)
-            && let Asked::Ended(outcome) = self.ask(release, self.settled(self.started), deadline, session).await
+        if let Some(sent) = self.claims.sent_before(document)
+            && let Asked::Ended(outcome) = self.ask(release, self.settled(sent), deadline, session).await
         {
-            // The request of an earlier run has printed it.
+            // An earlier request has printed it.
             return outcome;
         }
         let mut backoff = RETRY;
@@ -195,7 +267,7 @@ impl Work {
             match session.status_of(&release.document.uuid).await {
                 Ok(Some(DocumentStatus::Printed)) => return Asked::Ended(Outcome::Accepted),
                 Ok(Some(DocumentStatus::Failed)) => return Asked::Ended(Outcome::Failed("at the server".to_owned())),
-                Ok(Some(DocumentStatus::Ready)) if release.retain => return unknown("retained"),
+                Ok(Some(DocumentStatus::Ready)) if release.retain => return unknown(Outcome::RETAINED),
                 Ok(Some(DocumentStatus::Ready)) if now >= over => return Asked::NotReleased,
                 Ok(Some(DocumentStatus::Ready)) => {}
                 Ok(_) => return unknown("not-listed"),
@@ -207,40 +279,52 @@ impl Work {
         }
     }
 
-    pub(super) async fn end(
-        self: Arc<Self>,
-        station: StationName,
-        tap: TapId,
-        id: EntryId,
-        outcome: Outcome,
-        record: Option<Box<JobRecord>>,
-    ) {
-        self.end_release(&station, id, outcome, record.map(|record| *record)).await;
+    /// Makes an outcome durable and counts it. What the journal does not take is left to the recovery.
+    pub(super) async fn end(self: Arc<Self>, station: StationName, tap: TapId, ended: Ended) {
+        self.count(&station, &ended.outcome);
+        if let Some(id) = ended.id
+            && !self.store_end(&station, id, &ended).await
+        {
+            tracing::error!(station = &*station, id, "outcome not stored yet; trying until it is");
+            self.doubt(Doubt::unstored(station.clone(), id, ended.clone()));
+        }
+        self.claims.end(tap, &ended.document);
         self.send(Message::Answer(station, Event::Ended { tap })).await;
     }
 
-    /// Makes an outcome durable and counts it.
-    pub(super) async fn end_release(
-        &self,
-        station: &StationName,
-        id: EntryId,
-        outcome: Outcome,
-        record: Option<JobRecord>,
-    ) {
-        self.board.metrics.document(station, outcome.word());
-        self.board.update_station(station, |station| match &outcome {
-            Outcome::Printed | Outcome::Accepted => station.released += 1,
-            Outcome::Failed(_) | Outcome::Unknown(_) => station.failed += 1,
-        });
+    async fn store_end(&self, station: &StationName, id: EntryId, ended: &Ended) -> bool {
         let mut backoff = RETRY;
         for _ in 0..END_ATTEMPTS {
-            match self.journal.end_release(id, outcome.clone(), record.clone()).await {
-                Ok(()) => return,
+            match self.journal.end_release(id, ended.outcome.clone(), ended.record.clone()).await {
+                Ok(()) => return true,
                 Err(error) => tracing::warn!(station = &**station, id, %error, "outcome not stored yet"),
             }
             tokio::time::sleep(backoff.next(random::word())).await;
         }
-        tracing::error!(station = &**station, id, "outcome not stored; the next start asks the server for it");
+        false
+    }
+
+    /// Leaves a release open in the journal, for the recovery to find out how it ended.
+    pub(super) async fn find_out(self: Arc<Self>, tap: TapId, id: EntryId, release: Release) {
+        let (station, sent) = (release.station.clone(), Instant::now());
+        tracing::warn!(station = &*station, %tap, document = release.document.uuid, "nobody knows yet how a release ended");
+        self.claims.leave_open(&release.document.uuid, id, sent);
+        self.doubt(Doubt::of_tap(id, release, sent));
+        self.send(Message::Answer(station, Event::Ended { tap })).await;
+    }
+
+    fn doubt(&self, doubt: Doubt) {
+        if let Err(error) = self.doubts.try_send(doubt) {
+            tracing::error!(%error, "too many releases are in doubt; the next start asks the server how this one ended");
+        }
+    }
+
+    pub(super) fn count(&self, station: &StationName, outcome: &Outcome) {
+        self.board.metrics.document(station, outcome.word());
+        self.board.update_station(station, |station| match outcome {
+            Outcome::Printed | Outcome::Accepted => station.released += 1,
+            Outcome::Failed(_) | Outcome::Unknown(_) => station.failed += 1,
+        });
     }
 
     pub(super) fn count_tap(&self, station: &StationName) {
@@ -299,8 +383,4 @@ where
             result => return result,
         }
     }
-}
-
-fn storage(error: &JournalError) -> Failure {
-    Failure::new(Cause::Storage, error.to_string())
 }

@@ -204,7 +204,7 @@ impl Journal {
     }
 
     /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this
-    /// answers.
+    /// answers, except where no record is wanted and it answers [`JournalError::Full`] (promise 7).
     pub async fn store_releases(
         &self,
         releases: Vec<Release>,

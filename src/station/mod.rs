@@ -6,23 +6,23 @@
 //!
 //! Invariants:
 //! - One tap at a time; at most [`QUEUE_LIMIT`] more wait for their turn.
-//! - No [`Effect::Release`] before [`Event::Stored`] said that all releases of the tap are durable.
-//! - Every stored release gets exactly one [`Effect::End`], and the tap ends when all of those are durable.
+//! - No [`Effect::Release`] before [`Event::Stored`] said that all releases of the tap are durable, with one exception:
+//!   where no job record is wanted, a full disk does not keep people from printing ([`Admission::Unstored`]).
+//! - Every release gets exactly one [`Effect::End`] or [`Effect::FindOut`], and the tap ends when all of those are done.
 //! - Every accepted read gets exactly one [`Effect::Report`].
 
+mod exchange;
 mod tap;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::convert::{Conversion, ConvertError};
-use crate::domain::{
-    CardNumber, Cause, Document, EntryId, Failure, JobRecord, Now, Outcome, OutputPort, Read, Release, ReleaseOptions,
-    Secret, StationName, TapId, User,
-};
+use crate::domain::{CardNumber, Cause, Document, Now, OutputPort, Read, ReleaseOptions, Secret, StationName, TapId};
 use crate::feedback::Signal;
+pub use exchange::{Admission, Effect, Event, Report, Verdict};
 use tap::{Step, Tap};
 
 /// Taps that may wait while one is busy; the next one is refused with feedback.
@@ -66,163 +66,6 @@ pub struct Policy {
     pub port: OutputPort,
 }
 
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A card was held to the reader.
-    Read {
-        /// What the reader delivered.
-        read: Read,
-        /// The tap's id, should the read become one.
-        tap: TapId,
-    },
-    /// The reader delivered something that is no read.
-    ReadError,
-    /// The reader delivered a card that no station may take, and why in a word.
-    CardRefused {
-        /// The tap's id, should it become one.
-        tap: TapId,
-        /// For the operator.
-        reason: &'static str,
-    },
-    /// The answer to [`Effect::Login`].
-    LoggedIn {
-        /// Of this tap.
-        tap: TapId,
-        /// Who it is.
-        result: Result<User, Failure>,
-    },
-    /// The answer to [`Effect::List`].
-    Listed {
-        /// Of this tap.
-        tap: TapId,
-        /// What waits.
-        result: Result<Vec<Document>, Failure>,
-    },
-    /// The answer to [`Effect::Store`]: the releases are durable and have these ids, in order.
-    Stored {
-        /// Of this tap.
-        tap: TapId,
-        /// The journal's ids.
-        result: Result<Vec<EntryId>, Failure>,
-    },
-    /// The answer to [`Effect::Release`].
-    Released {
-        /// Of this tap.
-        tap: TapId,
-        /// Which one.
-        id: EntryId,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// The answer to [`Effect::End`]. A failure is told, but changes nothing: the journal still holds the release, and
-    /// the next start asks the server how it ended.
-    Ended {
-        /// Of this tap.
-        tap: TapId,
-    },
-    /// No more taps: the one at work ends, those that wait are refused.
-    Stop,
-}
-
-/// What to do about it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Tell the person.
-    Feedback(Signal),
-    /// Log in at the server.
-    Login {
-        /// For this tap.
-        tap: TapId,
-        /// With this card.
-        card: CardNumber,
-        /// While the server is away, try again until then.
-        until: Option<Instant>,
-    },
-    /// Ask which documents wait, as the user who logged in.
-    List {
-        /// For this tap.
-        tap: TapId,
-        /// While the server is away, try again until then.
-        until: Option<Instant>,
-    },
-    /// Make all of these durable in one write.
-    Store {
-        /// For this tap.
-        tap: TapId,
-        /// In the order in which they will be sent.
-        releases: Vec<Release>,
-    },
-    /// Hand one to the output port, but not after `deadline`.
-    Release {
-        /// For this tap.
-        tap: TapId,
-        /// The journal's id.
-        id: EntryId,
-        /// What and where to.
-        release: Box<Release>,
-        /// Not sent after this.
-        deadline: Instant,
-    },
-    /// Make an outcome durable, and the job record that follows from it, in one transaction.
-    End {
-        /// For this tap.
-        tap: TapId,
-        /// The journal's id.
-        id: EntryId,
-        /// How it ended.
-        outcome: Outcome,
-        /// What the server is to be told.
-        record: Option<Box<JobRecord>>,
-    },
-    /// Tell the operator; the tap is over, its session can be forgotten.
-    Report(Report),
-}
-
-/// How a tap ended: one line of the audit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// Which tap.
-    pub tap: TapId,
-    /// In one word.
-    pub verdict: Verdict,
-    /// Why, in a word or a short sentence without secrets; empty when all is well.
-    pub reason: String,
-    /// Who it was, when that is known.
-    pub user: Option<User>,
-    /// How each release ended.
-    pub outcomes: Vec<Outcome>,
-    /// Pages of the documents that were released.
-    pub pages: u32,
-    /// From the read to the end.
-    pub duration: Duration,
-}
-
-/// The word for a tap in events and metrics (design, section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All that waited was released (perhaps nothing waited).
-    Released,
-    /// The card, the person or the moment was not accepted; nothing was released.
-    Refused,
-    /// Something that should have been released was not.
-    Failed,
-    /// For at least one document nobody can say.
-    Unknown,
-}
-
-impl Verdict {
-    /// As it is written in events and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// One reader and one printer that belong together.
 #[derive(Debug)]
 pub struct Station {
@@ -256,8 +99,8 @@ impl Station {
             Event::LoggedIn { tap, result } => self.step(tap, now, |it, policy| it.logged_in(result, policy)),
             Event::Listed { tap, result } => self.step(tap, now, |it, policy| it.listed(result, policy, now)),
             Event::Stored { tap, result } => self.step(tap, now, |it, policy| it.stored(result, policy, now)),
-            Event::Released { tap, id, outcome } => {
-                self.step(tap, now, |it, policy| it.released(id, outcome, policy, now))
+            Event::Released { tap, document, outcome } => {
+                self.step(tap, now, |it, policy| it.released(&document, outcome, policy, now))
             }
             Event::Ended { tap } => self.step(tap, now, |it, policy| it.ended(policy, now)),
         };
@@ -364,7 +207,9 @@ fn refuse(tap: TapId, signal: Signal, reason: String) -> Vec<Effect> {
 
 /// The documents that this tap is to release, of those that the server listed.
 fn select(mut documents: Vec<Document>, policy: &Policy) -> Vec<Document> {
+    let mut seen = HashSet::new();
     documents.retain(|document| document.status == crate::domain::DocumentStatus::Ready);
+    documents.retain(|document| seen.insert(document.uuid.clone()));
     match policy.select {
         Select::All => {}
         Select::Newest => {

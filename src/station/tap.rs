@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Effect, Policy, Report, Verdict, select, signal_of};
+use super::{Admission, Effect, Policy, Report, Verdict, select, signal_of};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Release, TapId, User};
 use crate::feedback::Signal;
 
 /// Reasons that come from an answer of the server, not from its absence.
-const REFUSALS: [&str; 6] = ["not-ready", "rejected", "not-allowed", "not-found", "retained", "at the server"];
+const REFUSALS: [&str; 7] =
+    ["not-ready", "rejected", "not-allowed", "not-found", "at the server", Outcome::RETAINED, ELSEWHERE];
 
 /// Why something was not sent any more.
 const DEADLINE: &str = "deadline";
+
+/// Another tap has the document, at this or at another station of the box.
+pub(super) const ELSEWHERE: &str = "at-another-station";
 
 /// What a step leads to.
 #[must_use]
@@ -29,11 +33,11 @@ pub(super) struct Tap {
     user: Option<User>,
     /// Those that [`Effect::Store`] was asked to make durable.
     stored: Vec<Release>,
-    /// Durable, and not yet sent.
-    waiting: VecDeque<(EntryId, Release)>,
+    /// May be sent, and not yet sent.
+    waiting: VecDeque<(Option<EntryId>, Release)>,
     /// Sent, and not yet ended.
-    sent: Vec<(EntryId, Release)>,
-    /// How many [`Effect::End`] are not yet durable.
+    sent: Vec<(Option<EntryId>, Release)>,
+    /// How many [`Effect::End`] and [`Effect::FindOut`] are not yet done.
     ending: usize,
     outcomes: Vec<Outcome>,
     pages: u32,
@@ -100,22 +104,31 @@ impl Tap {
         Step::Go(vec![Effect::Store { tap: self.id, releases: self.stored.clone() }])
     }
 
-    pub(super) fn stored(&mut self, result: Result<Vec<EntryId>, Failure>, policy: &Policy, now: Now) -> Step {
-        match result {
-            Err(failure) => over(&failure),
-            Ok(ids) => {
-                self.waiting = ids.into_iter().zip(std::mem::take(&mut self.stored)).collect();
-                Step::Go(self.send(policy, now))
+    pub(super) fn stored(&mut self, result: Result<Vec<Admission>, Failure>, policy: &Policy, now: Now) -> Step {
+        let admissions = match result {
+            Err(failure) => return over(&failure),
+            Ok(admissions) => admissions,
+        };
+        let mut effects = Vec::new();
+        for (admission, release) in admissions.into_iter().zip(std::mem::take(&mut self.stored)) {
+            match admission {
+                Admission::Stored(id) => self.waiting.push_back((Some(id), release)),
+                Admission::Unstored => self.waiting.push_back((None, release)),
+                Admission::Elsewhere => {
+                    effects.push(self.end(None, release, Outcome::Failed(ELSEWHERE.to_owned()), now));
+                }
             }
         }
+        effects.extend(self.send(policy, now));
+        Step::Go(effects)
     }
 
-    pub(super) fn released(&mut self, id: EntryId, outcome: Outcome, policy: &Policy, now: Now) -> Step {
-        let Some(index) = self.sent.iter().position(|(sent, _)| *sent == id) else {
+    pub(super) fn released(&mut self, document: &str, outcome: Outcome, policy: &Policy, now: Now) -> Step {
+        let Some(index) = self.sent.iter().position(|(_, sent)| sent.document.uuid == document) else {
             return Step::Go(Vec::new());
         };
-        let (_, release) = self.sent.swap_remove(index);
-        let mut effects = vec![self.end(id, &release, outcome, now)];
+        let (id, release) = self.sent.swap_remove(index);
+        let mut effects = vec![self.end(id, release, outcome, now)];
         effects.extend(self.send(policy, now));
         Step::Go(effects)
     }
@@ -134,24 +147,29 @@ impl Tap {
             && let Some((id, release)) = self.waiting.pop_front()
         {
             if now.monotonic >= deadline {
-                effects.push(self.end(id, &release, Outcome::Failed(DEADLINE.to_owned()), now));
+                effects.push(self.end(id, release, Outcome::Failed(DEADLINE.to_owned()), now));
             } else {
                 let boxed = Box::new(release.clone());
                 self.sent.push((id, release));
-                effects.push(Effect::Release { tap: self.id, id, release: boxed, deadline });
+                effects.push(Effect::Release { tap: self.id, release: boxed, deadline });
             }
         }
         effects
     }
 
-    fn end(&mut self, id: EntryId, release: &Release, outcome: Outcome, now: Now) -> Effect {
+    fn end(&mut self, id: Option<EntryId>, release: Release, outcome: Outcome, now: Now) -> Effect {
         self.ending += 1;
-        let record = (outcome.is_released() && release.record).then(|| Box::new(JobRecord::of(release, now.wall)));
+        self.outcomes.push(outcome.clone());
+        if let Some(id) = id
+            && outcome.may_be_found_out()
+        {
+            return Effect::FindOut { tap: self.id, id, release: Box::new(release) };
+        }
+        let record = (outcome.is_released() && release.record).then(|| Box::new(JobRecord::of(&release, now.wall)));
         if outcome.is_released() {
             self.pages = self.pages.saturating_add(release.document.pages.unwrap_or(0));
         }
-        self.outcomes.push(outcome.clone());
-        Effect::End { tap: self.id, id, outcome, record }
+        Effect::End { tap: self.id, id, document: release.document.uuid, outcome, record }
     }
 
     fn finish(&self) -> Step {

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::tap::ELSEWHERE;
 use super::*;
-use crate::domain::{DocumentStatus, Who};
+use crate::domain::{DocumentStatus, EntryId, Failure, Outcome, User, Who};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -75,17 +76,22 @@ impl Stage {
         self.handle(Event::LoggedIn { tap, result: Ok(user) });
         let stored = self.handle(Event::Listed { tap, result: Ok(documents) });
         let [Effect::Store { releases, .. }] = stored.as_slice() else { panic!("{stored:?}") };
-        let ids = (1..=releases.len() as EntryId).collect();
-        (tap, self.handle(Event::Stored { tap, result: Ok(ids) }))
+        let stored = (1..=releases.len() as EntryId).map(Admission::Stored).collect();
+        (tap, self.handle(Event::Stored { tap, result: Ok(stored) }))
+    }
+
+    /// The answer to a release.
+    fn released(&mut self, tap: TapId, document: &str, outcome: Outcome) -> Vec<Effect> {
+        self.handle(Event::Released { tap, document: document.to_owned(), outcome })
     }
 }
 
-fn sent(effects: &[Effect]) -> Vec<EntryId> {
-    let id = |effect: &Effect| match effect {
-        Effect::Release { id, .. } => Some(*id),
+fn sent(effects: &[Effect]) -> Vec<String> {
+    let document = |effect: &Effect| match effect {
+        Effect::Release { release, .. } => Some(release.document.uuid.clone()),
         _ => None,
     };
-    effects.iter().filter_map(id).collect()
+    effects.iter().filter_map(document).collect()
 }
 
 fn signals(effects: &[Effect]) -> Vec<Signal> {
@@ -107,15 +113,15 @@ fn report(effects: &[Effect]) -> Option<&Report> {
 fn a_tap_releases_what_waits_at_most_so_many_at_a_time_and_ends_when_all_is_durable() {
     let mut stage = Stage::with(policy());
     let (tap, effects) = stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
-    assert_eq!(sent(&effects), [1, 2]);
-    let effects = stage.handle(Event::Released { tap, id: 2, outcome: Outcome::Accepted });
+    assert_eq!(sent(&effects), ["a", "b"]);
+    let effects = stage.released(tap, "b", Outcome::Accepted);
     assert!(
-        matches!(&effects[0], Effect::End { id: 2, outcome: Outcome::Accepted, record: Some(_), .. }),
+        matches!(&effects[0], Effect::End { id: Some(2), outcome: Outcome::Accepted, record: Some(_), .. }),
         "{effects:?}"
     );
-    assert_eq!(sent(&effects), [3]);
-    stage.handle(Event::Released { tap, id: 1, outcome: Outcome::Accepted });
-    stage.handle(Event::Released { tap, id: 3, outcome: Outcome::Accepted });
+    assert_eq!(sent(&effects), ["c"]);
+    stage.released(tap, "a", Outcome::Accepted);
+    stage.released(tap, "c", Outcome::Accepted);
     assert_eq!(stage.handle(Event::Ended { tap }), []);
     assert_eq!(stage.handle(Event::Ended { tap }), []);
     let effects = stage.handle(Event::Ended { tap });
@@ -134,18 +140,21 @@ fn nothing_is_sent_before_it_is_stored() {
     assert!(matches!(effects.as_slice(), [Effect::Store { .. }]), "{effects:?}");
     let full = Failure::new(Cause::Storage, "disk full");
     let effects = stage.handle(Event::Stored { tap, result: Err(full) });
-    assert_eq!((sent(&effects), signals(&effects)), (vec![], vec![Signal::Refused]));
+    assert_eq!((sent(&effects), signals(&effects)), (Vec::<String>::new(), vec![Signal::Refused]));
 }
 
 #[test]
 fn a_release_whose_turn_comes_after_the_deadline_is_never_sent() {
     let mut stage = Stage::with(Policy { parallel: 1, ..policy() });
     let (tap, effects) = stage.up_to_stored(vec![document("a", 1), document("b", 2)]);
-    assert_eq!(sent(&effects), [1]);
+    assert_eq!(sent(&effects), ["a"]);
     stage.pass(DEADLINE);
-    let effects = stage.handle(Event::Released { tap, id: 1, outcome: Outcome::Accepted });
+    let effects = stage.released(tap, "a", Outcome::Accepted);
     assert!(sent(&effects).is_empty());
-    assert!(matches!(&effects[1], Effect::End { id: 2, outcome: Outcome::Failed(_), record: None, .. }), "{effects:?}");
+    assert!(
+        matches!(&effects[1], Effect::End { id: Some(2), outcome: Outcome::Failed(_), record: None, .. }),
+        "{effects:?}"
+    );
     stage.handle(Event::Ended { tap });
     let effects = stage.handle(Event::Ended { tap });
     assert_eq!(signals(&effects), [Signal::Partly]);
@@ -153,13 +162,57 @@ fn a_release_whose_turn_comes_after_the_deadline_is_never_sent() {
 }
 
 #[test]
-fn an_outcome_that_nobody_knows_is_reported_and_gets_no_job_record() {
-    let mut stage = Stage::with(policy());
-    let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
-    let effects = stage.handle(Event::Released { tap, id: 1, outcome: Outcome::Unknown("x".to_owned()) });
-    assert!(matches!(&effects[0], Effect::End { record: None, .. }), "{effects:?}");
+fn an_outcome_that_nobody_knows_is_reported_and_left_open_unless_nobody_ever_will() {
+    for (why, left_open) in [("answer-lost", true), (Outcome::RETAINED, false)] {
+        let mut stage = Stage::with(policy());
+        let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
+        let effects = stage.released(tap, "a", Outcome::Unknown(why.to_owned()));
+        match &effects[..] {
+            [Effect::FindOut { id: 1, release, .. }] if left_open => assert_eq!(release.document.uuid, "a"),
+            [Effect::End { id: Some(1), record: None, .. }] if !left_open => {}
+            _ => panic!("{why}: {effects:?}"),
+        }
+        let effects = stage.handle(Event::Ended { tap });
+        assert_eq!(report(&effects).unwrap().verdict, Verdict::Unknown);
+    }
+}
+
+/// A tap with three documents, of which the journal admits them so.
+fn admitted(admissions: [Admission; 3]) -> (Stage, TapId, Vec<Effect>) {
+    let mut stage = Stage::with(Policy { parallel: 3, record: false, ..policy() });
+    let (tap, _) = stage.hold("04A1");
+    stage.handle(Event::LoggedIn { tap, result: Ok(User { name: "ada".to_owned(), provider: None }) });
+    stage.handle(Event::Listed { tap, result: Ok(vec![document("a", 1), document("b", 2), document("c", 3)]) });
+    let effects = stage.handle(Event::Stored { tap, result: Ok(admissions.to_vec()) });
+    (stage, tap, effects)
+}
+
+#[test]
+fn what_another_tap_has_is_not_sent_and_the_person_is_told() {
+    let (mut stage, tap, effects) = admitted([Admission::Elsewhere, Admission::Stored(1), Admission::Elsewhere]);
+    assert_eq!(sent(&effects), ["b"]);
+    stage.released(tap, "b", Outcome::Accepted);
+    assert_eq!((stage.handle(Event::Ended { tap }), stage.handle(Event::Ended { tap })), (vec![], vec![]));
     let effects = stage.handle(Event::Ended { tap });
-    assert_eq!(report(&effects).unwrap().verdict, Verdict::Unknown);
+    let report = report(&effects).unwrap();
+    assert_eq!((report.verdict, report.reason.as_str()), (Verdict::Failed, ELSEWHERE));
+    assert_eq!(signals(&effects), [Signal::Partly]);
+}
+
+#[test]
+fn what_has_no_entry_is_sent_and_ended_without_one_and_never_left_open() {
+    let (mut stage, tap, effects) = admitted([Admission::Unstored; 3]);
+    assert_eq!(sent(&effects), ["a", "b", "c"]);
+    for (document, outcome) in [("a", Outcome::Accepted), ("b", Outcome::Unknown("answer-lost".to_owned()))] {
+        let effects = stage.released(tap, document, outcome);
+        assert!(matches!(&effects[..], [Effect::End { id: None, record: None, .. }]), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_document_that_the_server_lists_twice_is_released_once() {
+    let chosen = super::select(vec![document("a", 1), document("b", 2), document("a", 1)], &policy());
+    assert_eq!(chosen.len(), 2);
 }
 
 #[test]
@@ -214,7 +267,7 @@ fn a_stop_refuses_those_who_wait_and_lets_the_tap_at_work_end() {
     let effects = stage.handle(Event::Stop);
     assert_eq!(report(&effects).unwrap().reason, "stopping");
     assert_eq!(stage.hold("a third").1, []);
-    stage.handle(Event::Released { tap, id: 1, outcome: Outcome::Accepted });
+    stage.released(tap, "a", Outcome::Accepted);
     let effects = stage.handle(Event::Ended { tap });
     assert_eq!(signals(&effects), [Signal::Done]);
     assert!(!stage.station.is_busy());
@@ -277,7 +330,8 @@ proptest! {
         let documents = (0..count).map(|n| document(&format!("d{n}"), n as i64)).collect();
         let (tap, effects) = stage.up_to_stored(documents);
         let (mut in_flight, mut ended, mut reports) = (sent(&effects), 0, 0);
-        let mut ends = effects.iter().filter(|effect| matches!(effect, Effect::End { .. })).count();
+        let is_end = |effect: &&Effect| matches!(effect, Effect::End { .. } | Effect::FindOut { .. });
+        let mut ends = effects.iter().filter(is_end).count();
         let mut sends = in_flight.len();
         for (index, outcome, wait) in order {
             if in_flight.is_empty() {
@@ -285,19 +339,19 @@ proptest! {
             }
             prop_assert!(in_flight.len() <= parallel);
             stage.pass(Duration::from_secs(wait));
-            let id = in_flight.swap_remove(index.index(in_flight.len()));
+            let document = in_flight.swap_remove(index.index(in_flight.len()));
             let outcome = match outcome {
                 0 => Outcome::Printed,
                 1 => Outcome::Accepted,
                 2 => Outcome::Failed("x".to_owned()),
                 _ => Outcome::Unknown("x".to_owned()),
             };
-            let effects = stage.handle(Event::Released { tap, id, outcome: outcome.clone() });
-            prop_assert_eq!(stage.handle(Event::Released { tap, id, outcome }), vec![], "told twice");
+            let effects = stage.released(tap, &document, outcome.clone());
+            prop_assert_eq!(stage.released(tap, &document, outcome), vec![], "told twice");
             let new = sent(&effects);
             sends += new.len();
             in_flight.extend(new);
-            ends += effects.iter().filter(|effect| matches!(effect, Effect::End { .. })).count();
+            ends += effects.iter().filter(is_end).count();
         }
         while ended < ends {
             ended += 1;

@@ -44,6 +44,7 @@ pub struct Metrics {
     documents: Family<OutcomeLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     possible_duplicates: Counter,
+    unstored: Counter,
 }
 
 impl Metrics {
@@ -54,6 +55,7 @@ impl Metrics {
             documents: Family::default(),
             stages: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             possible_duplicates: Counter::default(),
+            unstored: Counter::default(),
         }
     }
 
@@ -78,6 +80,11 @@ impl Metrics {
         self.possible_duplicates.inc();
     }
 
+    /// Releases were sent without a journal entry: the disk was full and nobody wanted a record of them.
+    pub fn unstored(&self, releases: u64) {
+        self.unstored.inc_by(releases);
+    }
+
     pub(super) fn render(&self, state: &State, oldest_s: u64) -> String {
         let mut registry = Registry::with_prefix("print_release");
         registry.register("taps", "Taps by how they ended", self.taps.clone());
@@ -88,6 +95,7 @@ impl Metrics {
             "Job records sent again without knowing",
             self.possible_duplicates.clone(),
         );
+        registry.register("unstored_releases", "Releases sent without a journal entry", self.unstored.clone());
         let entries = Family::<StateLabels, Gauge>::default();
         let outbox = &state.outbox;
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {

@@ -1,8 +1,10 @@
 //! Answers that were lost: what the agent finds out before it does anything again.
 
 use jiff::SignedDuration;
+use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{ApiKey, Call, Document, Kind};
+use print_release_agent::demo::server::{ApiKey, Call, Document, Kind, World};
+use serde_json::Value;
 
 use crate::support::{log, playing, program, queue};
 
@@ -81,7 +83,7 @@ async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
     scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
     agent.kill().await.unwrap();
     let agent = scene.start().await.unwrap();
-    let unknown = |status: &serde_json::Value| status["stations"]["lobby"]["last"]["event"] == "unknown";
+    let unknown = |status: &Value| status["stations"]["lobby"]["last"]["event"] == "unknown";
     scene.status(&agent, unknown).await.unwrap();
     let listing = queue(&scene).await;
     assert_eq!(listing["releases"][0]["outcome"]["outcome"], "unknown", "{listing}");
@@ -102,6 +104,51 @@ async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_re
     let event = scene.tap(&agent, "linus").await.unwrap();
     assert_eq!(event["event"], "released");
     scene.server.wait_until(|world| world.count(Call::History) > 0).await;
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+}
+
+/// A tap whose release is lost in this way, in an outage that outlasts its deadline; its event, and what becomes of it.
+async fn doubt_after_an_outage(kind: Kind) -> (Scene, AgentProcess, String, [Value; 2]) {
+    let scene = Scene::set(program()).await.unwrap();
+    scene.configure("", &["[station.release]\ndeadline = \"5s\""]).unwrap();
+    let agent = scene.start().await.unwrap();
+    scene.server.world().documents.clear();
+    let uuid = scene.submit("linus", "Lost in an outage.pdf");
+    scene.befall(Call::Release, 1, kind);
+    scene.present("linus").unwrap();
+    let over = |world: &World| match kind {
+        Kind::CutBefore => world.count(Call::Release) == 1,
+        _ => world.times_released(&uuid) == 1,
+    };
+    scene.server.wait_until(over).await;
+    scene.server.stop();
+    let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
+    let told = last(&scene.status(&agent, |status| !last(status).is_null()).await.unwrap());
+    scene.server.restart().await.unwrap();
+    let ended = last(&scene.status(&agent, |status| last(status)["event"] != told["event"]).await.unwrap());
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(queue(&scene).await["releases"].as_array().unwrap().len(), 0, "nothing is open");
+    assert_eq!(ended["id"], told["id"], "it is told of the same tap");
+    (scene, agent, uuid, [told, ended])
+}
+
+#[tokio::test]
+async fn a_release_in_doubt_at_its_deadline_is_recorded_when_the_server_is_back_and_says_that_it_printed() {
+    let (scene, agent, uuid, [told, ended]) = doubt_after_an_outage(Kind::HangAfter).await;
+    assert_eq!((&told["event"], &told["reason"]), (&"unknown".into(), &"server-unreachable".into()));
+    assert_eq!((&ended["event"], &ended["reason"]), (&"released".into(), &"after-doubt".into()));
+    assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+    assert_eq!(scene.status(&agent, |_| true).await.unwrap()["stations"]["lobby"]["released"], 1);
+}
+
+#[tokio::test]
+async fn a_release_in_doubt_at_its_deadline_has_failed_when_the_server_is_back_and_says_that_it_waits() {
+    let (scene, agent, uuid, [told, ended]) = doubt_after_an_outage(Kind::CutBefore).await;
+    assert_eq!(told["event"], "unknown");
+    assert_eq!((&ended["event"], &ended["reason"]), (&"failed".into(), &"interrupted".into()));
+    assert_eq!(scene.counts(&uuid), (0, 0));
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
     scene.settled(&agent).await.unwrap();
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
 }

@@ -5,7 +5,8 @@ use print_release_agent::demo::server::{Call, Kind};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{log, playing, program};
+use crate::support::disk::Disk;
+use crate::support::{attic, log, playing, program, queue};
 
 /// The card numbers of the demo's users.
 const CARDS: [&str; 3] = ["0025489530", "2490285352", "1234567"];
@@ -199,4 +200,98 @@ async fn a_tap_during_an_outage_is_kept_where_the_policy_holds_it_and_released_w
     scene.server.restart().await.unwrap();
     let status = scene.status(&agent, |status| lobby(status, "released") == 1).await.unwrap();
     assert_eq!(lobby(&status, "failed"), 0);
+}
+
+/// Longer than anybody waits: the client leaves, and the work is never done.
+const NEVER: Kind = Kind::Delay(std::time::Duration::from_secs(3_600));
+
+#[tokio::test]
+async fn of_two_stations_that_want_the_same_document_the_second_is_told_that_the_first_has_it() {
+    let scene = Scene::set(program()).await.unwrap();
+    let (reader, section) = attic(&scene);
+    scene.configure("", &[&section]).unwrap();
+    let agent = scene.start().await.unwrap();
+    let uuid = scene.server.world().waiting("linus").next().unwrap().uuid.clone();
+    scene.befall(Call::Release, 1, NEVER);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Release) == 1).await;
+    reader.hold(CARDS[2]).unwrap();
+    let last = |status: &Value, station: &str| status["stations"][station]["last"].clone();
+    let status = scene.status(&agent, |status| !last(status, "attic").is_null()).await.unwrap();
+    let event = last(&status, "attic");
+    assert_eq!((event["event"].as_str(), event["reason"].as_str()), (Some("failed"), Some("at-another-station")));
+    assert_eq!(status["stations"]["attic"]["feedback"], "refused");
+    let status = scene.status(&agent, |status| !last(status, "lobby").is_null()).await.unwrap();
+    assert_eq!(last(&status, "lobby")["event"], "released", "{}", log(&scene));
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1));
+    // The document is free again: what is submitted next is anybody's.
+    let uuid = scene.submit("linus", "Another.pdf");
+    reader.hold(CARDS[2]).unwrap();
+    scene.recorded(&uuid).await;
+    assert_eq!(scene.counts(&uuid), (1, 1));
+}
+
+/// A scene whose journal lies on a small disk of its own, and that disk; nobody but root can have one.
+async fn on_a_small_disk(release: &str) -> Option<(Scene, Disk)> {
+    let disk = Disk::new(12)?;
+    let scene = Scene::set(program()).await.unwrap();
+    std::os::unix::fs::symlink(disk.path(), scene.dir().join("state")).unwrap();
+    scene.configure("", &[&format!("[station.release]\n{release}")]).unwrap();
+    Some((scene, disk))
+}
+
+/// So full that the journal cannot even be opened.
+fn fill(disk: &Disk) -> std::path::PathBuf {
+    drop(std::fs::remove_file(disk.path().join("reserve")));
+    disk.fill(0)
+}
+
+#[tokio::test]
+async fn on_a_full_disk_only_a_station_that_records_nothing_goes_on_releasing_and_it_is_counted() {
+    for (record, released) in [("always", false), ("never", true)] {
+        let Some((scene, disk)) = on_a_small_disk(&format!("record = \"{record}\"")).await else { return };
+        scene.start().await.unwrap().terminate().await.unwrap();
+        let filler = fill(&disk);
+        let agent = scene.start().await.unwrap();
+        let event = scene.tap(&agent, "linus").await.unwrap();
+        let expected = if released { ("released", 1) } else { ("failed", 0) };
+        assert_eq!(
+            (event["event"].as_str().unwrap(), event["documents"].as_u64().unwrap()),
+            expected,
+            "{}",
+            log(&scene)
+        );
+        let metrics = scene.get(&agent, "/metrics").await.unwrap();
+        let counted = format!("print_release_unstored_releases_total {}", u8::from(released));
+        assert!(metrics.contains(&counted), "{metrics}");
+        std::fs::remove_file(filler).unwrap();
+        let uuid = scene.submit("linus", "There is room again.pdf");
+        assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+        scene.settled(&agent).await.unwrap();
+        assert_eq!(scene.counts(&uuid), (1, usize::from(!released)));
+        let metrics = scene.get(&agent, "/metrics").await.unwrap();
+        assert!(metrics.contains(&counted), "with room every release has its entry: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_release_left_open_is_ended_even_if_the_next_run_starts_on_a_full_disk() {
+    let Some((scene, disk)) = on_a_small_disk("").await else { return };
+    let agent = scene.start().await.unwrap();
+    let uuid = scene.submit("linus", "Sent before the disk was full.pdf");
+    scene.befall(Call::Release, usize::MAX, Kind::HangAfter);
+    scene.present("linus").unwrap();
+    scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
+    agent.kill().await.unwrap();
+    scene.server.world().faults.clear();
+    let filler = fill(&disk);
+    let agent = scene.start().await.unwrap();
+    scene.status(&agent, |status| status["journal"]["full"] == true).await.unwrap();
+    assert!(log(&scene).contains("not read yet"), "{}", log(&scene));
+    std::fs::remove_file(filler).unwrap();
+    scene.recorded(&uuid).await;
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+    assert_eq!(queue(&scene).await["releases"].as_array().unwrap().len(), 0);
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use print_release_agent::demo::process::AgentProcess;
+use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
 use serde_json::Value;
 
@@ -27,6 +28,17 @@ pub async fn playing() -> (Scene, AgentProcess) {
     let scene = Scene::set(program()).await.unwrap();
     let agent = scene.start().await.unwrap();
     (scene, agent)
+}
+
+/// A reader for a second station, `attic`, and that station's part of the configuration.
+pub fn attic(scene: &Scene) -> (VirtualReader, String) {
+    let reader = VirtualReader::plug(&scene.dir().join("attic")).unwrap();
+    let section = format!(
+        "[[station]]\nname = \"attic\"\n[station.reader]\ntype = \"serial\"\ndevice = \"{}\"\ndebounce = \"100ms\"\n\
+         [station.printer]\noutput_port = \"DEMO0001\"",
+        reader.path().display()
+    );
+    (reader, section)
 }
 
 /// What `queue list --json` tells, from the running agent or without it.
