@@ -60,15 +60,17 @@ type Cure = fn(&Path) -> Result<(), JournalError>;
 const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
 
 /// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
-/// counts.
+/// counts. There is one copy at a time, and none where the disk has no room for it: reading entry by entry needs none.
 fn open_copy(db: &Path, copies: &Path, syncs: &Arc<AtomicU64>) -> Result<Option<Database>, JournalError> {
     for (name, cure) in CURES {
         let copy = copies.join(name);
-        copy_dir(db, &copy)?;
-        match cure(&copy).and_then(|()| Database::open(&copy, true, syncs.clone())) {
+        let opened = copy_dir(db, &copy).and_then(|()| cure(&copy));
+        match opened.and_then(|()| Database::open(&copy, true, syncs.clone())) {
             Ok(database) => return Ok(Some(database)),
-            Err(JournalError::Full) => return Err(JournalError::Full),
-            Err(error) => tracing::warn!(%error, "damaged database not opened"),
+            Err(error) => tracing::warn!(%error, name, "damaged database not opened"),
+        }
+        if let Err(error) = remove(&copy) {
+            tracing::warn!(%error, "copy of a damaged database not removed; the next start does it");
         }
     }
     Ok(None)
