@@ -1,8 +1,10 @@
 //! How far the journal has come, beside the database: a database that was cut short may open as an older state of itself,
 //! whole in itself and with everything in it that has long been delivered.
+//!
+//! It is there from the first start on, so it also tells that there was a database.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
@@ -20,7 +22,7 @@ pub(super) struct Mark {
 impl Mark {
     /// A mark that is gone or makes no sense says nothing.
     pub(super) fn read(state_dir: &Path) -> Self {
-        let path = state_dir.join("mark");
+        let path = path(state_dir);
         let written = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         Self { path, written }
     }
@@ -29,10 +31,13 @@ impl Mark {
         self.written
     }
 
-    /// For a new database. To be called before it is in place.
-    pub(super) fn forget(&mut self) -> Result<(), JournalError> {
-        self.written = 0;
-        super::replace::remove(&self.path)
+    pub(super) fn exists(state_dir: &Path) -> bool {
+        super::replace::exists(&path(state_dir))
+    }
+
+    /// For a new database. To be called when it is whole and before it is in place.
+    pub(super) fn reset(state_dir: &Path) -> Result<(), JournalError> {
+        write(&path(state_dir), 0).map_err(|error| io_error("mark a new database", &error))
     }
 
     /// Marks what is durable, if it is far enough from the last mark.
@@ -40,12 +45,21 @@ impl Mark {
         if transactions < self.written + EVERY {
             return;
         }
-        let text = format!("{transactions:020}\n");
-        let file = File::options().create(true).truncate(false).write(true).open(&self.path);
         // Without a mark less is noticed, and nothing is lost.
-        match file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data())) {
+        match write(&self.path, transactions) {
             Ok(()) => self.written = transactions,
             Err(error) => tracing::warn!(error = %io_error("mark", &error), "mark of the journal not written"),
         }
     }
+}
+
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("mark")
+}
+
+/// Always of one length, so that it needs room only once.
+fn write(path: &Path, transactions: u64) -> io::Result<()> {
+    let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.write_all(format!("{transactions:020}\n").as_bytes())?;
+    file.sync_data()
 }

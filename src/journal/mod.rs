@@ -11,8 +11,9 @@
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
 //!    disk before it is sent: after a crash only that one is in doubt.
 //! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
-//!    damaged. A damaged one is set aside whole (`db.damaged-<time>`), and what can be read is carried over. An entry that
-//!    cannot be read is set aside alone, and an entry that is given up is counted.
+//!    damaged, and so is one that is gone. A damaged one is set aside whole (`db.damaged-<time>`, at most
+//!    [`ASIDE_LIMIT`]), and what can be read is carried over. An entry that cannot be read is set aside alone, and an entry
+//!    that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
 //! 8. **No secret.** No card number, read or token is ever handed to this module.
 //! 9. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
@@ -55,6 +56,8 @@ pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredReleas
 pub use events::EVENT_LIMIT;
 pub use queue::{Found, LIST_LIMIT, Listing};
 pub use records::LEDGER_LIMIT;
+pub use replace::ASIDE_LIMIT;
+use replace::Place;
 pub use reserve::RESERVE_BYTES;
 use store::Store;
 pub use verify::Verified;
@@ -169,9 +172,10 @@ pub struct Counts {
     pub events: usize,
     /// Entries that could not be read and were set aside.
     pub unreadable: usize,
-    /// Entries that were given up since the start: beyond a limit, or for want of room.
+    /// Entries that were given up since the start, beyond a limit or for want of room, and damaged databases beyond
+    /// [`ASIDE_LIMIT`].
     pub lost: u64,
-    /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`).
+    /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`), at most [`ASIDE_LIMIT`].
     pub set_aside: usize,
     /// The disk is full: nothing new is promised.
     pub full: bool,
@@ -221,7 +225,7 @@ impl Journal {
 
     /// Whether a journal was ever made there, for those who only look.
     pub fn is_there(state_dir: &Path) -> bool {
-        state_dir.join("db").exists() || state_dir.join("db.ready").exists()
+        Place::new(state_dir).is_used()
     }
 
     /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this

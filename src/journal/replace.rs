@@ -1,7 +1,8 @@
 //! A new database in the place of an old one: at the first start, when the old one is damaged, or mostly empty.
 //!
 //! `db` is always whole: the new one is built as `db.new`, synced, named `db.ready`, and only then does the old one go and
-//! the new one come. A cut at any moment leaves either `db`, or no `db` and a whole `db.ready`.
+//! the new one come. A cut at any moment leaves either `db`, or no `db` and a whole `db.ready`. Where neither is there and
+//! something else of a journal is, somebody has taken it away: a damage, not a first start.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,11 +13,15 @@ use super::JournalError;
 use super::cipher::Means;
 use super::database::{Change, Database, io_error};
 use super::mark::Mark;
+use super::reserve::Reserve;
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
 
 /// A damaged database is kept under this name and the time.
 const DAMAGED: &str = "db.damaged-";
+
+/// Damaged databases that are kept; beyond, the oldest goes. Each may be as large as the journal ever was.
+pub const ASIDE_LIMIT: usize = 5;
 
 /// Beside a damaged database: what was wrong and what was carried over.
 const NOTE: &str = "note.txt";
@@ -56,7 +61,23 @@ impl Place {
         for left in ["new", "ready", "old", "salvage"] {
             remove(&self.sibling(left))?;
         }
-        if exists(&self.db()) { Ok(()) } else { self.replace(None, means, |_| Ok(())) }
+        if exists(&self.db()) {
+            return Ok(());
+        }
+        if self.is_used() {
+            // What is gone is a damage like any other: an empty folder is found damaged, set aside and told.
+            return fs::create_dir(self.db())
+                .map_err(|error| io_error(&format!("make {}", self.db().display()), &error));
+        }
+        self.replace(None, means, |_| Ok(()))
+    }
+
+    /// Whether there is a journal, or was one.
+    pub(super) fn is_used(&self) -> bool {
+        exists(&self.db())
+            || exists(&self.sibling("ready"))
+            || Mark::exists(&self.state_dir)
+            || Reserve::exists(&self.state_dir)
     }
 
     /// Builds a new database, puts it in place and the old one under the name `old`.
@@ -75,7 +96,7 @@ impl Place {
         sync_all(&new)?;
         rename(&new, &ready)?;
         sync_dir(&self.state_dir)?;
-        Mark::read(&self.state_dir).forget()?;
+        Mark::reset(&self.state_dir)?;
         if let Some(old) = old {
             rename(&self.db(), old)?;
         }
@@ -100,8 +121,9 @@ impl Place {
         remove(&old)
     }
 
-    /// Moves a damaged database aside whole and starts a new one with what can be read. Says what it did.
-    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, means: &Means) -> Result<String, JournalError> {
+    /// Moves a damaged database aside whole and starts a new one with what can be read. Gives the number of older ones that
+    /// had to go for it.
+    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, means: &Means) -> Result<u64, JournalError> {
         let aside = self.free_name(now);
         let salvage = self.sibling("salvage");
         let mut story = String::new();
@@ -113,7 +135,25 @@ impl Place {
         let note = format!("{now}: {story}\nRemove this folder when it has been looked at.\n");
         let path = aside.join(NOTE);
         fs::write(&path, note).map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
-        Ok(format!("{} set aside: {story}", aside.display()))
+        tracing::error!(story, aside = %aside.display(), "the database was damaged and is set aside; a new one is in use");
+        Ok(self.drop_oldest(&aside))
+    }
+
+    /// By their names, which are their times. The clock may have been wrong, so the newest is named.
+    fn drop_oldest(&self, newest: &Path) -> u64 {
+        let mut older: Vec<_> = self.aside().into_iter().filter(|(path, _)| path != newest).collect();
+        older.truncate((older.len() + 1).saturating_sub(ASIDE_LIMIT));
+        let mut dropped = 0;
+        for (path, story) in older {
+            match remove(&path) {
+                Ok(()) => {
+                    dropped += 1;
+                    tracing::error!(path = %path.display(), story, "damaged database given up: there are too many");
+                }
+                Err(error) => tracing::error!(%error, "damaged databases are too many"),
+            }
+        }
+        dropped
     }
 
     fn free_name(&self, now: Timestamp) -> PathBuf {
@@ -147,7 +187,7 @@ pub(super) fn is_mostly_empty(disk_bytes: u64, tally: &Tally) -> bool {
 }
 
 /// Also true for a link to nowhere: what is there must not be taken for a first start.
-fn exists(path: &Path) -> bool {
+pub(super) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 

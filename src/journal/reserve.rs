@@ -22,6 +22,11 @@ impl Reserve {
         Self { path: state_dir.join("reserve") }
     }
 
+    /// Whether there is one, whole or not: it is only ever made beside a database.
+    pub(super) fn exists(state_dir: &Path) -> bool {
+        Self::new(state_dir).path.exists()
+    }
+
     /// Whether the reserve is whole. Without it, nothing new is promised.
     pub(super) fn is_whole(&self) -> bool {
         self.path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES)

@@ -56,15 +56,18 @@ type Cure = fn(&Path) -> Result<(), JournalError>;
 const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
 
 /// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
-/// counts.
+/// counts. There is one copy at a time, and none where the disk has no room for it: reading entry by entry needs none.
 fn open_copy(db: &Path, copies: &Path, means: &Means) -> Result<Option<Database>, JournalError> {
     for (name, cure) in CURES {
         let copy = copies.join(name);
-        copy_dir(db, &copy)?;
-        match cure(&copy).and_then(|()| Database::open(&copy, true, means.clone())) {
+        let opened = copy_dir(db, &copy).and_then(|()| cure(&copy));
+        match opened.and_then(|()| Database::open(&copy, true, means.clone())) {
             Ok(database) => return Ok(Some(database)),
-            Err(error @ (JournalError::Full | JournalError::Key | JournalError::Newer { .. })) => return Err(error),
-            Err(error) => tracing::warn!(%error, "damaged database not opened"),
+            Err(error @ (JournalError::Key | JournalError::Newer { .. })) => return Err(error),
+            Err(error) => tracing::warn!(%error, name, "damaged database not opened"),
+        }
+        if let Err(error) = remove(&copy) {
+            tracing::warn!(%error, "copy of a damaged database not removed; the next start does it");
         }
     }
     Ok(None)

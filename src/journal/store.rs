@@ -32,7 +32,7 @@ pub(super) struct Store {
     reserve: Reserve,
     mark: Mark,
     limits: Limits,
-    /// Entries that were given up since the start.
+    /// Entries that were given up since the start, and databases that had been set aside.
     pub(super) lost: u64,
     pub(super) next_id: EntryId,
     /// Last: the others must be gone when somebody else may come.
@@ -46,8 +46,7 @@ impl Store {
         durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
         let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
-        reserve.restore();
-        let database = match open_database(&place, state_dir, closely, means) {
+        let (database, lost) = match open_database(&place, state_dir, closely, means) {
             Err(JournalError::Full) => {
                 reserve.spend();
                 open_database(&place, state_dir, closely, means)?
@@ -56,7 +55,7 @@ impl Store {
         };
         let next_id = database.tally().next_id;
         let mark = Mark::read(state_dir);
-        Ok(Self { database, place, reserve, mark, limits, lost: 0, next_id, _lock: lock })
+        Ok(Self { database, place, reserve, mark, limits, lost, next_id, _lock: lock })
     }
 
     /// Makes everything before it durable.
@@ -257,27 +256,31 @@ impl Store {
     }
 }
 
-/// Opens the database, whatever state it is in.
-fn open_database(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
+/// Opens the database, whatever state it is in, and says how many that had been set aside were given up for that.
+fn open_database(
+    place: &Place,
+    state_dir: &Path,
+    closely: bool,
+    means: &Means,
+) -> Result<(Database, u64), JournalError> {
     place.prepare(means)?;
     let database = match open_whole(place, state_dir, closely, means) {
         Err(JournalError::Damaged { detail, .. }) => {
-            let story = place.set_aside(&detail, Timestamp::now(), means)?;
-            tracing::error!(story, "the database was damaged; a new one is in use");
-            return Database::open(&place.db(), false, means.clone());
+            let given_up = place.set_aside(&detail, Timestamp::now(), means)?;
+            return Ok((Database::open(&place.db(), false, means.clone())?, given_up));
         }
         opened => opened?,
     };
     let to_be_locked = means.cipher.is_some() && !database.is_locked();
     if !to_be_locked && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
-        return Ok(database);
+        return Ok((database, 0));
     }
     if let Err(error) = place.rebuild(database, means) {
         tracing::warn!(%error, to_be_locked, "database not rebuilt");
         // Either the old or the new one is in place, or is put there.
         place.prepare(means)?;
     }
-    Database::open(&place.db(), false, means.clone())
+    Ok((Database::open(&place.db(), false, means.clone())?, 0))
 }
 
 /// Opens a database that is as far as its mark says.

@@ -143,7 +143,7 @@ impl Worker {
             Some(store) => store,
             closed => {
                 let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
-                store.lost = self.lost;
+                store.lost += self.lost;
                 if let Some(told) = self.told {
                     store.go_on_from(told)?;
                 }

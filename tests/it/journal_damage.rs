@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use print_release_agent::domain::{EntryId, JobRecord, Outcome};
-use print_release_agent::journal::{Journal, JournalError, Limits};
+use print_release_agent::journal::{ASIDE_LIMIT, Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
 use crate::support::table::Row;
@@ -159,6 +159,55 @@ fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_wha
         assert_eq!(runtime.block_on(records(&again)).len(), left.len() + 1, "{name}: not the same after a restart");
     }
     Row::held("damages of the database", tried).tell();
+}
+
+#[test]
+fn a_database_that_is_gone_as_a_whole_is_told_and_a_first_start_is_not() {
+    let verify = |dir: &Path| {
+        let config = config(dir);
+        let arguments = ["--config", config.to_str().unwrap(), "queue", "verify"];
+        Command::new(env!("CARGO_BIN_EXE_print-release-agent")).args(arguments).output().unwrap()
+    };
+    for left in ["mark", "reserve"] {
+        let dir = tempfile::tempdir().unwrap();
+        // As a first start leaves it that came no further.
+        drop(File::create(dir.path().join("lock")).unwrap());
+        assert_eq!(verify(dir.path()).status.code(), Some(0));
+        let journal = open(dir.path());
+        assert_eq!(journal.counts().borrow().set_aside, 0, "a first start");
+        runtime().block_on(store_record(&journal, 0));
+        close(journal, dir.path());
+        for gone in ["db", "mark", "reserve"].into_iter().filter(|name| *name != left) {
+            let path = dir.path().join(gone);
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        }
+        let output = verify(dir.path());
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{left}: {told}");
+        assert!(told.contains("gone"), "{left}: {told}");
+        let journal = open(dir.path());
+        assert_eq!(journal.counts().borrow().set_aside, 1, "{left}");
+        close(journal, dir.path());
+    }
+}
+
+#[test]
+fn of_too_many_damaged_databases_the_oldest_go_and_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    close(open(dir.path()), dir.path());
+    let mut first = Vec::new();
+    for damages in 1..=ASIDE_LIMIT + 2 {
+        cut(&dir.path().join("db/db"), 0);
+        let journal = open(dir.path());
+        let counts = *journal.counts().borrow();
+        let lost = u64::from(damages > ASIDE_LIMIT);
+        assert_eq!((counts.set_aside, counts.lost), (damages.min(ASIDE_LIMIT), lost), "after {damages}");
+        close(journal, dir.path());
+        if damages == 1 {
+            first = aside(dir.path());
+        }
+    }
+    assert!(!first[0].exists(), "the oldest is not the one that went");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fs;
 
 use print_release_agent::domain::Outcome;
 use print_release_agent::journal::{Journal, JournalError};
+use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
 use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
@@ -16,8 +17,11 @@ const DISK_MIB: u64 = 12;
 /// More taps than fit on what `fill` leaves.
 const MANY: u64 = 3_000;
 
-fn disk() -> Option<Disk> {
-    let disk = Disk::new(DISK_MIB);
+/// Room for a new database, and not for a copy of one that held so many taps.
+const ROOM: u64 = 3 << 20;
+
+fn disk(mib: u64) -> Option<Disk> {
+    let disk = Disk::new(mib);
     if disk.is_none() {
         println!("not root: no small disk to fill");
     }
@@ -26,7 +30,7 @@ fn disk() -> Option<Disk> {
 
 #[test]
 fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
-    let Some(disk) = disk() else { return };
+    let Some(disk) = disk(DISK_MIB) else { return };
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(async {
@@ -70,7 +74,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
 
 #[test]
 fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
-    let Some(disk) = disk() else { return };
+    let Some(disk) = disk(DISK_MIB) else { return };
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(store_record(&journal, 0));
@@ -96,7 +100,7 @@ fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
 
 #[test]
 fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
-    let Some(disk) = disk() else { return };
+    let Some(disk) = disk(DISK_MIB) else { return };
     let runtime = runtime();
     let filler = disk.fill(0);
     let journal = Journal::open(disk.path(), LIMITS, None).unwrap();
@@ -109,6 +113,38 @@ fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
         assert!(!journal.counts().borrow().full);
         assert_eq!(records(&journal).await.len(), 1);
     });
+    close(journal, disk.path());
+    Row::held("full disks", 1).tell();
+}
+
+#[test]
+fn a_damaged_database_is_carried_over_where_there_is_no_room_for_a_copy() {
+    let Some(disk) = disk(2 * DISK_MIB) else { return };
+    let runtime = runtime();
+    let journal = open(disk.path());
+    runtime.block_on(async {
+        let ids = journal.store_releases((1..3 * MANY).map(release).collect(), Vec::new()).await.unwrap();
+        let mut ends = JoinSet::new();
+        for id in ids {
+            let journal = journal.clone();
+            let failed = Outcome::Failed("not-ready".to_owned());
+            ends.spawn(async move { journal.end_release(id, failed, None).await.unwrap() });
+        }
+        ends.join_all().await;
+        store_record(&journal, 0).await;
+    });
+    close(journal, disk.path());
+    let size = fs::metadata(disk.path().join("db/db")).unwrap().len();
+    assert!(size > ROOM, "not the case that this is about: {size} bytes");
+    {
+        let db = sled::open(disk.path().join("db")).unwrap();
+        db.open_tree("records").unwrap().clear().unwrap();
+    }
+    disk.fill(ROOM);
+    let journal = open(disk.path());
+    assert_eq!(journal.counts().borrow().set_aside, 1);
+    let left: Vec<_> = runtime.block_on(records(&journal)).into_iter().map(|(_, document)| document).collect();
+    assert_eq!(left, ["document-0"]);
     close(journal, disk.path());
     Row::held("full disks", 1).tell();
 }

@@ -61,7 +61,7 @@ impl Disk {
         let path = self.mounted.join("filler");
         let mut file = File::options().append(true).create(true).open(&path).unwrap();
         // Ever smaller pieces, until none goes in.
-        for size in [1 << 20, 1 << 16, 1 << 12, 1] {
+        for size in [1 << 20, 1 << 16, 1 << 12, 1 << 10, 1] {
             while self.free() >= leave + size {
                 if std::io::Write::write_all(&mut file, &vec![0x55; usize::try_from(size).unwrap()]).is_err() {
                     break;
