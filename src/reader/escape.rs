@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Signals;
 use super::dialogue::score;
 use super::line::sleep_until;
-use super::pcsc::find;
+use super::pcsc::{find, leave};
 use super::profile::{Bytes, SignalFormat};
 
 /// The driver's number for "pass this to the reader" (libccid and acsccid, ccid_ifdhandler.h).
@@ -58,6 +58,8 @@ fn send(reader: &str, command: &[u8]) -> Result<bool, Error> {
     let context = Context::establish(Scope::System)?;
     let reader = context.connect(&find(&context, reader)?, ShareMode::Direct, Protocols::UNDEFINED)?;
     let mut buffer = [0; pcsc::MAX_BUFFER_SIZE];
-    let answer = reader.control(ctl_code(PASS.into()), command, &mut buffer)?;
-    Ok(answer.first() == Some(&TAKEN))
+    let taken =
+        reader.control(ctl_code(PASS.into()), command, &mut buffer).map(|answer| answer.first() == Some(&TAKEN));
+    leave(reader);
+    taken
 }

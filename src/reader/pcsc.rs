@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
-use pcsc::{Card, Context, Error, Protocols, ReaderState, Scope, ShareMode, State};
+use pcsc::{Card, Context, Disposition, Error, Protocols, ReaderState, Scope, ShareMode, State};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -113,11 +113,23 @@ pub(super) fn find(context: &Context, wanted: &str) -> Result<CString, Error> {
 }
 
 fn read(context: &Context, reader: &CStr, pane: &Pane) -> ReaderEvent {
+    let ask = |card: Card| {
+        let answer = uid(&card, pane);
+        leave(card);
+        answer
+    };
     let card = context.connect(reader, ShareMode::Shared, Protocols::ANY);
-    match card.map_err(|_| Fault::Noise).and_then(|card| uid(&card, pane)) {
+    match card.map_err(|_| Fault::Noise).and_then(ask) {
         Ok(read) => ReaderEvent::Read(read),
         Err(fault) => ReaderEvent::Unreadable(fault),
     }
+}
+
+/// Closes a connection and leaves the card as it is. Dropped, the connection would reset the card, which takes the time of
+/// some taps, and spoils what others ask it meanwhile.
+pub(super) fn leave(card: Card) {
+    // What cannot be closed is gone.
+    drop(card.disconnect(Disposition::LeaveCard));
 }
 
 fn uid(card: &Card, pane: &Pane) -> Result<Read, Fault> {

@@ -1,11 +1,13 @@
 //! A card at a real pcscd: its reader is Debian's virtual one (vsmartcard-vpcd), the card is played here.
 
+use std::sync::{Arc, Mutex};
+
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport, profile};
 use tokio::sync::{mpsc, watch};
 
-use crate::support::vpcd::{hold, pcscd};
+use crate::support::vpcd::{GET_UID, POWER, hold, pcscd};
 
 #[tokio::test]
 async fn a_card_at_pcscd_is_read_once_while_it_lies_there_and_a_random_uid_is_refused() {
@@ -22,8 +24,14 @@ async fn a_card_at_pcscd_is_read_once_while_it_lies_there_and_a_random_uid_is_re
         (b"\x08\x1A\x2B\x3C\x90\x00", ReaderEvent::Unreadable(Fault::RandomUid)),
         (&b"\x6A\x81"[..], ReaderEvent::Unreadable(Fault::Noise)),
     ] {
-        let held = hold(answer, || {}).await;
+        let commands = Arc::new(Mutex::new(Vec::new()));
+        let heard = commands.clone();
+        let held = hold(answer, move |command| heard.lock().unwrap().push(command.to_vec())).await;
         assert_eq!(events.recv().await.unwrap(), expected);
+        let commands = commands.lock().unwrap().clone();
+        let asked = commands.iter().position(|command| *command == GET_UID).unwrap();
+        let is_power = |command: &Vec<u8>| matches!(command[..], [control] if POWER.contains(&control));
+        assert!(!commands[asked..].iter().any(is_power), "the card is not reset before it is told");
         drop(held);
     }
     daemon.kill().await.unwrap();

@@ -16,8 +16,8 @@ const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
 /// pcscd takes a while to start.
 const CONNECT_LIMIT: usize = 1_000_000;
 
-/// vpcd's control bytes.
-const POWER: [u8; 3] = [0, 1, 2];
+/// vpcd's control bytes: off, on, reset.
+pub const POWER: [u8; 3] = [0, 1, 2];
 const GET_ATR: u8 = 4;
 
 /// The question for the UID (PC/SC part 3, 3.2.2.1.3).
@@ -31,8 +31,8 @@ pub fn pcscd() -> Child {
 }
 
 /// Holds a card to the virtual reader until it is dropped. It answers every question for its UID with `answer`, and
-/// `answers` is called just before.
-pub async fn hold(answer: &'static [u8], answers: impl Fn() + Send + 'static) -> JoinSet<()> {
+/// `hears` is called with every command before its answer.
+pub async fn hold(answer: &'static [u8], hears: impl Fn(&[u8]) + Send + 'static) -> JoinSet<()> {
     let mut tries = 0..CONNECT_LIMIT;
     let mut stream = loop {
         tries.next().expect("pcscd has started its virtual reader");
@@ -46,6 +46,7 @@ pub async fn hold(answer: &'static [u8], answers: impl Fn() + Send + 'static) ->
         while let Ok(length) = stream.read_u16().await {
             let mut command = vec![0; length.into()];
             stream.read_exact(&mut command).await.unwrap();
+            hears(&command);
             let reply: &[u8] = match command[..] {
                 [control] if POWER.contains(&control) => continue,
                 [GET_ATR] => &ATR,
@@ -53,9 +54,6 @@ pub async fn hold(answer: &'static [u8], answers: impl Fn() + Send + 'static) ->
                 _ => &[0x6D, 0x00],
             };
             let whole = [&(reply.len() as u16).to_be_bytes()[..], reply].concat();
-            if command == GET_UID {
-                answers();
-            }
             stream.write_all(&whole).await.unwrap();
         }
     });
