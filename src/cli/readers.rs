@@ -45,13 +45,17 @@ pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
 }
 
 fn list(json: bool) -> Exit {
-    let found = found::list(Path::new("/"));
+    #[cfg(feature = "pcsc")]
+    let pcscd = crate::reader::pcsc::names();
+    #[cfg(not(feature = "pcsc"))]
+    let pcscd = Vec::new();
+    let found = found::list(Path::new("/"), &pcscd);
     if json {
         println!("{}", json!({ "readers": found }));
         return Exit::Done;
     }
     if found.is_empty() {
-        println!("no serial port and no keyboard found");
+        println!("no serial port, no keyboard and no reader of pcscd found");
     }
     for device in found {
         println!("{}  {}", device.device.display(), device.usb.as_deref().unwrap_or("(not USB)"));
@@ -59,7 +63,9 @@ fn list(json: bool) -> Exit {
             println!("    now at {}", device.node.display());
         }
         println!("    {}", device.likely);
-        println!("    type = \"{}\"  profile = \"{}\"", device.r#type, device.profile);
+        let key = if device.r#type == "pcsc" { "reader_name" } else { "device" };
+        let value = device.device.display();
+        println!("    type = \"{}\"  {key} = \"{value}\"  profile = \"{}\"", device.r#type, device.profile);
         for holder in device.holders {
             println!("    held by {holder}");
         }

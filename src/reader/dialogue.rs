@@ -178,7 +178,7 @@ impl Dialogue {
 }
 
 /// The commands of a signal: its light, its beeps, and in the end the light that says that all is ready.
-fn score(format: &SignalFormat, signal: Signal) -> VecDeque<(Bytes, Duration)> {
+pub(super) fn score(format: &SignalFormat, signal: Signal) -> VecDeque<(Bytes, Duration)> {
     let light = |colour| {
         let commands = match colour {
             Colour::Green => &format.green,

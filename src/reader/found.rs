@@ -1,4 +1,5 @@
-//! The devices of this box that may be readers, and who holds them: from the kernel's own files, without opening a device.
+//! The devices of this box that may be readers, and who holds them: from the kernel's own files, without opening a device,
+//! and from what pcscd says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +12,9 @@ use super::known;
 /// Deeper than any USB device hangs below its bus.
 const DEPTH_LIMIT: usize = 16;
 
+/// The class of a USB interface that pcscd serves (CCID revision 1.1, 3).
+const CCID: &str = "0b";
+
 /// Programs that try serial ports out by themselves.
 const PROBERS: [&str; 2] = ["ModemManager", "brltty"];
 
@@ -20,11 +24,11 @@ const KEYS_NEEDED: u64 = 0x1000_0FFC;
 /// A device that may be a reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// The value for `type` in agent.toml: `serial` or `hid`.
+    /// The value for `type` in agent.toml: `serial`, `hid` or `pcsc`.
     pub r#type: &'static str,
-    /// The value for `device`: the path that stays the same, if there is one.
+    /// The value for `device`: the path that stays the same, if there is one; with `pcsc` that for `reader_name`.
     pub device: PathBuf,
-    /// Today's path.
+    /// Today's path; with `pcsc` today's name, if pcscd has it.
     pub node: PathBuf,
     /// `09d8:0420`; `None` where it is not USB.
     pub usb: Option<String>,
@@ -36,19 +40,31 @@ pub struct Found {
     pub holders: Vec<String>,
 }
 
-/// Every serial port and every input device that can type a card. `root` is `/` but for tests.
-pub fn list(root: &Path) -> Vec<Found> {
+/// Every serial port, every input device that can type a card, and every reader for pcscd, which has those of `pcscd` now.
+/// `root` is `/` but for tests.
+pub fn list(root: &Path, pcscd: &[String]) -> Vec<Found> {
     let machine = Machine { root, processes: processes(root) };
     let serial = names(&root.join("sys/class/tty")).into_iter().filter_map(|name| machine.serial(&name));
     let keys = names(&root.join("sys/class/input")).into_iter().filter_map(|name| machine.keyboard(&name));
-    serial.chain(keys).collect()
+    let mut found: Vec<_> = serial.chain(keys).collect();
+    found.extend(machine.cards(pcscd));
+    found
 }
 
-/// A process: its name and the devices that it has open.
+/// A process: its name, the unit of the service manager that it belongs to, and the devices that it has open.
 struct Process {
     name: String,
     pid: String,
+    unit: Option<String>,
     open: BTreeSet<PathBuf>,
+}
+
+impl Process {
+    /// For people, with what more there is to say.
+    fn told(&self, more: &str) -> String {
+        let unit = self.unit.as_ref().map(|unit| format!(", {unit}")).unwrap_or_default();
+        format!("{} (process {}{unit}{more})", self.name, self.pid)
+    }
 }
 
 struct Machine<'r> {
@@ -64,7 +80,7 @@ impl Machine<'_> {
             return None;
         }
         let node = Path::new("/dev").join(name);
-        let mut found = self.describe("serial", "line", &class, node.clone(), "serial");
+        let mut found = self.describe("serial", "line", usb_device(&class.join("device")), node, "serial");
         if text(&self.root.join("sys/class/tty/console/active"))
             .is_some_and(|text| text.split(' ').any(|it| it == name))
         {
@@ -72,8 +88,9 @@ impl Machine<'_> {
         }
         for prober in PROBERS {
             let holds = |holder: &String| holder.starts_with(prober);
-            if self.processes.iter().any(|it| it.name == prober) && !found.holders.iter().any(holds) {
-                found.holders.push(format!("{prober} (runs, and may try it out)"));
+            let runs = self.processes.iter().find(|it| it.name == prober);
+            if let Some(prober) = runs.filter(|_| !found.holders.iter().any(holds)) {
+                found.holders.push(prober.told("; may try it out"));
             }
         }
         Some(found)
@@ -84,27 +101,64 @@ impl Machine<'_> {
         let keys = text(&class.join("device/capabilities/key"))?;
         let lowest = u64::from_str_radix(keys.split(' ').next_back()?, 16).ok()?;
         let types = lowest & KEYS_NEEDED == KEYS_NEEDED;
-        types.then(|| self.describe("hid", "keyboard", &class, Path::new("/dev/input").join(name), "input"))
+        let usb = usb_device(&class.join("device"));
+        types.then(|| self.describe("hid", "keyboard", usb, Path::new("/dev/input").join(name), "input"))
     }
 
-    fn describe(&self, r#type: &'static str, profile: &'static str, class: &Path, node: PathBuf, links: &str) -> Found {
-        let usb = usb_ancestor(class);
+    /// The USB devices that pcscd can serve, each with its name there, and what else it serves.
+    fn cards(&self, pcscd: &[String]) -> Vec<Found> {
+        let mut names: Vec<&String> = pcscd.iter().collect();
+        let bus = self.root.join("sys/bus/usb/devices");
+        let is_ccid = |interface: &PathBuf| text(&interface.join("bInterfaceClass")).as_deref() == Some(CCID);
+        let interfaces = self::names(&bus).into_iter().map(|name| bus.join(name)).filter(is_ccid);
+        let mut devices: Vec<_> = interfaces.filter_map(|interface| usb_device(&interface)).collect();
+        devices.dedup();
+        let mut found: Vec<_> = devices
+            .into_iter()
+            .filter_map(|usb| {
+                let said = said(&usb);
+                let name = names.iter().position(|name| name.starts_with(&said)).map(|place| names.remove(place));
+                let node = raw_node(&usb)?;
+                let mut found = self.describe("pcsc", "line", Some(usb), node, "");
+                found.device = steady(name.unwrap_or(&said)).into();
+                found.node = name.map_or(found.node, PathBuf::from);
+                Some(found)
+            })
+            .collect();
+        found.extend(names.into_iter().map(|name| Found {
+            r#type: "pcsc",
+            device: steady(name).into(),
+            node: name.into(),
+            usb: None,
+            likely: "reader of pcscd".to_owned(),
+            profile: "line",
+            holders: Vec::new(),
+        }));
+        found
+    }
+
+    /// What is known of the device at `node`, which is a part of `usb`.
+    fn describe(
+        &self,
+        r#type: &'static str,
+        profile: &'static str,
+        usb: Option<PathBuf>,
+        node: PathBuf,
+        links: &str,
+    ) -> Found {
         let ids = usb.as_ref().and_then(|usb| Some((text(&usb.join("idVendor"))?, text(&usb.join("idProduct"))?)));
         let known = ids.as_ref().and_then(|(vid, pid)| known::find(vid, pid));
-        let said = |usb: &PathBuf| {
-            let said = [text(&usb.join("manufacturer")), text(&usb.join("product"))];
-            said.into_iter().flatten().collect::<Vec<_>>().join(" ")
-        };
-        let said = usb.as_ref().map(said).unwrap_or_default();
+        let said = usb.as_deref().map(said).unwrap_or_default();
         let likely = match (known, &usb) {
             (Some(known), _) if known.is_reader => format!("card reader: {}", known.what),
             (Some(known), _) => format!("{}, which may be a card reader or anything else; {said}", known.what),
             (None, Some(_)) if r#type == "hid" => format!("keyboard or card reader; {said}"),
+            (None, Some(_)) if r#type == "pcsc" => format!("smart card or card reader; {said}"),
             (None, Some(_)) => format!("unknown USB device; {said}"),
             (None, None) if r#type == "hid" => "keyboard".to_owned(),
             (None, None) => "serial port of the board".to_owned(),
         };
-        let kind = if r#type == "hid" { "keyboard" } else { "serial" };
+        let kind = if r#type == "hid" { "keyboard" } else { r#type };
         let profile =
             known.filter(|known| known.attached == kind && !known.profile.is_empty()).map_or(profile, |it| it.profile);
         Found {
@@ -131,13 +185,11 @@ impl Machine<'_> {
 
     /// Who has the node open, or the USB device under it (as brltty does).
     fn holders(&self, node: &Path, usb: Option<&Path>) -> Vec<String> {
-        let number = |name: &str| text(&usb?.join(name))?.parse::<u16>().ok();
-        let raw = number("busnum").zip(number("devnum"));
-        let raw = raw.map(|(bus, device)| PathBuf::from(format!("/dev/bus/usb/{bus:03}/{device:03}")));
+        let raw = usb.and_then(raw_node);
         let holds = |process: &&Process| {
             process.open.contains(node) || raw.as_ref().is_some_and(|raw| process.open.contains(raw))
         };
-        self.processes.iter().filter(holds).map(|it| format!("{} (process {})", it.name, it.pid)).collect()
+        self.processes.iter().filter(holds).map(|it| it.told("")).collect()
     }
 }
 
@@ -147,9 +199,36 @@ fn under(root: &Path, path: &Path) -> PathBuf {
 }
 
 /// The USB device that this is a part of.
-fn usb_ancestor(class: &Path) -> Option<PathBuf> {
-    let device = fs::canonicalize(class.join("device")).ok()?;
-    device.ancestors().take(DEPTH_LIMIT).find(|path| path.join("idVendor").is_file()).map(Path::to_owned)
+fn usb_device(part: &Path) -> Option<PathBuf> {
+    let part = fs::canonicalize(part).ok()?;
+    part.ancestors().take(DEPTH_LIMIT).find(|path| path.join("idVendor").is_file()).map(Path::to_owned)
+}
+
+/// What a USB device says about itself.
+fn said(usb: &Path) -> String {
+    let said = [text(&usb.join("manufacturer")), text(&usb.join("product"))];
+    said.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Where programs open a USB device as a whole.
+fn raw_node(usb: &Path) -> Option<PathBuf> {
+    let number = |name: &str| text(&usb.join(name))?.parse::<u16>().ok();
+    let (bus, device) = number("busnum").zip(number("devnum"))?;
+    Some(PathBuf::from(format!("/dev/bus/usb/{bus:03}/{device:03}")))
+}
+
+/// A reader's name at pcscd without the two numbers at its end, which change with the order of plugging in.
+fn steady(name: &str) -> &str {
+    let is_number = |word: &str| word.len() == 2 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let cut = |name| str::rsplit_once(name, ' ').filter(|(_, word)| is_number(word)).map(|(rest, _)| rest);
+    cut(name).and_then(cut).unwrap_or(name)
+}
+
+/// The service of a process: the last one of its path among the control groups (proc(5), cgroups(7)).
+fn unit(groups: &str) -> Option<String> {
+    let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let services = paths.flat_map(|path| path.split('/')).filter(|part| part.ends_with(".service"));
+    services.last().map(str::to_owned)
 }
 
 fn processes(root: &Path) -> Vec<Process> {
@@ -159,7 +238,8 @@ fn processes(root: &Path) -> Vec<Process> {
         let open =
             names(&folder.join("fd")).into_iter().filter_map(|fd| fs::read_link(folder.join("fd").join(fd)).ok());
         let open = open.filter(|path| path.starts_with("/dev")).collect();
-        Some(Process { name: text(&folder.join("comm"))?, pid, open })
+        let unit = text(&folder.join("cgroup")).and_then(|groups| unit(&groups));
+        Some(Process { name: text(&folder.join("comm"))?, pid, unit, open })
     };
     names(&proc).into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter_map(process).collect()
 }
@@ -234,7 +314,7 @@ mod tests {
         }
 
         fn list(&self) -> Vec<Found> {
-            list(self.0.path())
+            list(self.0.path(), &[])
         }
     }
 
@@ -291,13 +371,37 @@ mod tests {
         kernel.usb("1-2", "10c4", "ea60", "CP2102");
         kernel.tty("ttyUSB0", "usb1/1-2/1-2:1.0/ttyUSB0");
         kernel.process("12", "agetty", &["/dev/ttyS0"]);
+        kernel.file("proc/12/cgroup", "0::/system.slice/system-serial\\x2dgetty.slice/serial-getty@ttyS0.service");
         kernel.process("13", "brltty", &["/dev/bus/usb/001/007"]);
         kernel.process("14", "ModemManager", &["/dev/null"]);
+        kernel.file("proc/14/cgroup", "1:name=systemd:/system.slice/ModemManager.service\n0::/user.slice");
         let [board, chip] = &kernel.list()[..] else { panic!() };
-        let runs = "ModemManager (runs, and may try it out)";
+        let runs = "ModemManager (process 14, ModemManager.service; may try it out)";
         assert_eq!(board.likely, "serial port of the board");
         let console = "the kernel's console (console= of the command line)";
-        assert_eq!(board.holders, ["agetty (process 12)", console, runs, "brltty (runs, and may try it out)"]);
+        let getty = "agetty (process 12, serial-getty@ttyS0.service)";
+        assert_eq!(board.holders, [getty, console, runs, "brltty (process 13; may try it out)"]);
         assert_eq!(chip.holders, ["brltty (process 13)", runs]);
+    }
+    #[test]
+    fn a_reader_for_pcscd_is_listed_with_its_name_there_and_so_is_one_that_only_pcscd_knows() {
+        let kernel = Kernel::new();
+        kernel.usb("1-4", "072f", "2200", "ACR122U PICC Interface");
+        kernel.file("sys/devices/usb1/1-4/manufacturer", "ACS");
+        kernel.file("sys/devices/usb1/1-4/1-4:1.0/bInterfaceClass", "0b");
+        kernel.link("sys/bus/usb/devices/1-4:1.0", "root:sys/devices/usb1/1-4/1-4:1.0");
+        kernel.file("sys/devices/usb1/1-4/1-4:1.1/bInterfaceClass", "03");
+        kernel.link("sys/bus/usb/devices/1-4:1.1", "root:sys/devices/usb1/1-4/1-4:1.1");
+        kernel.process("15", "pcscd", &["/dev/bus/usb/001/007"]);
+        let names = ["Virtual PCD 00 01".to_owned(), "ACS ACR122U PICC Interface 02 00".to_owned()];
+        let [acs, other] = &list(kernel.0.path(), &names)[..] else { panic!() };
+        assert_eq!((acs.r#type, acs.profile, acs.usb.as_deref()), ("pcsc", "acr122u", Some("072f:2200")));
+        assert_eq!(acs.device, Path::new("ACS ACR122U PICC Interface"));
+        assert_eq!(acs.node, Path::new("ACS ACR122U PICC Interface 02 00"));
+        assert_eq!(acs.holders, ["pcscd (process 15)"]);
+        assert_eq!((other.r#type, &*other.device), ("pcsc", Path::new("Virtual PCD")));
+        let [acs] = &kernel.list()[..] else { panic!("also where pcscd does not run") };
+        assert_eq!(acs.device, Path::new("ACS ACR122U PICC Interface"));
+        assert_eq!(acs.node, Path::new("/dev/bus/usb/001/007"));
     }
 }

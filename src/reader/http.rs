@@ -27,7 +27,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a request is answered.
 #[derive(Clone, Debug, PartialEq)]
-enum Answer {
+pub enum Answer {
     /// A card to take.
     Card(Read),
     /// A card that no station may take.
@@ -92,8 +92,8 @@ async fn head(stream: &mut TcpStream) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(head)
 }
 
-/// What the head of a request amounts to. Pure.
-fn answer(head: &[u8], mac: Option<&str>) -> Answer {
+/// What the head of a request amounts to, where only requests of `mac` count if it is set. Pure.
+pub fn answer(head: &[u8], mac: Option<&str>) -> Answer {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let Ok(line) = std::str::from_utf8(line) else {
         return Answer::No(400, "not a request");

@@ -61,6 +61,11 @@ impl Line {
         &self.pane
     }
 
+    /// The signals, for whoever plays them beside this.
+    pub(super) fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+
     /// The next signal to the person.
     async fn signal(&mut self) -> Signal {
         match self.signals.changed().await {
@@ -106,7 +111,7 @@ impl Line {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+pub(super) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -7,17 +7,19 @@
 //! waits; a device that went away is closed before it is opened again, and the status says so; of the signals to the
 //! person only the latest waits, so that nobody waits for a reader's beep.
 
-mod dialogue;
+pub mod dialogue;
+#[cfg(feature = "pcsc")]
+mod escape;
 pub mod found;
-mod frame;
+pub mod frame;
 mod hid;
-mod http;
-mod keys;
+pub mod http;
+pub mod keys;
 pub mod known;
 mod line;
 mod link;
 #[cfg(feature = "pcsc")]
-mod pcsc;
+pub mod pcsc;
 pub mod profile;
 mod serial;
 mod tcp;
@@ -230,7 +232,7 @@ impl Reader {
             Transport::TcpListen(address) => return tcp::serve(*address, &self.profile, line).await,
             Transport::Http { listen, mac } => return http::serve(*listen, mac.as_deref(), line).await,
             #[cfg(feature = "pcsc")]
-            Transport::Pcsc(name) => return pcsc::serve(name, line).await,
+            Transport::Pcsc(name) => return pcsc::serve(name, self.profile.signal.as_ref(), line).await,
         };
         line.tell(ReaderEvent::Connected).await?;
         line.talk(link, &self.profile).await

@@ -5,12 +5,15 @@
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
-use pcsc::{Card, Context, Error, Protocols, ReaderState, Scope, ShareMode, State};
+use pcsc::{Card, Context, Disposition, Error, Protocols, ReaderState, Scope, ShareMode, State};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::escape;
 use super::frame::{Fault, refuse, to_hex};
 use super::line::Line;
+use super::profile::SignalFormat;
 use super::window::Pane;
 use super::{EVENT_LIMIT, ReaderError, ReaderEvent};
 use crate::domain::{Read, Secret};
@@ -26,8 +29,8 @@ const GET_UID: [u8; 5] = [0xFF, 0xCA, 0, 0, 0];
 /// UIDs have 4, 7 or 10 bytes (ISO 14443-3) and those of other standards up to 12.
 const UID_LENGTHS: std::ops::RangeInclusive<usize> = 4..=12;
 
-/// Tells every card until nobody listens or the reader is gone.
-pub(super) async fn serve(name: &str, line: &mut Line) -> Result<(), ReaderError> {
+/// Tells every card until nobody listens or the reader is gone, and plays the profile's signals meanwhile.
+pub(super) async fn serve(name: &str, signal: Option<&SignalFormat>, line: &mut Line) -> Result<(), ReaderError> {
     let (sender, mut receiver) = mpsc::channel(EVENT_LIMIT);
     let (wanted, pane) = (name.to_owned(), line.pane().clone());
     let failed = |source| ReaderError::Pcsc { name: name.to_owned(), source };
@@ -40,6 +43,10 @@ pub(super) async fn serve(name: &str, line: &mut Line) -> Result<(), ReaderError
             }
         })
         .map_err(ReaderError::Broken)?;
+    let mut player = JoinSet::new();
+    if let Some(format) = signal {
+        player.spawn(escape::play(name.to_owned(), format.clone(), line.signals()));
+    }
     loop {
         tokio::select! {
             event = receiver.recv() => match event {
@@ -55,6 +62,14 @@ pub(super) async fn serve(name: &str, line: &mut Line) -> Result<(), ReaderError
 pub(super) fn probe(name: &str) -> Result<(), ReaderError> {
     let found = Context::establish(Scope::System).and_then(|context| find(&context, name));
     found.map(drop).map_err(|source| ReaderError::Pcsc { name: name.to_owned(), source })
+}
+
+/// The readers that pcscd has; none where it does not run.
+pub fn names() -> Vec<String> {
+    let mut buffer = vec![0; NAMES_LIMIT];
+    let context = Context::establish(Scope::System);
+    let names = context.as_ref().ok().and_then(|context| context.list_readers(&mut buffer).ok());
+    names.into_iter().flatten().map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
 type Told = mpsc::Sender<Result<ReaderEvent, Error>>;
@@ -89,7 +104,7 @@ fn attend(wanted: &str, told: &Told, pane: &Pane) -> Result<(), Error> {
 }
 
 /// The reader of this name, or whose name begins so: pcscd adds numbers that change with the order of plugging in.
-fn find(context: &Context, wanted: &str) -> Result<CString, Error> {
+pub(super) fn find(context: &Context, wanted: &str) -> Result<CString, Error> {
     let mut buffer = vec![0; NAMES_LIMIT];
     let names: Vec<&CStr> = context.list_readers(&mut buffer)?.collect();
     let begins = |name: &&&CStr| name.to_bytes().starts_with(wanted.as_bytes());
@@ -98,11 +113,23 @@ fn find(context: &Context, wanted: &str) -> Result<CString, Error> {
 }
 
 fn read(context: &Context, reader: &CStr, pane: &Pane) -> ReaderEvent {
+    let ask = |card: Card| {
+        let answer = uid(&card, pane);
+        leave(card);
+        answer
+    };
     let card = context.connect(reader, ShareMode::Shared, Protocols::ANY);
-    match card.map_err(|_| Fault::Noise).and_then(|card| uid(&card, pane)) {
+    match card.map_err(|_| Fault::Noise).and_then(ask) {
         Ok(read) => ReaderEvent::Read(read),
         Err(fault) => ReaderEvent::Unreadable(fault),
     }
+}
+
+/// Closes a connection and leaves the card as it is. Dropped, the connection would reset the card, which takes the time of
+/// some taps, and spoils what others ask it meanwhile.
+pub(super) fn leave(card: Card) {
+    // What cannot be closed is gone.
+    drop(card.disconnect(Disposition::LeaveCard));
 }
 
 fn uid(card: &Card, pane: &Pane) -> Result<Read, Fault> {

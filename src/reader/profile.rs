@@ -16,6 +16,7 @@ macro_rules! built_in {
 /// The profiles that come with the program: name and text.
 pub const BUILT_IN: &[(&str, &str)] = built_in![
     "line",
+    "acr122u",
     "aeg-id",
     "brady-wavepoint",
     "codatex",
@@ -391,6 +392,23 @@ mod tests {
     #[test]
     fn an_unknown_profile_names_those_that_there_are() {
         assert!(load("lime").unwrap_err().to_string().contains("built in are line"));
+    }
+
+    #[test]
+    fn the_lights_of_an_acr122u_are_those_of_the_signal_and_its_long_beep_is_longer() {
+        let signal = load("acr122u").unwrap().signal.unwrap();
+        let fields = |command: &Bytes| <[u8; 9]>::try_from(&command.0[..]).unwrap();
+        for (commands, red, green) in [(&signal.green, 0, 1), (&signal.amber, 1, 1), (&signal.red, 1, 0)] {
+            let [command] = &commands[..] else { panic!("one command sets both lights") };
+            let both_count = 0b1100;
+            assert_eq!(fields(command), [0xFF, 0, 0x40, both_count | green << 1 | red, 4, 0, 0, 0, 0]);
+        }
+        let [short, long] = [&signal.short, &signal.long].map(fields);
+        for [class, ins, p1, lights, length, on, _, times, beep] in [short, long] {
+            assert_eq!([class, ins, p1, lights, length, times, beep], [0xFF, 0, 0x40, 0, 4, 1, 1]);
+            assert!(on > 0);
+        }
+        assert!(short[5] * 2 <= long[5]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::config::{Endpoint, address};
 use crate::convert::Conversion;
 use crate::reader::profile::{self, Profile};
 
-/// The baud rate of most readers.
+/// The baud rate of most readers, where neither the file nor the profile names one.
 const DEFAULT_BAUD: u32 = 9_600;
 /// Longer than a reader repeats a card that stays (65 ms, RDM6300), shorter than patience for a second tap.
 const DEBOUNCE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -81,7 +81,7 @@ impl Transport {
     fn read(section: &mut Section<'_, '_>, usual: Option<u32>) -> Option<Self> {
         let kind = section.required("type", one_of(&KINDS));
         let device = section.optional("device", text(path));
-        let baud = section.get("baud", DEFAULT_BAUD, baud);
+        let baud = section.optional("baud", baud);
         let listen = section.optional("listen", text(socket_address));
         let connect = section.optional("connect", text(address::endpoint));
         let reader_name = section.optional("reader_name", text(some));
@@ -91,11 +91,11 @@ impl Transport {
         refuse_idle_keys(section, kind, baud);
         match kind {
             Kind::Serial => {
-                let baud = if section.is_set("baud") { baud } else { usual.unwrap_or(baud) };
-                if let Some(usual) = usual.filter(|usual| *usual != baud) {
+                let rate = baud.or(usual).unwrap_or(DEFAULT_BAUD);
+                if let Some(usual) = usual.filter(|usual| *usual != rate) {
                     section.warn("baud", &format!("readers of this profile leave the factory with {usual}"));
                 }
-                device.map(|device| Self::Serial { device, baud })
+                device.map(|device| Self::Serial { device, baud: rate })
             }
             Kind::Hid => device.map(|device| Self::Hid { device }),
             Kind::Tcp => listen.map(Self::TcpListen).or(connect.map(Self::TcpConnect)),
@@ -124,10 +124,10 @@ fn require_keys(section: &mut Section<'_, '_>, kind: Kind) {
 }
 
 /// Notes what is switched on and has no effect on a reader of this kind.
-fn refuse_idle_keys(section: &mut Section<'_, '_>, kind: Kind, baud: u32) {
+fn refuse_idle_keys(section: &mut Section<'_, '_>, kind: Kind, baud: Option<u32>) {
     let keys: [(&'static str, bool, &[Kind]); 5] = [
         ("device", section.is_set("device"), &[Kind::Serial, Kind::Hid]),
-        ("baud", baud != DEFAULT_BAUD, &[Kind::Serial]),
+        ("baud", baud.is_some_and(|baud| baud != DEFAULT_BAUD), &[Kind::Serial]),
         ("listen", section.is_set("listen"), &[Kind::Tcp, Kind::Http]),
         ("connect", section.is_set("connect"), &[Kind::Tcp]),
         ("reader_name", section.is_set("reader_name"), &[Kind::Pcsc]),

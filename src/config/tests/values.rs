@@ -30,6 +30,25 @@ fn the_smallest_useful_file_is_enough() {
 }
 
 #[test]
+fn a_line_has_the_rate_of_the_file_or_else_of_the_profile_or_else_the_usual_one() {
+    let rate = |edits: &[(&str, &str, Value)]| {
+        let config = Site::new().with(edits).expect("a serial line");
+        let Transport::Serial { baud, .. } = config.stations[0].reader.transport else { panic!("it is serial") };
+        (baud, config.warnings.len())
+    };
+    let (mf7, set) =
+        (("station.reader", "profile", "promag-mf7".into()), |baud: Value| ("station.reader", "baud", baud));
+    assert_eq!(rate(&[]), (9600, 0));
+    assert_eq!(rate(&[mf7.clone()]), (19200, 0));
+    assert_eq!(rate(&[mf7.clone(), set("".into())]), (19200, 0), "as the shipped file has it");
+    assert_eq!(
+        rate(&[mf7, set(9600.into())]),
+        (9600, 1),
+        "somebody set the reader so, and is told that it is not usual"
+    );
+}
+
+#[test]
 fn empty_text_switches_off() {
     let config = Site::new()
         .with(&[("http", "listen", "".into()), ("mqtt", "url", "".into()), ("station.reader", "convert", "".into())])

@@ -30,7 +30,7 @@ fn card(profile: &str, wire: &[u8]) -> Vec<u8> {
 fn every_profile_has_an_example() {
     for (name, _) in profile::BUILT_IN {
         let has = examples().iter().any(|(example, ..)| example == name);
-        assert!(has || *name == "keyboard-no-enter", "{name}");
+        assert!(has || ["keyboard-no-enter", "acr122u"].contains(name), "{name}: silence ends it");
     }
 }
 
@@ -168,6 +168,19 @@ fn a_reader_that_says_that_there_is_no_card_is_no_read() {
 fn a_pn532_is_understood_behind_its_acknowledgement_and_with_more_behind_the_uid() {
     let with_ats = b"\x00\x00\xFF\x00\xFF\x00\x00\x00\xFF\x11\xEF\xD5\x4B\x01\x01\x03\x44\x20\x07\x04\x36\x7F\x5A\x2D\x72\x80\x02\x80\xBC\x00";
     assert_eq!(framer("pn532").push(with_ats), [read("04367F5A2D7280")]);
+}
+
+#[test]
+fn a_uid_at_pcscd_is_what_stands_before_90_00() {
+    for (answer, expected) in [
+        (&b"\x66\xCF\x4D\xC2\x90\x00"[..], read("66CF4DC2")),
+        (b"\x04\x36\x7F\x5A\x2D\x72\x80\x90\x00", read("04367F5A2D7280")),
+        (b"\x08\x1A\x2B\x3C\x90\x00", Frame::Fault(Fault::RandomUid)),
+        (b"\x6A\x81", Frame::Fault(Fault::Noise)),
+    ] {
+        let mut framer = framer("acr122u");
+        assert_eq!((framer.push(answer), framer.idle()), (vec![], Some(expected)));
+    }
 }
 
 #[test]

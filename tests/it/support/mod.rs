@@ -8,6 +8,8 @@ pub mod peer;
 pub mod platter;
 pub mod table;
 pub mod tls;
+#[cfg(feature = "pcsc")]
+pub mod vpcd;
 
 use std::future::Future;
 use std::path::Path;
