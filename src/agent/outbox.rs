@@ -111,9 +111,12 @@ async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Res
             None => {}
         }
     }
-    if work.client.reached().borrow().is_none() {
-        // One answer first: it tells the server's clock, by which the record is looked for if its own answer is lost.
-        drop(work.client.account().await);
+    // One answer first: it tells the server's clock, by which the record is looked for if its own answer is lost.
+    if !work.client.knows_time()
+        && let Err(failure) = work.client.account().await
+        && !work.client.knows_time()
+    {
+        return Err(Later::from(&failure));
     }
     let sent = work.client.server_time(Timestamp::now());
     work.journal.mark_record(stored.id, Some(sent)).await?;

@@ -166,7 +166,7 @@ async fn find_out(work: &Work, id: EntryId, mut open: Open) -> Result<(Ended, Op
             return Err(open);
         }
     };
-    let (outcome, report) = match work.claims.resolve(&release.document.uuid, id) {
+    let (outcome, report) = match work.claims.resolve(release, id) {
         Turn::Now => (outcome.clone(), Some(Box::new(report(release, outcome, open.why)))),
         Turn::Later => return Err(open),
         // One paper, one record.
@@ -203,8 +203,10 @@ async fn ask(work: &Work, release: &Release, sent: Instant) -> Result<Outcome, F
 
 fn judge(release: &Release, row: Option<&Document>) -> Outcome {
     match row.map(|row| row.status) {
+        Some(DocumentStatus::Ready | DocumentStatus::Printed) if release.retain => {
+            Outcome::Unknown(Outcome::RETAINED.to_owned())
+        }
         Some(DocumentStatus::Printed) => Outcome::Accepted,
-        Some(DocumentStatus::Ready) if release.retain => Outcome::Unknown(Outcome::RETAINED.to_owned()),
         Some(DocumentStatus::Ready) => Outcome::Failed("interrupted".to_owned()),
         Some(DocumentStatus::Failed) => Outcome::Failed("at the server".to_owned()),
         Some(DocumentStatus::Gone | DocumentStatus::Coming | DocumentStatus::Other) | None => {

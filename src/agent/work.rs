@@ -140,7 +140,7 @@ impl Work {
                 tracing::error!(%error, "releases of an earlier run not read yet");
             })?;
             for stored in &open {
-                self.claims.was_left_open(&stored.release.document.uuid, stored.id, self.started);
+                self.claims.was_left_open(&stored.release, stored.id, self.started);
             }
             Ok(open)
         };
@@ -152,7 +152,7 @@ impl Work {
         let known = self.left_open().await.map(drop);
         let (mut claims, mut own, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
         for release in releases {
-            let claim = self.claims.claim(tap, &release.document.uuid);
+            let claim = self.claims.claim(&release);
             if claim != Claim::Elsewhere {
                 own.push(release);
             }
@@ -265,9 +265,12 @@ impl Work {
             tokio::time::sleep(backoff.next(random::word())).await;
             let now = Instant::now();
             match session.status_of(&release.document.uuid).await {
+                // This request leaves it READY: what else it is, comes from somebody else.
+                Ok(Some(DocumentStatus::Ready | DocumentStatus::Printed)) if release.retain => {
+                    return unknown(Outcome::RETAINED);
+                }
                 Ok(Some(DocumentStatus::Printed)) => return Asked::Ended(Outcome::Accepted),
                 Ok(Some(DocumentStatus::Failed)) => return Asked::Ended(Outcome::Failed("at the server".to_owned())),
-                Ok(Some(DocumentStatus::Ready)) if release.retain => return unknown(Outcome::RETAINED),
                 Ok(Some(DocumentStatus::Ready)) if now >= over => return Asked::NotReleased,
                 Ok(Some(DocumentStatus::Ready)) => {}
                 Ok(_) => return unknown("not-listed"),
@@ -308,7 +311,7 @@ impl Work {
     pub(super) async fn find_out(self: Arc<Self>, tap: TapId, id: EntryId, release: Release) {
         let (station, sent) = (release.station.clone(), Instant::now());
         tracing::warn!(station = &*station, %tap, document = release.document.uuid, "nobody knows yet how a release ended");
-        self.claims.leave_open(&release.document.uuid, id, sent);
+        self.claims.leave_open(&release, id, sent);
         self.doubt(Doubt::of_tap(id, release, sent));
         self.send(Message::Answer(station, Event::Ended { tap })).await;
     }

@@ -200,6 +200,11 @@ impl Client {
         self.transport.server_time(wall)
     }
 
+    /// Whether the server has told its time, or at least answered.
+    pub fn knows_time(&self) -> bool {
+        self.transport.knows_time()
+    }
+
     /// After this long the server is no longer at work on a request that was given up. Nothing tells how long it really
     /// takes; nobody waits for what is decided by this, so it is three times what we waited ourselves.
     pub fn settled_after(&self) -> Duration {

@@ -21,6 +21,9 @@ pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// Idle connections are kept this long; the agent's probe uses one more often, so a tap finds a warm one.
 const KEEP_IDLE: Duration = Duration::from_secs(90);
 
+/// No server's clock is so far away.
+const UNKNOWN: i64 = i64::MIN;
+
 /// What the client is made from. Comes from `[server]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -68,6 +71,7 @@ pub struct Answer {
     /// What it says beyond that.
     pub body: Body,
     retry_after: Option<u32>,
+    date: Option<Timestamp>,
 }
 
 impl Answer {
@@ -82,7 +86,7 @@ impl Answer {
 impl Answer {
     /// An answer as a server might give it.
     pub fn new(status: u16, body: &str) -> Self {
-        Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None }
+        Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None, date: None }
     }
 }
 
@@ -92,7 +96,7 @@ pub struct Transport {
     http: reqwest::Client,
     key: HeaderValue,
     timeout: Duration,
-    /// How many seconds the server's clock is ahead, by its last answer.
+    /// How many seconds the server's clock is ahead, by its last answer; [`UNKNOWN`] before the first.
     ahead: Arc<AtomicI64>,
     /// Whether the last request was answered at all; `None` before the first.
     reached: watch::Sender<Option<bool>>,
@@ -121,15 +125,20 @@ impl Transport {
             http: builder.build().map_err(|error| SetupError::Http(tell(error)))?,
             key: sensitive(&settings.api_key, "api_key")?,
             timeout: settings.request_timeout,
-            ahead: Arc::default(),
+            ahead: Arc::new(AtomicI64::new(UNKNOWN)),
             reached: watch::Sender::new(None),
         })
     }
 
     /// What the server's clock shows when this box's shows `wall`: good to the second, once the server has answered.
     pub fn server_time(&self, wall: Timestamp) -> Timestamp {
-        let ahead = SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed));
-        wall.checked_add(ahead).unwrap_or(wall)
+        let ahead = Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN);
+        wall.checked_add(SignedDuration::from_secs(ahead.unwrap_or(0))).unwrap_or(wall)
+    }
+
+    /// Whether the server has answered yet, and so told its time, if it tells it at all.
+    pub fn knows_time(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed) != UNKNOWN
     }
 
     /// A request with the key, and with a bearer if there is one.
@@ -146,25 +155,23 @@ impl Transport {
         self.reached.subscribe()
     }
 
-    /// Sends once and reads the whole answer; anything but a 2xx is a failure.
+    /// Sends to the print server once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
         let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { at_work: true });
         let reached = Some(!result.as_ref().is_err_and(silent));
         self.reached.send_if_modified(|known| std::mem::replace(known, reached) != reached);
         let answer = result?;
+        let ahead = answer.date.map_or(0, |date| date.duration_since(Timestamp::now()).as_secs());
+        self.ahead.store(ahead, Ordering::Relaxed);
         answer.failure().map_or(Ok(answer.body), Err)
     }
 
-    /// Sends once and reads the whole answer, whatever its status.
+    /// Sends once, to the print server or another, and reads the whole answer, whatever its status.
     pub async fn answer(&self, request: RequestBuilder) -> Result<Answer, Failure> {
         let response = request.send().await.map_err(classify)?;
-        if let Some(date) = date(&response) {
-            let ahead = date.duration_since(Timestamp::now()).as_secs();
-            self.ahead.store(ahead, Ordering::Relaxed);
-        }
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        Ok(Answer { status, retry_after, body: bounded(response).await? })
+        let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
+        Ok(Answer { status, retry_after, date, body: bounded(response).await? })
     }
 }
 

@@ -5,22 +5,29 @@
 //! after an earlier one for the same document has begun work ([`World::repeated`]), and one fault begins work at once and
 //! does it later, while the document is still listed as waiting.
 //!
+//! Two stations of one box take part, where the same people hold their cards. The second keeps what it releases at the
+//! server (`retain`), so that each tap there may release it anew; but never the same tap twice. The server's clock is
+//! minutes away from the box's, and the configuration is reloaded at random moments.
+//!
 //! `tests/run nothing-lost --kills N` runs it for as long as wanted and prints the table.
 //!
 //! [`World::repeated`]: print_release_agent::demo::server::World::repeated
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use print_release_agent::demo::process::AgentProcess;
+use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind, World};
 use print_release_agent::random;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::support::table::Row;
-use crate::support::{log, program, queue, soon};
+use crate::support::{attic, log, program, queue, soon};
 
 /// Without another word; `PRINT_RELEASE_KILLS` says how many.
 const KILLS: usize = 40;
@@ -44,6 +51,9 @@ const CALLS: u64 = 24;
 /// request, and late work must come before that.
 const REQUEST_TIMEOUT_MS: u64 = 500;
 const LATE_MS: u64 = 1_200;
+
+/// How many minutes the server's clock is away at most.
+const CLOCK_MIN: u64 = 10;
 
 /// Users of the demo: each has a card and one document a round.
 const USERS: [&str; 3] = ["ada", "grace", "linus"];
@@ -71,6 +81,8 @@ fn some_fault() -> (Call, Kind) {
 
 struct Campaign {
     scene: Scene,
+    /// The reader of the second station.
+    attic: VirtualReader,
     /// Each with its owner and its title, by which its record is known.
     documents: Vec<(String, String, String)>,
     row: Row,
@@ -80,11 +92,18 @@ struct Campaign {
 impl Campaign {
     async fn begin() -> Self {
         let scene = Scene::set(program()).await.unwrap();
-        scene.server.world().documents.clear();
+        let (attic, section) = attic(&scene);
+        scene.configure("", &[&section, "[station.release]\nretain = true"]).unwrap();
+        {
+            let mut world = scene.server.world();
+            world.documents.clear();
+            world.clock_offset =
+                SignedDuration::from_mins(i64::try_from(below(2 * CLOCK_MIN)).unwrap() - CLOCK_MIN as i64);
+        }
         let config = std::fs::read_to_string(scene.config()).unwrap();
         let impatient = format!("request_timeout = \"{REQUEST_TIMEOUT_MS}ms\"");
         std::fs::write(scene.config(), config.replace("request_timeout = \"1s\"", &impatient)).unwrap();
-        Self { scene, documents: Vec::new(), row: Row::held("kills of the program", 0), began: Instant::now() }
+        Self { scene, attic, documents: Vec::new(), row: Row::held("kills of the program", 0), began: Instant::now() }
     }
 
     /// One life of the program: documents, faults, cards, and an end without a warning.
@@ -102,10 +121,24 @@ impl Campaign {
         let moment = self.moment();
         for user in USERS {
             self.scene.present(user).unwrap();
+            if below(3) == 0 {
+                self.attic.hold(&self.card(user)).unwrap();
+            }
         }
-        moment.await;
+        tokio::pin!(moment);
+        tokio::select! {
+            () = &mut moment => {}
+            () = tokio::time::sleep(Duration::from_millis(below(3 * SHORT_LIFE))) => {
+                agent.signal(Signal::HUP).unwrap();
+                moment.await;
+            }
+        }
         agent.kill().await.unwrap();
         self.row.tried += 1;
+    }
+
+    fn card(&self, user: &str) -> String {
+        self.scene.server.world().user(user).unwrap().cards[0].clone()
     }
 
     /// A moment in its life, not a state that is waited for.
@@ -159,24 +192,37 @@ impl Campaign {
     }
 
     /// What stays listed now ended as unknown: by its document, so that it excuses no other.
-    async fn unknown(&self) -> BTreeSet<String> {
-        let listed = queue(&self.scene).await["releases"].clone();
-        let document = |release: &Value| release["release"]["document"]["uuid"].as_str().unwrap().to_owned();
-        listed.as_array().unwrap().iter().map(document).collect()
+    async fn unknown(&self) -> HashMap<String, usize> {
+        let mut unknown = HashMap::new();
+        for release in queue(&self.scene).await["releases"].as_array().unwrap() {
+            let document = release["release"]["document"]["uuid"].as_str().unwrap();
+            *unknown.entry(document.to_owned()).or_default() += 1;
+        }
+        unknown
     }
 
-    fn judge(&mut self, unknown: &BTreeSet<String>) {
+    fn judge(&mut self, unknown: &HashMap<String, usize>) {
         let world = self.scene.server.world();
-        let (released, recorded) = tally(&world);
+        let (releases, records) = tally(&world);
         let Row { lost, released_twice, recorded_twice, unknown: told, .. } = &mut self.row;
         for (uuid, user, title) in &self.documents {
-            let released = released.get(uuid.as_str()).copied().unwrap_or(0);
-            let recorded = recorded.get(&(user.as_str(), title.as_str())).copied().unwrap_or(0);
-            *lost += usize::from(released == 0 || (released > recorded && !unknown.contains(uuid)));
-            *released_twice += usize::from(released > 1);
-            *recorded_twice += usize::from(recorded > released);
+            let [taken, kept] = releases.get(uuid.as_str()).copied().unwrap_or_default();
+            let recorded = records.get(&(user.as_str(), title.as_str())).copied().unwrap_or(0);
+            let excused = unknown.get(uuid).copied().unwrap_or(0);
+            *lost += usize::from(taken == 0 || taken + kept > recorded + excused);
+            *released_twice += usize::from(taken > 1);
+            *recorded_twice += usize::from(recorded > taken + kept);
+            if taken != 1 || recorded > taken + kept || taken + kept > recorded + excused {
+                println!("{title}: {taken} + {kept} releases, {recorded} records, {excused} unknown");
+                for release in world.releases.iter().filter(|release| release.uuid == *uuid) {
+                    println!("  released at {}, kept: {}", release.time, release.options.retain);
+                }
+                for record in world.records.iter().filter(|record| record.document_name == *title) {
+                    println!("  recorded at {}", record.date_time);
+                }
+            }
         }
-        *told = unknown.len();
+        *told = unknown.values().sum();
         drop(world);
         self.go_on_or_tell();
     }
@@ -188,24 +234,26 @@ impl Campaign {
         if (lost, released_twice, recorded_twice) != (0, 0, 0) {
             self.row.tell();
             let (seconds, log) = (self.began.elapsed().as_secs(), log(&self.scene));
+            let clock = self.scene.server.world().clock_offset;
             panic!(
                 "{log}\nlost {lost}, released twice {released_twice}, recorded twice {recorded_twice}: \
-                 seen at kill {tried}, after {seconds} s"
+                 seen at kill {tried}, after {seconds} s, with the server's clock {clock:#} ahead"
             );
         }
     }
 }
 
-/// How often each document was released, and how often each user's title was recorded.
-fn tally(world: &World) -> (HashMap<&str, usize>, HashMap<(&str, &str), usize>) {
-    let (mut released, mut recorded) = (HashMap::new(), HashMap::new());
+/// How often each document was released for good and to be kept, and how often each user's title was recorded.
+fn tally(world: &World) -> (HashMap<&str, [usize; 2]>, HashMap<(&str, &str), usize>) {
+    let (mut releases, mut records) = (HashMap::new(), HashMap::new());
     for release in &world.releases {
-        *released.entry(release.uuid.as_str()).or_default() += 1;
+        let counts: &mut [usize; 2] = releases.entry(release.uuid.as_str()).or_default();
+        counts[usize::from(release.options.retain)] += 1;
     }
     for record in &world.records {
-        *recorded.entry((record.user_name.as_str(), record.document_name.as_str())).or_default() += 1;
+        *records.entry((record.user_name.as_str(), record.document_name.as_str())).or_default() += 1;
     }
-    (released, recorded)
+    (releases, records)
 }
 
 #[tokio::test]

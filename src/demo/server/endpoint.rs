@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Notify;
 
@@ -137,11 +137,17 @@ impl Shared {
             Ok(response) => (response, None),
             Err(refusal) => (refusal.clone().into_response(), Some(refusal.why)),
         };
-        let answer = match fault {
+        let mut answer = match fault {
             Some(kind) => kind.damaged(response),
             None => Damaged::Answer(response),
         };
-        self.world().answered(number, answer.status(), refusal);
+        let mut world = self.world();
+        if let Damaged::Answer(response) = &mut answer {
+            let now = world.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            response.headers_mut().extend(HeaderValue::try_from(now).map(|now| (header::DATE, now)));
+        }
+        world.answered(number, answer.status(), refusal);
+        drop(world);
         self.tell();
         answer
     }
