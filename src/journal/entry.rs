@@ -2,19 +2,23 @@
 //! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
 //! an entry known wherever its bytes are found, even where the database around it is gone.
 //!
-//! Version 1 had the version byte and the JSON only. It is still read.
+//! Version 1 had the version byte and the JSON only. Version 2 said that an entry comes from a damaged database, and not
+//! since when. Both are still read.
 
 use jiff::Timestamp;
 use ring::digest;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JournalError;
 use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
 /// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
+
+/// The first version with a header, which has been the same since.
+const SEALED_FROM: u8 = 2;
 
 /// The version of entries without a header.
 const BARE: u8 = 1;
@@ -35,9 +39,10 @@ pub struct StoredRelease {
     pub release: Release,
     /// Only ever [`Outcome::Unknown`]: every other outcome takes the release out of the journal.
     pub outcome: Option<Outcome>,
-    /// It comes from a damaged database: it may have ended there, and its record may have been delivered.
-    #[serde(default)]
-    pub carried_over: bool,
+    /// It comes from a database whose damage was found then, by this box's clock: it may have ended there, and its record
+    /// may have been delivered before.
+    #[serde(default, deserialize_with = "carried_over")]
+    pub carried_over: Option<Timestamp>,
 }
 
 /// A job record that the server has not acknowledged.
@@ -50,6 +55,10 @@ pub struct StoredRecord {
     pub record: JobRecord,
     /// When it was sent, by the server's clock, if it may have arrived.
     pub attempted: Option<Timestamp>,
+    /// Nobody knows what became of it before this time, by this box's clock: it comes from a database whose damage was found
+    /// then. Then `attempted` is only the earliest time at which it may have been sent.
+    #[serde(default)]
+    pub carried_over: Option<Timestamp>,
 }
 
 /// A job record that the server refused for good.
@@ -77,6 +86,20 @@ pub struct StoredEvent {
     /// When it was stored, by this box's clock.
     #[serde(default)]
     pub time: Option<Timestamp>,
+}
+
+/// Version 2 had a yes or no.
+fn carried_over<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum CarriedOver {
+        Whether(bool),
+        When(Option<Timestamp>),
+    }
+    Ok(match CarriedOver::deserialize(deserializer)? {
+        CarriedOver::Whether(yes) => yes.then_some(Timestamp::MAX),
+        CarriedOver::When(time) => time,
+    })
 }
 
 /// What every kind of entry has: a number, which is its key, and a time.
@@ -149,7 +172,7 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
         Some(&BARE) => Ok(&bytes[1..]),
-        Some(&VERSION) => match unseal(bytes) {
+        Some(SEALED_FROM..=VERSION) => match unseal(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
             None => Err(wrong("its checksum is wrong".to_owned())),
@@ -177,7 +200,7 @@ pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
 
 /// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
 pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
+    let ([SEALED_FROM..=VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
         return None;
     };
     let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;

@@ -51,7 +51,7 @@ use crate::domain::{EntryId, JobRecord, Outcome, Release};
 pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
 pub use events::EVENT_LIMIT;
 pub use queue::{Found, LIST_LIMIT, Listing};
-pub use records::LEDGER_LIMIT;
+pub use records::{LEDGER_AGE, LEDGER_LIMIT};
 pub use replace::ASIDE_LIMIT;
 use replace::Place;
 pub use reserve::RESERVE_BYTES;
@@ -244,17 +244,18 @@ impl Journal {
     }
 
     /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
-    /// (`None`).
+    /// (`None`). What was in doubt before must have been looked up.
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
         self.call(Kind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
-    /// Moves a record that the server has acknowledged to the ledger, whose oldest entry goes.
+    /// Moves a record that the server has acknowledged to the ledger, whose oldest go: beyond [`LEDGER_AGE`] and
+    /// [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
         self.call(Kind::Duty, move |store| store.acknowledge_record(id)).await
     }
 
-    /// The last records that the server acknowledged, oldest first.
+    /// The records that the server acknowledged within [`LEDGER_AGE`], oldest first, at most [`LEDGER_LIMIT`].
     pub async fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
         self.call(Kind::Duty, |store| store.ledger()).await
     }

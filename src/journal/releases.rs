@@ -1,5 +1,7 @@
 //! Releases: from before the first byte is sent until somebody knows how they ended.
 
+use jiff::Timestamp;
+
 use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
@@ -17,7 +19,7 @@ impl Store {
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for release in releases {
             let id = self.take_id();
-            let stored = StoredRelease { id, release: release.clone(), outcome: None, carried_over: false };
+            let stored = StoredRelease { id, release: release.clone(), outcome: None, carried_over: None };
             let value = encode(Table::Releases, &stored)?;
             bytes += value.len();
             ids.push(id);
@@ -39,7 +41,8 @@ impl Store {
     ) -> Result<(), JournalError> {
         let release: Option<StoredRelease> = self.get(Table::Releases, id)?;
         // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
-        let in_doubt = release.as_ref().is_none_or(|stored| stored.carried_over);
+        let carried_over = release.as_ref().map_or(Some(Timestamp::now()), |stored| stored.carried_over);
+        let made = release.as_ref().map(|stored| stored.release.time);
         let mut changes = Vec::new();
         let record = match release {
             Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
@@ -55,8 +58,9 @@ impl Store {
         };
         if let Some(record) = record {
             let id = self.take_id();
-            let attempted = in_doubt.then_some(record.time);
-            let value = encode(Table::Records, &StoredRecord { id, record: record.clone(), attempted })?;
+            let attempted = carried_over.map(|_| made.unwrap_or(record.time));
+            let stored = StoredRecord { id, record: record.clone(), attempted, carried_over };
+            let value = encode(Table::Records, &stored)?;
             changes.push(Change::Put(Table::Records, id, value));
         }
         if changes.is_empty() { Ok(()) } else { self.commit(&changes) }

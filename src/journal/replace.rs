@@ -129,7 +129,7 @@ impl Place {
         let salvage = self.sibling("salvage");
         let mut story = String::new();
         self.replace(Some(&aside), syncs, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), &salvage, into, syncs)?);
+            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, syncs)?);
             Ok(())
         })?;
         remove(&salvage)?;
@@ -158,7 +158,7 @@ impl Place {
     }
 
     fn free_name(&self, now: Timestamp) -> PathBuf {
-        let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let time = now.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
         let names = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
         let mut paths = names.map(|end| self.state_dir.join(format!("{DAMAGED}{time}{end}")));
         paths.find(|path| !exists(path)).unwrap_or_else(|| self.sibling("damaged"))

@@ -20,10 +20,10 @@ fn format_1(entry: &impl serde::Serialize, later: &[&str]) -> Vec<u8> {
 fn a_database_of_schema_1_and_format_1_opens_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let unknown = Some(Outcome::Unknown("not-listed".to_owned()));
-    let open_release = StoredRelease { id: 1, release: release(1), outcome: None, carried_over: false };
-    let unknown_release = StoredRelease { id: 2, release: release(2), outcome: unknown, carried_over: false };
-    let delivered = StoredRecord { id: 3, record: record(3), attempted: Some(record(3).time) };
-    let waiting = StoredRecord { id: 4, record: record(4), attempted: None };
+    let open_release = StoredRelease { id: 1, release: release(1), outcome: None, carried_over: None };
+    let unknown_release = StoredRelease { id: 2, release: release(2), outcome: unknown, carried_over: None };
+    let delivered = StoredRecord { id: 3, record: record(3), attempted: Some(record(3).time), carried_over: None };
+    let waiting = StoredRecord { id: 4, record: record(4), attempted: None, carried_over: None };
     let dead = DeadLetter { id: 5, record: record(5), reason: "no such printer".to_owned() };
     let event = StoredEvent { id: 6, station: "lobby".to_owned(), payload: "{}".to_owned(), time: None };
     {
@@ -33,8 +33,8 @@ fn a_database_of_schema_1_and_format_1_opens_and_goes_on() {
         };
         put("releases", 1, format_1(&open_release, &["carried_over"]));
         put("releases", 2, format_1(&unknown_release, &["carried_over"]));
-        put("ledger", 3, format_1(&delivered, &[]));
-        put("records", 4, format_1(&waiting, &[]));
+        put("ledger", 3, format_1(&delivered, &["carried_over"]));
+        put("records", 4, format_1(&waiting, &["carried_over"]));
         put("dead", 5, format_1(&dead, &[]));
         put("events", 6, format_1(&event, &["time"]));
         let meta = db.open_tree("meta").unwrap();
