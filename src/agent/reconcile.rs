@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn sent(second: i64) -> StoredRecord {
-        StoredRecord { id: 1, record: record(second - 1), attempted: Some(at(second)), carried_over: None }
+        StoredRecord { id: 1, record: record(second - 1), attempted: Some(at(second)), carried_over: None, made: None }
     }
 
     fn carried_over(made: i64, damage: i64) -> StoredRecord {

@@ -3,7 +3,10 @@
 //! an entry known wherever its bytes are found, even where the database around it is gone.
 //!
 //! Version 1 had the version byte and the JSON only. Version 2 said that an entry comes from a damaged database, and not
-//! since when. Both are still read.
+//! since when, and knew no time but that of the wall. Both are still read.
+//!
+//! While the box does not know the time, a release and a record are stored without one (1970) and with the moment at which
+//! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
 
 use jiff::Timestamp;
 use ring::digest;
@@ -12,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JournalError;
 use super::table::Table;
+use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
 /// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
@@ -43,6 +47,9 @@ pub struct StoredRelease {
     /// may have been delivered before.
     #[serde(default, deserialize_with = "carried_over")]
     pub carried_over: Option<Timestamp>,
+    /// When it was made, by the boot and the time since, while its time is not known.
+    #[serde(default)]
+    pub made: Option<Moment>,
 }
 
 /// A job record that the server has not acknowledged.
@@ -59,6 +66,9 @@ pub struct StoredRecord {
     /// then. Then `attempted` is only the earliest time at which it may have been sent.
     #[serde(default)]
     pub carried_over: Option<Timestamp>,
+    /// When it was made, by the boot and the time since, while its time is not known.
+    #[serde(default)]
+    pub made: Option<Moment>,
 }
 
 /// A job record that the server refused for good.
@@ -119,7 +129,7 @@ impl Entry for StoredRelease {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.release.time)
+        Some(self.release.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -131,7 +141,7 @@ impl Entry for StoredRecord {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.record.time)
+        Some(self.record.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -143,7 +153,7 @@ impl Entry for DeadLetter {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.record.time)
+        Some(self.record.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -155,7 +165,34 @@ impl Entry for StoredEvent {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        self.time
+        self.time.filter(|time| clock::is_possible(*time))
+    }
+}
+
+/// An entry that may have been made before the time was known.
+pub(super) trait Dated: Entry {
+    fn made(&self) -> Option<&Moment>;
+    /// Gives it the time at which it was made.
+    fn date(&mut self, time: Timestamp);
+}
+
+impl Dated for StoredRelease {
+    fn made(&self) -> Option<&Moment> {
+        self.made.as_ref()
+    }
+    fn date(&mut self, time: Timestamp) {
+        self.release.time = time;
+        self.made = None;
+    }
+}
+
+impl Dated for StoredRecord {
+    fn made(&self) -> Option<&Moment> {
+        self.made.as_ref()
+    }
+    fn date(&mut self, time: Timestamp) {
+        self.record.time = time;
+        self.made = None;
     }
 }
 

@@ -15,7 +15,9 @@
 //!    [`ASIDE_LIMIT`]), and what can be read is carried over. An entry that cannot be read is set aside alone, and an entry
 //!    that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
-//! 8. **No secret.** No card number, read, token or key is ever handed to this module.
+//! 8. **No time that nobody knew.** What is stored while the clock is wrong is dated when it is right, in the same boot
+//!    (`dated`). Nothing is given up for an age that is not certain.
+//! 9. **No secret.** No card number, read, token or key is ever handed to this module.
 //!
 //! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
 //! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
@@ -24,6 +26,7 @@
 //! What the journal does not do: talk to the server, or decide what becomes of an entry.
 
 mod database;
+mod dated;
 mod entry;
 mod events;
 mod lock;

@@ -164,6 +164,7 @@ impl Worker {
                 job.refuse(JournalError::Full);
                 continue;
             }
+            store.date()?;
             job.run(store)?;
         }
         store.sync()?;

@@ -19,7 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("durable", &[]),
     ("clock", &["durable"]),
     ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
-    ("journal", &["domain"]),
+    ("journal", &["clock", "domain"]),
     ("status", &["backoff", "domain"]),
     (
         "agent",
