@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::durable;
@@ -81,12 +82,39 @@ impl Clock {
     }
 }
 
+/// A moment by the one clock that every box has: so long after which boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The kernel's name of the boot; a kernel without /proc has none to tell.
+    pub boot: String,
+    /// Milliseconds since then.
+    pub monotonic_ms: u64,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+        let uptime = fs::read_to_string(UPTIME).unwrap_or_default();
+        Self { boot, monotonic_ms: uptime_ms(&uptime).unwrap_or(0) }
+    }
+
+    /// Whether both are of one boot, so that the time between them is known.
+    pub fn is_of_boot(&self, other: &Self) -> bool {
+        !self.boot.is_empty() && self.boot == other.boot
+    }
+
+    /// What time it was, given that it is `wall` by `now`.
+    pub fn wall(&self, now: &Self, wall: Timestamp) -> Option<Timestamp> {
+        let since = now.monotonic_ms.checked_sub(self.monotonic_ms).filter(|_| self.is_of_boot(now))?;
+        wall.checked_sub(SignedDuration::from_millis(i64::try_from(since).ok()?)).ok()
+    }
+}
+
 /// Orders events whatever the clock says: a number, the boot, and the time since it.
 #[derive(Debug)]
 pub struct Sequence {
-    boot: String,
-    /// Milliseconds from boot to `started`.
-    offset_ms: u64,
+    began: Moment,
     started: Instant,
     next: AtomicU64,
 }
@@ -94,19 +122,15 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence that begins now, at 1.
     pub fn begin() -> Self {
-        // A kernel without /proc has no boot to tell; the number still orders.
-        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-        let uptime = fs::read_to_string(UPTIME).unwrap_or_default();
-        let offset_ms = uptime_ms(&uptime).unwrap_or(0);
-        Self { boot, offset_ms, started: Instant::now(), next: AtomicU64::new(1) }
+        Self { began: Moment::now(), started: Instant::now(), next: AtomicU64::new(1) }
     }
 
     /// Adds `seq`, which counts since the start of the agent, `boot` and `monotonic_ms`, which counts since the boot.
     pub fn stamp(&self, event: &mut Value) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         event["seq"] = json!(self.next.fetch_add(1, Ordering::Relaxed));
-        event["boot"] = json!(self.boot);
-        event["monotonic_ms"] = json!(self.offset_ms.saturating_add(elapsed));
+        event["boot"] = json!(self.began.boot);
+        event["monotonic_ms"] = json!(self.began.monotonic_ms.saturating_add(elapsed));
     }
 }
 
@@ -160,6 +184,17 @@ mod tests {
             fs::write(dir.path().join(FILE), text).unwrap();
             assert_eq!(Clock::open(dir.path()).floor(), RELEASED, "{text}");
         }
+    }
+
+    #[test]
+    fn a_moment_learns_its_time_from_a_later_one_of_the_same_boot() {
+        let moment = |boot: &str, monotonic_ms| Moment { boot: boot.to_owned(), monotonic_ms };
+        let now = moment("this", 90_000);
+        let minute_before = later(1).checked_sub(SignedDuration::from_mins(1)).ok();
+        assert_eq!(moment("this", 30_000).wall(&now, later(1)), minute_before);
+        assert_eq!(moment("that", 30_000).wall(&now, later(1)), None, "another boot");
+        assert_eq!(moment("this", 90_001).wall(&now, later(1)), None, "not later");
+        assert_eq!(moment("", 1).wall(&moment("", 2), later(1)), None, "no boot to tell");
     }
 
     #[test]

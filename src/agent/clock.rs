@@ -1,4 +1,5 @@
-//! Writes down now and then what time it was when the print server could be reached.
+//! Writes down now and then what time it was when the print server could be reached; and while the time is not known, waits
+//! for it, so that the journal dates what it stored before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,17 @@ use crate::clock::Clock;
 /// How often it is looked whether a day has passed.
 const EVERY: Duration = Duration::from_secs(3600);
 
+/// How often it is looked whether the time is known, while it is not.
+const WHILE_UNKNOWN: Duration = Duration::from_secs(10);
+
 pub(super) async fn run(work: Arc<Work>, mut clock: Clock) {
+    while Timestamp::now() < clock.floor() {
+        tokio::time::sleep(WHILE_UNKNOWN).await;
+    }
+    // Before it answers anything, the journal dates what it can.
+    if let Err(error) = work.journal.oldest_record().await {
+        tracing::warn!(%error, "the journal could not be asked");
+    }
     loop {
         tokio::time::sleep(EVERY).await;
         clock = note(&work, clock, false).await;

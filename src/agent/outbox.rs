@@ -14,7 +14,6 @@ use super::OutboxSetup;
 use super::reconcile::{self, Found};
 use super::work::Work;
 use crate::backoff::Backoff;
-use crate::clock;
 use crate::config::InDoubt;
 use crate::domain::{Cause, Failure};
 use crate::journal::{JournalError, StoredRecord};
@@ -149,11 +148,9 @@ async fn look_up(
     attempted: Timestamp,
 ) -> Result<Option<Found>, Later> {
     let tap = stored.record.tap;
-    // As the client sends it.
-    let datetime = setup.datetime && clock::is_possible(stored.record.time);
     let why = match setup.in_doubt {
         InDoubt::Resend => "outbox.in_doubt is resend".to_owned(),
-        InDoubt::Reconcile => match reconcile::look_up(work, datetime, stored, attempted).await {
+        InDoubt::Reconcile => match reconcile::look_up(work, setup.datetime, stored, attempted).await {
             Ok(found) => return Ok(Some(found)),
             Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected | Cause::NotFound) => {
                 failure.to_string()

@@ -223,7 +223,7 @@ impl Database {
         &self,
         table: Table,
         after: EntryId,
-    ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(EntryId, IVec), JournalError>> {
         self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.unlocked(table, bytes))))
     }
 
@@ -233,7 +233,11 @@ impl Database {
     }
 
     /// As they lie there.
-    fn raw_entries(&self, table: Table, after: EntryId) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
+    fn raw_entries(
+        &self,
+        table: Table,
+        after: EntryId,
+    ) -> impl DoubleEndedIterator<Item = Result<(EntryId, IVec), JournalError>> {
         self.tree(table).range(after.saturating_add(1).to_be_bytes()..).map(move |entry| {
             let (key, bytes) = entry.map_err(sled_error)?;
             let id = word(&key).ok_or_else(|| damaged(Path::new(table.name()), "a key is not a number"))?;

@@ -2,20 +2,28 @@
 //! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
 //! an entry known wherever its bytes are found, even where the database around it is gone.
 //!
-//! Version 1 had the version byte and the JSON only. It is still read.
+//! Version 1 had the version byte and the JSON only. Version 2 said that an entry comes from a damaged database, and not
+//! since when, and knew no time but that of the wall. Both are still read.
+//!
+//! While the box does not know the time, a release and a record are stored without one (1970) and with the moment at which
+//! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
 
 use jiff::Timestamp;
 use ring::digest;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JournalError;
 use super::cipher::Cipher;
 use super::table::Table;
+use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
 /// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
+
+/// The first version with a header, which has been the same since.
+const SEALED_FROM: u8 = 2;
 
 /// The version of entries without a header.
 const BARE: u8 = 1;
@@ -39,9 +47,13 @@ pub struct StoredRelease {
     pub release: Release,
     /// Only ever [`Outcome::Unknown`]: every other outcome takes the release out of the journal.
     pub outcome: Option<Outcome>,
-    /// It comes from a damaged database: it may have ended there, and its record may have been delivered.
+    /// It comes from a database whose damage was found then, by this box's clock: it may have ended there, and its record
+    /// may have been delivered before.
+    #[serde(default, deserialize_with = "carried_over")]
+    pub carried_over: Option<Timestamp>,
+    /// When it was made, by the boot and the time since, while its time is not known.
     #[serde(default)]
-    pub carried_over: bool,
+    pub made: Option<Moment>,
 }
 
 /// A job record that the server has not acknowledged.
@@ -54,6 +66,13 @@ pub struct StoredRecord {
     pub record: JobRecord,
     /// When it was sent, by the server's clock, if it may have arrived.
     pub attempted: Option<Timestamp>,
+    /// Nobody knows what became of it before this time, by this box's clock: it comes from a database whose damage was found
+    /// then. Then `attempted` is only the earliest time at which it may have been sent.
+    #[serde(default)]
+    pub carried_over: Option<Timestamp>,
+    /// When it was made, by the boot and the time since, while its time is not known.
+    #[serde(default)]
+    pub made: Option<Moment>,
 }
 
 /// A job record that the server refused for good.
@@ -83,6 +102,20 @@ pub struct StoredEvent {
     pub time: Option<Timestamp>,
 }
 
+/// Version 2 had a yes or no.
+fn carried_over<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum CarriedOver {
+        Whether(bool),
+        When(Option<Timestamp>),
+    }
+    Ok(match CarriedOver::deserialize(deserializer)? {
+        CarriedOver::Whether(yes) => yes.then_some(Timestamp::MAX),
+        CarriedOver::When(time) => time,
+    })
+}
+
 /// What every kind of entry has: a number, which is its key, and a time.
 pub(super) trait Entry: Serialize + DeserializeOwned {
     fn id(&self) -> EntryId;
@@ -100,7 +133,7 @@ impl Entry for StoredRelease {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.release.time)
+        Some(self.release.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -112,7 +145,7 @@ impl Entry for StoredRecord {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.record.time)
+        Some(self.record.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -124,7 +157,7 @@ impl Entry for DeadLetter {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        Some(self.record.time)
+        Some(self.record.time).filter(|time| clock::is_possible(*time))
     }
 }
 
@@ -136,7 +169,34 @@ impl Entry for StoredEvent {
         self.id = id;
     }
     fn time(&self) -> Option<Timestamp> {
-        self.time
+        self.time.filter(|time| clock::is_possible(*time))
+    }
+}
+
+/// An entry that may have been made before the time was known.
+pub(super) trait Dated: Entry {
+    fn made(&self) -> Option<&Moment>;
+    /// Gives it the time at which it was made.
+    fn date(&mut self, time: Timestamp);
+}
+
+impl Dated for StoredRelease {
+    fn made(&self) -> Option<&Moment> {
+        self.made.as_ref()
+    }
+    fn date(&mut self, time: Timestamp) {
+        self.release.time = time;
+        self.made = None;
+    }
+}
+
+impl Dated for StoredRecord {
+    fn made(&self) -> Option<&Moment> {
+        self.made.as_ref()
+    }
+    fn date(&mut self, time: Timestamp) {
+        self.record.time = time;
+        self.made = None;
     }
 }
 
@@ -153,7 +213,7 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
         Some(&BARE) => Ok(&bytes[1..]),
-        Some(&VERSION) => match unseal(bytes) {
+        Some(SEALED_FROM..=VERSION) => match unseal(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
             Some((number, _)) if number == table.number() + LOCKED => Err(wrong("its key does not open it".to_owned())),
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
@@ -199,7 +259,7 @@ pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
 
 /// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
 pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
+    let ([SEALED_FROM..=VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
         return None;
     };
     let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;

@@ -15,7 +15,8 @@ pub const EVENT_LIMIT: usize = 1_000;
 impl Store {
     pub(super) fn store_event(&mut self, station: &str, payload: &str) -> Result<EntryId, JournalError> {
         let id = self.take_id();
-        let (station, payload, time) = (station.to_owned(), payload.to_owned(), Some(Timestamp::now()));
+        let time = Some(Timestamp::now()).filter(|now| *now >= self.floor);
+        let (station, payload) = (station.to_owned(), payload.to_owned());
         let value = encode(Table::Events, &StoredEvent { id, station, payload, time })?;
         self.make_room(1, value.len() as u64)?;
         let mut changes = vec![Change::Put(Table::Events, id, value)];

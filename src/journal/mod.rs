@@ -15,9 +15,11 @@
 //!    [`ASIDE_LIMIT`]), and what can be read is carried over. An entry that cannot be read is set aside alone, and an entry
 //!    that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
-//! 8. **No secret.** No card number, read or token is ever handed to this module.
-//! 9. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
-//!    journal does not open.
+//! 8. **No time that nobody knew.** What is stored while the clock is wrong is dated when it is right, in the same boot
+//!    (`dated`). Nothing is given up for an age that is not certain.
+//! 9. **No secret.** No card number, read or token is ever handed to this module.
+//! 10. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
+//!     journal does not open.
 //!
 //! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
 //! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
@@ -27,6 +29,7 @@
 
 mod cipher;
 mod database;
+mod dated;
 mod entry;
 mod events;
 mod lock;
@@ -55,7 +58,7 @@ use cipher::{Cipher, Means};
 pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
 pub use events::EVENT_LIMIT;
 pub use queue::{Found, LIST_LIMIT, Listing};
-pub use records::LEDGER_LIMIT;
+pub use records::{LEDGER_AGE, LEDGER_LIMIT};
 pub use replace::ASIDE_LIMIT;
 use replace::Place;
 pub use reserve::RESERVE_BYTES;
@@ -265,17 +268,18 @@ impl Journal {
     }
 
     /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
-    /// (`None`).
+    /// (`None`). What was in doubt before must have been looked up.
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
         self.call(Kind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
-    /// Moves a record that the server has acknowledged to the ledger, whose oldest entry goes.
+    /// Moves a record that the server has acknowledged to the ledger, whose oldest go: beyond [`LEDGER_AGE`] and
+    /// [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
         self.call(Kind::Duty, move |store| store.acknowledge_record(id)).await
     }
 
-    /// The last records that the server acknowledged, oldest first.
+    /// The records that the server acknowledged within [`LEDGER_AGE`], oldest first, at most [`LEDGER_LIMIT`].
     pub async fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
         self.call(Kind::Duty, |store| store.ledger()).await
     }

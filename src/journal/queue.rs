@@ -93,7 +93,7 @@ impl Store {
             _ => return Err(JournalError::NotForThis { id, state: "no dead letter, so it is not sent again by hand" }),
         };
         let next = self.take_id();
-        let stored = StoredRecord { id: next, record: letter.record, attempted: None };
+        let stored = StoredRecord { id: next, record: letter.record, attempted: None, carried_over: None, made: None };
         self.commit(&[
             Change::Remove(Table::Dead, id),
             Change::Put(Table::Records, next, encode(Table::Records, &stored)?),

@@ -1,6 +1,6 @@
 //! Job records: from the end of a release until the server has acknowledged them or refused them for good.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::JournalError;
 use super::database::Change;
@@ -9,8 +9,15 @@ use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// Acknowledged records that are remembered, to tell an equal one in the server's history from one in doubt.
-pub const LEDGER_LIMIT: usize = 64;
+/// How long acknowledged records are remembered, to tell an equal one in the server's history from one in doubt: from the
+/// time at which they were sent to that of the newest.
+pub const LEDGER_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Acknowledged records that are remembered at most.
+pub const LEDGER_LIMIT: usize = 2_000;
+
+/// Of those that are too old, so many go with each that comes.
+const LEDGER_STEP: usize = 20;
 
 impl Store {
     pub(super) fn oldest_records(&mut self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
@@ -21,7 +28,7 @@ impl Store {
         let Some(stored) = self.get::<StoredRecord>(Table::Records, id)? else {
             return Ok(());
         };
-        let value = encode(Table::Records, &StoredRecord { attempted, ..stored })?;
+        let value = encode(Table::Records, &StoredRecord { attempted, carried_over: None, ..stored })?;
         self.commit(&[Change::Put(Table::Records, id, value)])
     }
 
@@ -31,9 +38,15 @@ impl Store {
         };
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
-        if self.database.tally().of(Table::Ledger) >= LEDGER_LIMIT as u64 {
-            let oldest = self.database.entries(Table::Ledger, 0).next().transpose()?;
-            changes.extend(oldest.map(|(id, _)| Change::Remove(Table::Ledger, id)));
+        let surplus = (self.database.tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
+        let is_old = |old: &StoredRecord| match (old.attempted, stored.attempted) {
+            (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
+            _ => false,
+        };
+        for (place, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
+            if place < surplus || is_old(&old) {
+                changes.push(Change::Remove(Table::Ledger, old.id));
+            }
         }
         self.commit(&changes)
     }

@@ -1,5 +1,7 @@
 //! Releases: from before the first byte is sent until somebody knows how they ended.
 
+use jiff::Timestamp;
+
 use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
@@ -17,7 +19,8 @@ impl Store {
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for release in releases {
             let id = self.take_id();
-            let stored = StoredRelease { id, release: release.clone(), outcome: None, carried_over: false };
+            let (release, made) = self.dated_release(release.clone());
+            let stored = StoredRelease { id, release, outcome: None, carried_over: None, made };
             let value = encode(Table::Releases, &stored)?;
             bytes += value.len();
             ids.push(id);
@@ -39,37 +42,38 @@ impl Store {
     ) -> Result<(), JournalError> {
         let release: Option<StoredRelease> = self.get(Table::Releases, id)?;
         // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
-        let in_doubt = release.as_ref().is_none_or(|stored| stored.carried_over);
+        let carried_over = release.as_ref().map_or(Some(Timestamp::now()), |stored| stored.carried_over);
+        let earliest = release.as_ref().map(|stored| stored.release.time);
+        let dated = record.map(|record| self.dated_record(record.clone(), release.as_ref()));
         let mut changes = Vec::new();
         let record = match release {
             Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
                 let stored = StoredRelease { outcome: Some(outcome.clone()), ..stored };
                 changes.push(Change::Put(Table::Releases, id, encode(Table::Releases, &stored)?));
-                record
+                dated
             }
             Some(_) => {
                 changes.push(Change::Remove(Table::Releases, id));
-                record
+                dated
             }
-            None => self.unrecorded(id, record)?,
+            // Ended before, and only the answer was lost.
+            None if self.is_recorded(id, record)? => None,
+            None => dated,
         };
-        if let Some(record) = record {
+        if let Some((record, made)) = record {
             let id = self.take_id();
-            let attempted = in_doubt.then_some(record.time);
-            let value = encode(Table::Records, &StoredRecord { id, record: record.clone(), attempted })?;
+            let attempted = carried_over.map(|_| earliest.unwrap_or(record.time));
+            let stored = StoredRecord { id, record, attempted, carried_over, made };
+            let value = encode(Table::Records, &stored)?;
             changes.push(Change::Put(Table::Records, id, value));
         }
         if changes.is_empty() { Ok(()) } else { self.commit(&changes) }
     }
 
-    /// The record, unless it is there: then its release was ended before, and only the answer was lost.
-    fn unrecorded<'a>(
-        &mut self,
-        release: EntryId,
-        record: Option<&'a JobRecord>,
-    ) -> Result<Option<&'a JobRecord>, JournalError> {
+    /// Whether the record of a release that is gone is there, waiting or delivered or refused.
+    fn is_recorded(&mut self, release: EntryId, record: Option<&JobRecord>) -> Result<bool, JournalError> {
         let Some(record) = record else {
-            return Ok(None);
+            return Ok(false);
         };
         let is_it = |found: &JobRecord| found.tap == record.tap && found.document == record.document;
         let mut there = false;
@@ -86,7 +90,7 @@ impl Store {
         if !there {
             tracing::error!(release, tap = %record.tap, "release gone from the journal; its job record is kept all the same");
         }
-        Ok((!there).then_some(record))
+        Ok(there)
     }
 
     pub(super) fn open_releases(&mut self) -> Result<Vec<StoredRelease>, JournalError> {

@@ -128,7 +128,7 @@ impl Place {
         let salvage = self.sibling("salvage");
         let mut story = String::new();
         self.replace(Some(&aside), means, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), &salvage, into, means)?);
+            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, means)?);
             Ok(())
         })?;
         remove(&salvage)?;
@@ -157,7 +157,7 @@ impl Place {
     }
 
     fn free_name(&self, now: Timestamp) -> PathBuf {
-        let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let time = now.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
         let names = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
         let mut paths = names.map(|end| self.state_dir.join(format!("{DAMAGED}{time}{end}")));
         paths.find(|path| !exists(path)).unwrap_or_else(|| self.sibling("damaged"))

@@ -12,6 +12,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::JournalError;
 use super::cipher::Means;
 use super::database::{Change, Database, TALLY_NUMBER, io_error, snapshots};
@@ -25,9 +27,16 @@ use crate::domain::{EntryId, JobRecord, TapId};
 /// Read at once, besides an entry that may begin at its end.
 const CHUNK: usize = 256 * 1024;
 
-/// Carries over what can be read of the database in `db`; `copies` is a directory to work in. Says how it went.
-pub(super) fn carry_over(db: &Path, copies: &Path, into: &mut Database, means: &Means) -> Result<String, JournalError> {
-    let mut carrier = Carrier::new(into);
+/// Carries over what can be read of the database in `db`, whose damage was found `now`; `copies` is a directory to work in.
+/// Says how it went.
+pub(super) fn carry_over(
+    db: &Path,
+    now: Timestamp,
+    copies: &Path,
+    into: &mut Database,
+    means: &Means,
+) -> Result<String, JournalError> {
+    let mut carrier = Carrier::new(into, now);
     let way = match open_copy(db, copies, means)? {
         Some(whole) => {
             carrier.tally = whole.tally();
@@ -142,6 +151,7 @@ type Printed = (TapId, String);
 /// Brings entries over and keeps in mind what tells which of them have left.
 struct Carrier<'a> {
     into: &'a mut Database,
+    now: Timestamp,
     /// The newest that was found.
     tally: Tally,
     /// The highest record that was acknowledged or refused: all before it have left too.
@@ -150,8 +160,8 @@ struct Carrier<'a> {
 }
 
 impl<'a> Carrier<'a> {
-    fn new(into: &'a mut Database) -> Self {
-        Self { into, tally: Tally::default(), left_record: 0, recorded: HashSet::new() }
+    fn new(into: &'a mut Database, now: Timestamp) -> Self {
+        Self { into, now, tally: Tally::default(), left_record: 0, recorded: HashSet::new() }
     }
 
     /// Looks for what tells which entries have left.
@@ -181,9 +191,12 @@ impl<'a> Carrier<'a> {
     /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
     fn bring(&mut self, table: Table, id: EntryId, bytes: &[u8]) -> Result<(), JournalError> {
         let value = match table {
-            Table::Releases => changed(table, id, bytes, |stored: &mut StoredRelease| stored.carried_over = true),
+            Table::Releases => changed(table, id, bytes, |stored: &mut StoredRelease| {
+                stored.carried_over = Some(self.now);
+            }),
             Table::Records => changed(table, id, bytes, |stored: &mut StoredRecord| {
                 stored.attempted = stored.attempted.or(Some(stored.record.time));
+                stored.carried_over = Some(self.now);
                 self.recorded.insert(printed(&stored.record));
             }),
             Table::Ledger => changed(table, id, bytes, |stored: &mut StoredRecord| {

@@ -16,15 +16,12 @@ use super::replace::{Place, is_mostly_empty};
 use super::reserve::Reserve;
 use super::table::Table;
 use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
+use crate::clock::Clock;
 use crate::domain::EntryId;
 use crate::durable;
 
 /// Entries that are read in one go: what is in memory at once.
-const PAGE: usize = 500;
-
-/// Whoever wrote an earlier time than the release of this program did not know it (the box has no clock of its own): its
-/// age says nothing.
-const CLOCK_FLOOR: Timestamp = Timestamp::constant(1_767_225_600, 0);
+pub(super) const PAGE: usize = 500;
 
 pub(super) struct Store {
     pub(super) database: Database,
@@ -35,6 +32,10 @@ pub(super) struct Store {
     /// Entries that were given up since the start, and databases that had been set aside.
     pub(super) lost: u64,
     pub(super) next_id: EntryId,
+    /// Before this time the clock is wrong.
+    pub(super) floor: Timestamp,
+    /// There may be entries that were made before the time was known.
+    pub(super) undated: bool,
     /// Last: the others must be gone when somebody else may come.
     _lock: Lock,
 }
@@ -54,8 +55,8 @@ impl Store {
             opened => opened?,
         };
         let next_id = database.tally().next_id;
-        let mark = Mark::read(state_dir);
-        Ok(Self { database, place, reserve, mark, limits, lost, next_id, _lock: lock })
+        let (mark, floor) = (Mark::read(state_dir), Clock::open(state_dir).floor());
+        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, undated: true, _lock: lock })
     }
 
     /// Makes everything before it durable.
@@ -78,8 +79,13 @@ impl Store {
             set_aside: self.place.aside().len(),
             full: self.is_full(),
             encrypted: self.database.is_locked(),
-            oldest_record: self.oldest_records(1)?.pop().map(|stored| stored.record.time),
+            oldest_record: self.oldest_records(1)?.pop().and_then(|stored| stored.time()),
         })
+    }
+
+    /// Whether the box knows what time it is.
+    pub(super) fn knows_time(&self) -> bool {
+        Timestamp::now() >= self.floor
     }
 
     /// Whether the disk is too full to promise anything new.
@@ -228,11 +234,15 @@ impl Store {
         Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
     }
 
+    /// By a wrong clock nothing is old, and neither is what does not know its time.
     fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        if now < self.floor {
+            return Ok(());
+        }
         let Ok(oldest) = SignedDuration::try_from(self.limits.max_age).and_then(|age| now.checked_sub(age)) else {
             return Ok(());
         };
-        let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time > CLOCK_FLOOR && time < oldest);
+        let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time < oldest);
         while let Some(event) = self.first::<StoredEvent>(Table::Events)?.filter(|event| is_old(event.time())) {
             self.lose(Table::Events, event.id, "it is older than outbox.max_age")?;
         }

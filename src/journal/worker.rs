@@ -158,6 +158,7 @@ impl Worker {
                 job.refuse(JournalError::Full);
                 continue;
             }
+            store.date()?;
             job.run(store)?;
         }
         store.sync()?;

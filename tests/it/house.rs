@@ -22,7 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("durable", &[]),
     ("clock", &["durable"]),
     ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
-    ("journal", &["domain", "durable", "random"]),
+    ("journal", &["clock", "domain", "durable", "random"]),
     ("status", &["backoff", "domain"]),
     (
         "agent",

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::domain::Outcome;
-use print_release_agent::journal::{Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LIST_LIMIT, Limits};
+use print_release_agent::journal::{
+    Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits,
+};
 use tokio::task::JoinSet;
 
 use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
@@ -54,7 +56,7 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_and_a_time_before_the_clock_was_known_is_not_old() {
+fn what_is_too_old_is_given_up_in_its_turn() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_age: Duration::from_secs(3600), ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
@@ -66,9 +68,9 @@ fn what_is_too_old_is_given_up_and_a_time_before_the_clock_was_known_is_not_old(
             made.time = time;
             journal.end_release(id, Outcome::Accepted, Some(made)).await.unwrap();
         }
-        // The first does not know its time, and as the oldest it is looked at first.
+        // The first did not know its time and was given one; as the oldest it is looked at first.
         let first = journal.oldest_record().await.unwrap().unwrap();
-        assert_eq!(first.record.time, Timestamp::UNIX_EPOCH);
+        assert_eq!((&*first.record.document, first.made), ("document-0", None));
         journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
         assert_eq!(counts(&journal).lost, 0);
         journal.acknowledge_record(first.id).await.unwrap();
@@ -92,6 +94,46 @@ fn the_oldest_event_goes_beyond_the_limit_of_events() {
         assert_eq!((counts(&journal).events, counts(&journal).lost), (EVENT_LIMIT, 5));
         assert_eq!(journal.events_after(0, 1).await.unwrap()[0].id, 6);
     });
+}
+
+#[test]
+fn the_ledger_is_bounded_by_time_and_by_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        let now = Timestamp::now();
+        let days_ago = |days: i64| now - SignedDuration::from_hours(24 * days);
+        let mut lengths = Vec::new();
+        for (number, days) in (0..).zip([9, 8, 1, 0]) {
+            store_record(&journal, number).await;
+            let id = journal.oldest_record().await.unwrap().unwrap().id;
+            journal.mark_record(id, Some(days_ago(days))).await.unwrap();
+            journal.acknowledge_record(id).await.unwrap();
+            lengths.push(journal.ledger().await.unwrap().len());
+        }
+        assert_eq!(lengths, [1, 2, 2, 2], "the oldest two are older than {LEDGER_AGE}");
+        let many = LEDGER_LIMIT as u64 + 3;
+        let ids = journal.store_releases((0..many).map(release).collect(), Vec::new()).await.unwrap();
+        each(ids, |id| {
+            let journal = journal.clone();
+            async move { journal.end_release(id, Outcome::Accepted, Some(record(id))).await.unwrap() }
+        })
+        .await;
+        let waiting: Vec<_> = records(&journal).await.into_iter().map(|(id, _)| id).collect();
+        let last = *waiting.last().unwrap();
+        each(waiting, |id| {
+            let journal = journal.clone();
+            async move { journal.acknowledge_record(id).await.unwrap() }
+        })
+        .await;
+        let ledger = journal.ledger().await.unwrap();
+        assert_eq!((ledger.len(), ledger.last().unwrap().id), (LEDGER_LIMIT, last));
+    });
+}
+
+/// Does something with each of these at the same time, so that they share their syncs.
+async fn each<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(all: Vec<T>, act: impl Fn(T) -> F) {
+    all.into_iter().map(act).collect::<JoinSet<()>>().join_all().await;
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults;
 mod house;
 mod identity;
 mod journal_bounds;
+mod journal_clock;
 mod journal_damage;
 mod journal_encrypted;
 mod journal_formats;

@@ -1,11 +1,14 @@
 //! Answers that were lost: what the agent finds out before it does anything again.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{ApiKey, Call, Document, Kind, World};
+use print_release_agent::demo::server::{ApiKey, Call, Document, Kind, Status, World};
+use print_release_agent::domain::{self, EntryId, JobRecord, Outcome, Release, User};
+use print_release_agent::journal::Journal;
 use serde_json::Value;
 
+use crate::support::journal::{close, open, release};
 use crate::support::{log, playing, program, queue};
 
 #[tokio::test]
@@ -153,4 +156,77 @@ async fn a_release_in_doubt_at_its_deadline_has_failed_when_the_server_is_back_a
     assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
     scene.settled(&agent).await.unwrap();
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
+}
+
+/// A release of a document of linus that looks like all with this title.
+fn of_linus(number: u64, title: &str, time: Timestamp) -> Release {
+    let user = User { name: "linus".to_owned(), provider: None };
+    let like = release(number);
+    let document = domain::Document { title: title.to_owned(), pages: Some(2), ..like.document };
+    Release { user, document, time, ..like }
+}
+
+/// What the server's history has for such a release or record.
+fn row_of_linus(title: &str, time: Timestamp) -> Document {
+    Document { status: Status::Printed, ..Document::new("linus", title, 2, time) }
+}
+
+/// Stores a release and its record.
+async fn store(journal: &Journal, release: Release) -> EntryId {
+    let record = JobRecord::of(&release, release.time);
+    let ids = journal.store_releases(vec![release], Vec::new()).await.unwrap();
+    journal.end_release(ids[0], Outcome::Accepted, Some(record)).await.unwrap();
+    journal.list(0).await.unwrap().records.pop().unwrap().id
+}
+
+fn records(scene: &Scene, title: &str) -> usize {
+    scene.server.world().records.iter().filter(|row| row.document_name == title).count()
+}
+
+#[tokio::test]
+async fn a_delivered_record_that_comes_back_by_damage_is_found_and_not_sent_again() {
+    let scene = Scene::set(program()).await.unwrap();
+    let state = scene.dir().join("state");
+    let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
+    {
+        let journal = open(&state);
+        for (number, title) in [(1, "Delivered.pdf"), (2, "Waiting.pdf")] {
+            store(&journal, of_linus(number, title, days_ago(10))).await;
+        }
+        close(journal, &state);
+    }
+    // The first was delivered the day before yesterday, and then the database became an older state of itself.
+    scene.server.world().records.push(row_of_linus("Delivered.pdf", days_ago(2)));
+    std::fs::write(state.join("mark"), format!("{:020}\n", 100)).unwrap();
+    let agent = scene.start().await.unwrap();
+    scene.settled(&agent).await.unwrap();
+    assert_eq!((records(&scene, "Delivered.pdf"), records(&scene, "Waiting.pdf")), (1, 1), "{}", log(&scene));
+    let status = scene.status(&agent, |_| true).await.unwrap();
+    assert_eq!(status["journal"]["set_aside"], 1, "not the case that this is about: {status}");
+}
+
+#[tokio::test]
+async fn documents_of_dead_letters_and_of_unknown_releases_are_not_taken_for_job_records() {
+    let scene = Scene::set(program()).await.unwrap();
+    let state = scene.dir().join("state");
+    let now = Timestamp::now();
+    {
+        let journal = open(&state);
+        let releases = [1, 2, 3].map(|number| of_linus(number, "Same.pdf", now));
+        for release in &releases[..2] {
+            let uuid = release.document.uuid.clone();
+            scene.server.world().documents.push(Document { uuid, ..row_of_linus("Same.pdf", now) });
+        }
+        let [dead, unknown, doubtful] = releases;
+        let dead = store(&journal, dead).await;
+        journal.bury_record(dead, "no such printer".to_owned()).await.unwrap();
+        let unknown = journal.store_releases(vec![unknown], Vec::new()).await.unwrap();
+        journal.end_release(unknown[0], Outcome::Unknown("not-listed".to_owned()), None).await.unwrap();
+        let doubtful = store(&journal, doubtful).await;
+        journal.mark_record(doubtful, Some(now)).await.unwrap();
+        close(journal, &state);
+    }
+    let agent = scene.start().await.unwrap();
+    scene.settled(&agent).await.unwrap();
+    assert_eq!(records(&scene, "Same.pdf"), 1, "{}", log(&scene));
 }

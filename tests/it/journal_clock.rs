@@ -1,0 +1,102 @@
+//! What was stored before the box knew the time gets its time when the box does, in the same boot (issue 3, item 9).
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use print_release_agent::clock::Moment;
+use print_release_agent::domain::{JobRecord, Outcome};
+use print_release_agent::journal::{Journal, Limits, Listing, StoredRecord};
+
+use crate::support::journal::{LIMITS, close, open, record, release, runtime, store_record};
+
+/// The resolution of the kernel's uptime, twice, and some.
+const BLUR: SignedDuration = SignedDuration::from_millis(100);
+
+/// Lets the clock of this box be wrong by the journal's lights, from its next start on, or right again.
+fn wrong_clock(dir: &Path, wrong: bool) {
+    let hours = if wrong { 1 } else { -1 };
+    let seen = Timestamp::now() + SignedDuration::from_hours(hours);
+    std::fs::write(dir.join("last-seen"), seen.to_string()).unwrap();
+}
+
+fn listing(journal: &Journal) -> Listing {
+    runtime().block_on(journal.list(0)).unwrap()
+}
+
+#[test]
+fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    wrong_clock(dir.path(), true);
+    let began = Timestamp::now() - BLUR;
+    let journal = open(dir.path());
+    runtime.block_on(async {
+        for number in 0..3 {
+            store_record(&journal, number).await;
+        }
+        journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
+        assert_eq!(journal.events_after(0, 1).await.unwrap()[0].time, None);
+    });
+    let ended = Timestamp::now() + BLUR;
+    let before = listing(&journal);
+    assert!(before.records.iter().all(|stored| stored.record.time == Timestamp::UNIX_EPOCH && stored.made.is_some()));
+    assert_eq!(journal.counts().borrow().oldest_record, None, "an age that nobody knows");
+    let stale = before.releases[0].clone();
+    assert_eq!(stale.release.time, Timestamp::UNIX_EPOCH);
+    close(journal, dir.path());
+
+    wrong_clock(dir.path(), false);
+    let journal = open(dir.path());
+    let after = listing(&journal);
+    let within = |time: Timestamp| began <= time && time <= ended;
+    assert!(after.records.iter().all(|stored| within(stored.record.time) && stored.made.is_none()), "{after:?}");
+    assert_eq!((after.records.len(), after.releases.len()), (3, 1));
+    let time = after.releases[0].release.time;
+    assert!(within(time), "{time}");
+    // Who read the release before, and dates its record back to it, means the same time.
+    let late = JobRecord::of(&stale.release, stale.release.time);
+    runtime.block_on(journal.end_release(stale.id, Outcome::Accepted, Some(late))).unwrap();
+    assert_eq!(listing(&journal).records[3].record.time, time);
+    close(journal, dir.path());
+}
+
+#[test]
+fn a_record_of_an_earlier_boot_stays_without_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Moment { boot: "an earlier one".to_owned(), monotonic_ms: 5 };
+    let mut timeless = StoredRecord { id: 1, record: record(1), attempted: None, carried_over: None, made: Some(made) };
+    timeless.record.time = Timestamp::UNIX_EPOCH;
+    {
+        // As schema 1 and format 1 had it: the journal takes what is there.
+        let db = sled::open(dir.path().join("db")).unwrap();
+        let bytes = [&[1], serde_json::to_vec(&timeless).unwrap().as_slice()].concat();
+        db.open_tree("records").unwrap().insert(1_u64.to_be_bytes(), bytes).unwrap();
+        db.open_tree("meta").unwrap().insert("schema", &1_u64.to_be_bytes()).unwrap();
+    }
+    let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
+    let journal = Journal::open(dir.path(), limits, None).unwrap();
+    runtime().block_on(store_record(&journal, 2));
+    assert_eq!(listing(&journal).records[0], timeless, "and is not too old either");
+}
+
+#[test]
+fn nothing_is_too_old_while_the_time_is_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
+    // Stored in time, and older than the limit.
+    let journal = Journal::open(dir.path(), limits, None).unwrap();
+    runtime.block_on(store_record(&journal, 999));
+    close(journal, dir.path());
+    for (wrong, left) in [(true, 2), (false, 2)] {
+        wrong_clock(dir.path(), wrong);
+        let journal = Journal::open(dir.path(), limits, None).unwrap();
+        runtime.block_on(store_record(&journal, 0));
+        let found = listing(&journal).records.len();
+        assert_eq!(found, left, "clock wrong: {wrong}");
+        assert_eq!(journal.counts().borrow().lost, u64::from(!wrong));
+        close(journal, dir.path());
+    }
+}
