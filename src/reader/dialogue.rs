@@ -1,7 +1,7 @@
 //! One connection to a reader: what was heard, what is to be said, and when. Pure: the time comes in.
 //!
 //! A reader with `[poll]` is asked in turn; after a question nothing else is said until the answer has come, has fallen
-//! silent, or is too late. A reader that is too late [`MISSES_LIMIT`] times in a row is gone. Signals are said between
+//! silent, or is too late. A reader that is too late three times in a row is gone. Signals are said between
 //! two questions, so that a beep never holds up a card; a new signal takes the place of the old.
 //!
 //! Without `[poll]` nothing happens by itself: [`Dialogue::wake`] is `None` while the line is silent.

@@ -227,8 +227,8 @@ fn steady(name: &str) -> &str {
 /// The service of a process: the last one of its path among the control groups (proc(5), cgroups(7)).
 fn unit(groups: &str) -> Option<String> {
     let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let services = paths.flat_map(|path| path.split('/')).filter(|part| part.ends_with(".service"));
-    services.last().map(str::to_owned)
+    let mut services = paths.flat_map(|path| path.split('/')).filter(|part| part.ends_with(".service"));
+    services.next_back().map(str::to_owned)
 }
 
 fn processes(root: &Path) -> Vec<Process> {

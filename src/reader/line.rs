@@ -62,6 +62,7 @@ impl Line {
     }
 
     /// The signals, for whoever plays them beside this.
+    #[cfg(feature = "pcsc")]
     pub(super) fn signals(&self) -> Signals {
         self.signals.clone()
     }

@@ -39,7 +39,7 @@ fn a_line_has_the_rate_of_the_file_or_else_of_the_profile_or_else_the_usual_one(
     let (mf7, set) =
         (("station.reader", "profile", "promag-mf7".into()), |baud: Value| ("station.reader", "baud", baud));
     assert_eq!(rate(&[]), (9600, 0));
-    assert_eq!(rate(&[mf7.clone()]), (19200, 0));
+    assert_eq!(rate(std::slice::from_ref(&mf7)), (19200, 0));
     assert_eq!(rate(&[mf7.clone(), set("".into())]), (19200, 0), "as the shipped file has it");
     assert_eq!(
         rate(&[mf7, set(9600.into())]),
