@@ -1,11 +1,12 @@
 //! `run`: the agent until SIGTERM. SIGHUP reads the configuration again.
 
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -50,6 +51,7 @@ fn open(config: &Config) -> Result<Journal, JournalError> {
 /// One round per configuration: SIGHUP begins another.
 async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    let mut doors = Doors::open(&config, None)?;
     loop {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -62,14 +64,15 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
             }
         };
         let parts = assemble::parts(&config, client, journal.clone())?;
-        let (mut servers, page) = publish(&config, &parts.board, journal).await?;
+        let mut servers = JoinSet::new();
+        let page = doors.serve(&mut servers, &parts.board, journal)?;
+        tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut next = None;
         let mut host = ServiceManager { page };
-        agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config).await }).await;
-        // Awaited, or the next round would find its own addresses in use.
+        agent::run(parts, &mut host, async { next = signals.stop_or_reload(path, &config, &doors).await }).await;
         servers.shutdown().await;
         match next {
-            Some(reloaded) => config = *reloaded,
+            Some(reloaded) => (config, doors) = *reloaded,
             None => {
                 tracing::info!("stopped");
                 return Ok(Exit::Done);
@@ -78,21 +81,44 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
     }
 }
 
-/// Opens the page and the control socket; both close when the set is dropped. Also tells the page's address.
-async fn publish(config: &Config, board: &Board, journal: &Journal) -> anyhow::Result<(JoinSet<()>, String)> {
-    let mut servers = JoinSet::new();
-    let mut page = "page off".to_owned();
-    if let Some(address) = config.http {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("listen on {address} (http.listen)"))?;
-        page = format!("page at http://{}/", listener.local_addr().context("listen")?);
-        servers.spawn(status::http::serve(listener, status::http::router(board.clone())));
+/// Where the agent can be asked: the page and the control socket. Open through a reload, as far as the configuration says
+/// the same; and another one is opened before the agent gives up what it has.
+struct Doors {
+    page: Option<(SocketAddr, TcpListener)>,
+    control: (PathBuf, UnixListener),
+}
+
+impl Doors {
+    /// Opens what `before` does not have.
+    fn open(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
+        let page = match (config.http, before.and_then(|before| before.page.as_ref())) {
+            (None, _) => None,
+            (Some(address), Some((same, listener))) if address == *same => Some((address, listener.try_clone()?)),
+            (Some(address), _) => {
+                let listener = TcpListener::bind(address);
+                Some((address, listener.with_context(|| format!("listen on {address} (http.listen)"))?))
+            }
+        };
+        let path = &config.agent.control_socket;
+        let control = match before.map(|before| &before.control) {
+            Some((same, listener)) if path == same => listener.try_clone()?,
+            _ => status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?,
+        };
+        Ok(Self { page, control: (path.clone(), control) })
     }
-    let path = &config.agent.control_socket;
-    let listener = status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?;
-    servers.spawn(status::control::serve(listener, control::router(board.clone(), journal.clone())));
-    tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
-    Ok((servers, page))
+
+    /// Answers there, until the set is dropped. Gives the page's address for a person.
+    fn serve(&self, servers: &mut JoinSet<()>, board: &Board, journal: &Journal) -> std::io::Result<String> {
+        let mut address = "page off".to_owned();
+        if let Some((_, listener)) = &self.page {
+            address = format!("page at http://{}/", listener.local_addr()?);
+            servers.spawn(status::http::serve(listener.try_clone()?, status::http::router(board.clone())));
+        }
+        let (_, listener) = &self.control;
+        let router = control::router(board.clone(), journal.clone());
+        servers.spawn(status::control::serve(listener.try_clone()?, router));
+        Ok(address)
+    }
 }
 
 /// systemd, when it started us; nobody otherwise.
@@ -135,18 +161,18 @@ impl Signals {
         })
     }
 
-    /// Waits for the end (`None`) or for another configuration that is in order. After the end was asked for, a second
-    /// signal exits at once.
-    async fn stop_or_reload(&mut self, path: &Path, running: &Config) -> Option<Box<Config>> {
+    /// Waits for the end (`None`) or for another configuration that is in order, with its doors open. After the end was
+    /// asked for, a second signal exits at once.
+    async fn stop_or_reload(&mut self, path: &Path, running: &Config, doors: &Doors) -> Option<Box<(Config, Doors)>> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) => match reloadable(&config, running) {
-                        Ok(()) => {
+                    Ok(config) => match reloadable(&config, running, doors) {
+                        Ok(doors) => {
                             tracing::info!("configuration reloaded");
-                            return Some(Box::new(config));
+                            return Some(Box::new((config, doors)));
                         }
                         Err(why) => tracing::error!("configuration not reloaded: {why}"),
                     },
@@ -176,7 +202,7 @@ impl Signals {
 }
 
 /// Journal and log stay as they are through a reload; what cannot be used must be told before the old round ends.
-fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
+fn reloadable(new: &Config, running: &Config, doors: &Doors) -> Result<Doors, String> {
     let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
     if journal(new) != journal(running) {
         return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
@@ -184,5 +210,6 @@ fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
     if (new.log.level, new.log.format) != (running.log.level, running.log.format) {
         return Err("another [log] needs a restart".to_owned());
     }
-    assemble::client(new).map(drop).map_err(|error| error.to_string())
+    assemble::client(new).map_err(|error| error.to_string())?;
+    Doors::open(new, Some(doors)).map_err(|error| format!("failed to {error:#}"))
 }

@@ -134,6 +134,36 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
 }
 
 #[tokio::test]
+async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_it_was() {
+    let (scene, agent) = playing().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(scene.config(), config.replace("127.0.0.1:0", &address)).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_for_log(&scene, "not reloaded").await;
+    assert!(log(&scene).contains(&format!("{address} (http.listen)")), "{}", log(&scene));
+    // The page is where it was, and stays there through a reload that changes something else.
+    std::fs::write(scene.config(), config.replace("debounce = \"100ms\"", "debounce = \"101ms\"")).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_until(|| log(&scene).matches("reader connected").count() == 2).await;
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_away_says_nothing_of_the_print_server() {
+    let scene = Scene::set(program()).await.unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let nobody = format!("http://127.0.0.1:{}/oauth/v1", crate::support::mosquitto::free_port());
+    std::fs::write(scene.config(), config.replace(&scene.server.oauth_url(), &nobody)).unwrap();
+    let agent = scene.start().await.unwrap();
+    scene.befall(Call::List, 1, Kind::ExpiredToken);
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+    assert_eq!(scene.server.world().count(Call::Token), 1, "the print server gave the new token");
+    assert!(!log(&scene).contains("server not reachable"), "{}", log(&scene));
+}
+
+#[tokio::test]
 async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
     let (scene, agent) = playing().await;
     let garbage: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
