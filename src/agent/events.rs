@@ -5,12 +5,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
+use super::outbox::Helper;
 use super::work::Work;
-use crate::domain::{TapId, User};
+use crate::domain::{StationName, TapId, User};
 use crate::random;
 use crate::station::Report;
 use crate::status::State;
+
+/// Events that may wait to be stored; what is beyond is lost, and counted.
+pub(super) const NEWS_LIMIT: usize = 256;
+
+/// An event of a station.
+pub(super) type News = (StationName, Value);
 
 /// How many characters of a hash name a user: 64 bits, enough for 10,000 boxes' users.
 const HASH_CHARS: usize = 16;
@@ -58,6 +66,30 @@ pub(super) fn of_report(report: &Report, users: &UserNames, now: Timestamp) -> V
 /// The event of a reader that came or went.
 pub(super) fn of_reader(reason: &str, now: Timestamp) -> Value {
     json!({ "id": TapId::new(now, random::bits()), "time": now, "event": "reader", "reason": reason })
+}
+
+/// Stores events in their order, until told to stop and none waits.
+pub(super) fn keep(work: Arc<Work>, mut news: mpsc::Receiver<News>) -> Helper {
+    Helper::spawn(|mut stopped| async move {
+        loop {
+            tokio::select! {
+                biased;
+                Some((station, event)) = news.recv() => store(&work, &station, event).await,
+                _ = stopped.changed() => return,
+            }
+        }
+    })
+}
+
+async fn store(work: &Work, station: &StationName, event: Value) {
+    if work.events
+        && let Err(error) = work.journal.store_event(station.to_string(), event.to_string()).await
+    {
+        tracing::error!(station = &**station, %error, "event not stored, so not told");
+    }
+    if event.get("documents").is_some() {
+        work.board.update_station(station, |station| station.last = Some(event));
+    }
 }
 
 /// Brings the journal's counts to the board, for as long as the agent runs.

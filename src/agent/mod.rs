@@ -11,6 +11,7 @@ pub mod control;
 mod device;
 mod events;
 mod outbox;
+mod parts;
 mod probe;
 mod reconcile;
 mod recover;
@@ -26,22 +27,17 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::{Clock, Sequence};
-use crate::config::InDoubt;
+use crate::clock::Sequence;
 use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
 use crate::feedback::Signal;
-use crate::journal::Journal;
-use crate::lamp::Lamps;
-use crate::print_server::device::Keeper;
-use crate::print_server::{Client, Session};
+use crate::print_server::Session;
 use crate::random;
-use crate::reader::{self, Reader, ReaderEvent};
-use crate::station::{Effect, Event, Policy, Station};
-use crate::status::mqtt::{Mqtt, Notice};
-use crate::status::topics::Topics;
-use crate::status::{Board, ReaderState};
+use crate::reader::{self, ReaderEvent};
+use crate::station::{Effect, Event, Station};
+use crate::status::ReaderState;
 use claims::Claims;
 pub use events::UserNames;
+pub use parts::{Login, MqttSetup, OutboxSetup, Parts, StationSetup};
 use work::{Ended, Work};
 
 /// Messages that may wait for the loop; then those who send wait.
@@ -49,75 +45,6 @@ const INBOX_LIMIT: usize = 256;
 
 /// How long releases in flight are waited for at the end (design, section 6).
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-
-/// How a station's person says who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// The card number.
-    Card,
-    /// The number is a short id.
-    ShortId,
-}
-
-/// One station, ready to be put up.
-#[derive(Clone, Debug)]
-pub struct StationSetup {
-    /// What it decides by.
-    pub policy: Policy,
-    /// How it logs in.
-    pub login: Login,
-    /// Its reader.
-    pub reader: Reader,
-    /// The lights of the box that belong to it.
-    pub lamps: Lamps,
-}
-
-/// How the outbox delivers.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxSetup {
-    /// What to do when an answer was lost.
-    pub in_doubt: InDoubt,
-    /// The shortest wait after a failure.
-    pub retry_min: Duration,
-    /// The longest.
-    pub retry_max: Duration,
-    /// The server stamps a record with the time that it names.
-    pub datetime: bool,
-}
-
-/// The connection to a broker.
-#[derive(Debug)]
-pub struct MqttSetup {
-    /// The client.
-    pub mqtt: Mqtt,
-    /// What it tells.
-    pub notices: mpsc::Receiver<Notice>,
-    /// Where things go.
-    pub topics: Topics,
-}
-
-/// Everything that the agent is made of.
-#[derive(Debug)]
-pub struct Parts {
-    /// At least one.
-    pub stations: Vec<StationSetup>,
-    /// The print server.
-    pub client: Client,
-    /// Keeps the client's device token fresh, if this box registers itself.
-    pub device: Option<Keeper>,
-    /// What is known of time.
-    pub clock: Clock,
-    /// What is promised.
-    pub journal: Journal,
-    /// What is told.
-    pub board: Board,
-    /// How events name people.
-    pub users: UserNames,
-    /// How records are delivered.
-    pub outbox: OutboxSetup,
-    /// The broker, if there is one.
-    pub mqtt: Option<MqttSetup>,
-}
 
 /// What the loop hears.
 #[derive(Debug)]
@@ -156,10 +83,12 @@ pub trait Host {
 pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = ()>) {
     let (sender, inbox) = mpsc::channel(INBOX_LIMIT);
     let (doubts, doubted) = mpsc::channel(recover::DOUBT_LIMIT);
+    let (news, heard) = mpsc::channel(events::NEWS_LIMIT);
     let work = Arc::new(Work {
         claims: Claims::default(),
         earlier: OnceCell::new(),
         doubts,
+        news,
         started: Instant::now(),
         client: parts.client,
         journal: parts.journal,
@@ -194,6 +123,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         helpers.spawn(device::run(work.clone(), keeper));
     }
     helpers.spawn(events::watch_counts(work.clone()));
+    let told = events::keep(work.clone(), heard);
     let mqtt = parts.mqtt.map(|setup| {
         let mqtt = setup.mqtt.clone();
         helpers.spawn(relay::run(work.clone(), setup));
@@ -206,6 +136,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
     agent.tasks.shutdown().await;
     clock::note(&work, parts.clock, true).await;
     outbox.stop(DRAIN_LIMIT).await;
+    told.stop(DRAIN_LIMIT).await;
     helpers.shutdown().await;
     if let Some(mqtt) = mqtt {
         mqtt.stop().await;

@@ -19,14 +19,19 @@ use crate::domain::{Cause, Failure};
 use crate::journal::{JournalError, StoredRecord};
 use crate::random;
 
-/// The task, and how to end it.
-pub(super) struct Outbox {
+/// A task that comes to an end of its own when it is told to.
+pub(super) struct Helper {
     task: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
-impl Outbox {
-    /// Ends after the record that is on its way, or after `limit`; then that one is in doubt at the next start.
+impl Helper {
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(watch::Receiver<bool>) -> F) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { task: tokio::spawn(run(stopped)), stop }
+    }
+
+    /// Ends after what it is at, or after `limit`.
     pub(super) async fn stop(mut self, limit: Duration) {
         self.stop.send_replace(true);
         if tokio::time::timeout(limit, &mut self.task).await.is_err() {
@@ -35,9 +40,9 @@ impl Outbox {
     }
 }
 
-pub(super) fn spawn(work: Arc<Work>, setup: OutboxSetup) -> Outbox {
-    let (stop, stopped) = watch::channel(false);
-    Outbox { task: tokio::spawn(run(work, setup, stopped)), stop }
+/// The outbox. A record that is still on its way when it is stopped is in doubt at the next start.
+pub(super) fn spawn(work: Arc<Work>, setup: OutboxSetup) -> Helper {
+    Helper::spawn(|stopped| run(work, setup, stopped))
 }
 
 async fn run(work: Arc<Work>, setup: OutboxSetup, mut stopped: watch::Receiver<bool>) {

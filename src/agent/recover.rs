@@ -63,9 +63,11 @@ struct Open {
 #[derive(Debug)]
 enum State {
     Open(Open),
-    /// It is known and not yet durable; then this is told, if it was not told before.
-    Known(Ended, Option<Box<Report>>),
+    Known(Box<Known>),
 }
+
+/// How a release ended, which is not durable yet; then it is told, if it was not told before.
+type Known = (Ended, Option<Report>);
 
 impl Doubt {
     /// What an earlier run left open.
@@ -85,7 +87,7 @@ impl Doubt {
 
     /// What is counted and told, and was not taken by the journal.
     pub(super) fn unstored(station: StationName, id: EntryId, ended: Ended) -> Self {
-        Self { id, station, state: State::Known(ended, None) }
+        Self { id, station, state: State::Known(Box::new((ended, None))) }
     }
 }
 
@@ -133,7 +135,7 @@ async fn pause(work: &Work, wait: Duration) {
 async fn settle(work: &Arc<Work>, doubt: Doubt) -> Option<Doubt> {
     let Doubt { id, station, state } = doubt;
     let (ended, report) = match state {
-        State::Known(ended, report) => (ended, report),
+        State::Known(known) => *known,
         State::Open(open) => match find_out(work, id, open).await {
             Ok(known) => known,
             Err(open) => return Some(Doubt { id, station, state: State::Open(open) }),
@@ -141,7 +143,7 @@ async fn settle(work: &Arc<Work>, doubt: Doubt) -> Option<Doubt> {
     };
     if let Err(error) = work.journal.end_release(id, ended.outcome.clone(), ended.record.clone()).await {
         tracing::warn!(id, %error, "outcome not stored yet");
-        return Some(Doubt { id, station, state: State::Known(ended, report) });
+        return Some(Doubt { id, station, state: State::Known(Box::new((ended, report))) });
     }
     if let Some(report) = report {
         let (tap, document, outcome, reason) = (report.tap, &ended.document, ended.outcome.word(), &report.reason);
@@ -153,7 +155,7 @@ async fn settle(work: &Arc<Work>, doubt: Doubt) -> Option<Doubt> {
 }
 
 /// How a release ended, and what is to be told of it; or it is to be asked again.
-async fn find_out(work: &Work, id: EntryId, mut open: Open) -> Result<(Ended, Option<Box<Report>>), Open> {
+async fn find_out(work: &Work, id: EntryId, mut open: Open) -> Result<Known, Open> {
     open.asked += 1;
     let release = &open.release;
     let outcome = match ask(work, release, open.sent).await {
@@ -167,7 +169,7 @@ async fn find_out(work: &Work, id: EntryId, mut open: Open) -> Result<(Ended, Op
         }
     };
     let (outcome, report) = match work.claims.resolve(release, id) {
-        Turn::Now => (outcome.clone(), Some(Box::new(report(release, outcome, open.why)))),
+        Turn::Now => (outcome.clone(), Some(report(release, outcome, open.why))),
         Turn::Later => return Err(open),
         // One paper, one record.
         Turn::Never => (Outcome::Failed("superseded".to_owned()), None),

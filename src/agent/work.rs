@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::claims::{Claim, Claims};
-use super::events::{self, UserNames};
+use super::events::{self, News, UserNames};
 use super::recover::Doubt;
 use super::{Login, Message};
 use crate::backoff::Backoff;
@@ -49,6 +49,8 @@ pub(super) struct Work {
     pub(super) earlier: OnceCell<Vec<StoredRelease>>,
     /// To the recovery.
     pub(super) doubts: mpsc::Sender<Doubt>,
+    /// To the events' keeper.
+    pub(super) news: mpsc::Sender<News>,
     /// When this run began: what an earlier one sent is settled some time after.
     pub(super) started: Instant,
 }
@@ -335,7 +337,7 @@ impl Work {
     }
 
     /// The end of a tap: log, metrics, board, event.
-    pub(super) fn report(self: &Arc<Self>, station: &StationName, report: &Report) {
+    pub(super) fn report(&self, station: &StationName, report: &Report) {
         let (tap, verdict, reason) = (report.tap, report.verdict.word(), &report.reason);
         let documents = report.outcomes.iter().filter(|outcome| outcome.is_released()).count();
         let ms = report.duration.as_millis();
@@ -344,24 +346,18 @@ impl Work {
         self.event(station, events::of_report(report, &self.users, Timestamp::now()));
     }
 
-    pub(super) fn reader_event(self: &Arc<Self>, station: &StationName, reason: &str) {
+    pub(super) fn reader_event(&self, station: &StationName, reason: &str) {
         self.event(station, events::of_reader(reason, Timestamp::now()));
     }
 
-    /// Keeps an event for the broker, if there is one, and then shows it on the board: what is shown is durable.
-    pub(super) fn event(self: &Arc<Self>, station: &StationName, mut event: serde_json::Value) {
+    /// Keeps an event for the broker, if there is one, and then shows it on the board: what is shown is durable. Nobody
+    /// waits for it.
+    pub(super) fn event(&self, station: &StationName, mut event: serde_json::Value) {
         self.sequence.stamp(&mut event);
-        let (work, station) = (self.clone(), station.clone());
-        tokio::spawn(async move {
-            if work.events
-                && let Err(error) = work.journal.store_event(station.to_string(), event.to_string()).await
-            {
-                tracing::error!(station = &*station, %error, "event not stored, so not told");
-            }
-            if event.get("documents").is_some() {
-                work.board.update_station(&station, |station| station.last = Some(event));
-            }
-        });
+        if let Err(error) = self.news.try_send((station.clone(), event)) {
+            tracing::error!(station = &**station, %error, "event not told: too many wait for the disk");
+            self.board.metrics.event_lost();
+        }
     }
 
     async fn send(&self, message: Message) {

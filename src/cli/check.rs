@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, assemble, daemon, load, runtime};
 use crate::config::Config;
 use crate::domain::{Cause, Failure};
 use crate::journal::{Journal, JournalError, Limits};
+use crate::print_server::Client;
+use crate::print_server::device::{self, Standing};
 use crate::status::mqtt;
 
 /// One thing that was tried.
@@ -49,10 +51,10 @@ async fn try_everything(config: &Config) -> Vec<Line> {
     let running = daemon::get(&config.agent.control_socket, "/status").await.ok().flatten();
     let mut lines = vec![Line::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
     lines.push(Line::new("state directory", state_dir(config), Exit::Disk));
-    lines.extend(server(config).await);
+    lines.extend(server(config, running.as_ref()).await);
     for station in &config.stations {
         let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
-        let result = match state.and_then(serde_json::Value::as_str) {
+        let result = match state.and_then(Value::as_str) {
             Some("connected") => Ok("connected, says the running agent".to_owned()),
             Some(_) => Err("not connected, says the running agent; see its log".to_owned()),
             None => reader(station).await,
@@ -77,7 +79,7 @@ fn state_dir(config: &Config) -> Result<String, String> {
     }
 }
 
-async fn server(config: &Config) -> Vec<Line> {
+async fn server(config: &Config, running: Option<&Value>) -> Vec<Line> {
     let client = match assemble::client(config) {
         Ok(client) => client,
         Err(error) => return vec![Line::new("server", Err(error.to_string()), Exit::Usage)],
@@ -97,7 +99,29 @@ async fn server(config: &Config) -> Vec<Line> {
         };
         lines.push(Line::new("API key", key, Exit::Unavailable));
     }
+    if config.server.device.register {
+        lines.push(Line::new("device", device(config, &client, running), Exit::Unavailable));
+    }
     lines
+}
+
+/// Where this box stands as a trusted device: by the running agent's word, or as it was when one last ran.
+fn device(config: &Config, client: &Client, running: Option<&Value>) -> Result<String, String> {
+    let id = &config.server.device.client_id;
+    let told = running.and_then(|status| status.pointer("/server/device")).and_then(Value::as_str);
+    let remembered = || device::remembered(client, &assemble::device(config)).map(Standing::word);
+    let (standing, witness) = match told {
+        Some(standing) => (standing, "says the running agent"),
+        None => (remembered().map_err(|error| error.to_string())?, "as far as is remembered here"),
+    };
+    let advice = match standing {
+        "trusted" => return Ok(format!("\"{id}\" is trusted, {witness}")),
+        "waiting-for-approval" => "an administrator of the print server has to trust it",
+        "refused" => "the server refuses it; see the agent's log",
+        "none" => "the agent has not read the configuration again yet: reload it",
+        _ => "the agent registers it when it runs and reaches the server; so does `enroll`",
+    };
+    Err(format!("\"{id}\" is {standing}, {witness}: {advice}"))
 }
 
 async fn reader(station: &crate::config::Station) -> Result<String, String> {
@@ -126,7 +150,7 @@ impl Line {
         }
     }
 
-    fn document(&self) -> serde_json::Value {
+    fn document(&self) -> Value {
         let detail = self.result.as_ref().unwrap_or_else(|detail| detail);
         json!({ "what": self.what, "ok": self.result.is_ok(), "detail": detail })
     }

@@ -3,8 +3,10 @@
 //! While the agent runs and registers itself, only the agent does: then this shows how far it is. An interrupted `enroll`
 //! loses nothing: the next one, or the agent, goes on.
 
+use std::fs::File;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::{Exit, assemble, daemon, load, runtime};
@@ -15,6 +17,9 @@ use crate::random;
 
 /// Registrations that are taken and then come to nothing: more are of no use.
 const AGAIN_LIMIT: u32 = 5;
+
+/// Held by who enrolls, in the state directory.
+const LOCK_FILE: &str = "enroll.lock";
 
 /// What makes the agent use what this command got.
 const SWITCH: &str = "[server.device]\nregister = true";
@@ -75,6 +80,10 @@ async fn enroll(config: &Config, dialogue: Dialogue) -> End {
     if let Err(error) = durable::directory(dir) {
         return End::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
     }
+    let _lock = match lock(dir) {
+        Ok(lock) => lock,
+        Err(end) => return end,
+    };
     let client = match assemble::client(config) {
         Ok(client) => client,
         Err(error) => return End::failed("none", Exit::Usage, error.to_string()),
@@ -82,6 +91,21 @@ async fn enroll(config: &Config, dialogue: Dialogue) -> End {
     match Enrolment::open(client, &assemble::device(config)) {
         Ok(enrolment) => by_hand(config, enrolment, dialogue).await,
         Err(error) => End::of(&error),
+    }
+}
+
+/// One at a time: two would spend each other's codes. Held until it is dropped.
+fn lock(state_dir: &Path) -> Result<File, End> {
+    let path = state_dir.join(LOCK_FILE);
+    let disk = |error: std::io::Error| End::failed("none", Exit::Disk, format!("lock {}: {error}", path.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let error = "enroll this device: another `enroll` is at it; let it end, or end it".to_owned();
+            Err(End::failed("registering", Exit::Failed, error))
+        }
+        Err(error) => Err(disk(error.into())),
     }
 }
 

@@ -7,6 +7,7 @@ mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+mod doors;
 mod enroll;
 mod log;
 mod man;

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::doors::Doors;
 use super::{Exit, assemble, load, log, runtime};
-use crate::agent::{self, Host, Parts, control};
+use crate::agent::{self, Host};
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, Limits};
-use crate::status;
 
 /// How often the loop shows that it is alive when no watchdog asks for it.
 const PULSE: Duration = Duration::from_secs(30);
@@ -53,6 +52,7 @@ fn open(config: &Config) -> Result<Journal, JournalError> {
 /// One round per configuration: SIGHUP begins another.
 async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    let mut doors = Doors::open(&config, None)?;
     loop {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -65,20 +65,21 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
             }
         };
         let parts = assemble::parts(&config, client, journal.clone())?;
-        let (mut servers, page) = publish(&config, &parts, journal).await?;
+        let mut servers = JoinSet::new();
+        let page = doors.serve(&mut servers, &parts, journal)?;
+        tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut next = Next::Exit(Exit::Done);
         let mut host = ServiceManager { page };
         let end = async {
             next = tokio::select! {
-                next = signals.stop_or_reload(path, &config) => next,
+                next = signals.stop_or_reload(path, &config, &doors) => next,
                 () = journal.closed() => Next::Exit(Exit::Disk),
             };
         };
         agent::run(parts, &mut host, end).await;
-        // Awaited, or the next round would find its own addresses in use.
         servers.shutdown().await;
         match next {
-            Next::Round(reloaded) => config = *reloaded,
+            Next::Round(reloaded) => (config, doors) = *reloaded,
             Next::Exit(Exit::Done) => {
                 tracing::info!("stopped");
                 return Ok(Exit::Done);
@@ -89,25 +90,6 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
             }
         }
     }
-}
-
-/// Opens the page and the control socket; both close when the set is dropped. Also tells the page's address.
-async fn publish(config: &Config, parts: &Parts, journal: &Journal) -> anyhow::Result<(JoinSet<()>, String)> {
-    let mut servers = JoinSet::new();
-    let mut page = "page off".to_owned();
-    if let Some(address) = config.http {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("listen on {address} (http.listen)"))?;
-        page = format!("page at http://{}/", listener.local_addr().context("listen")?);
-        servers.spawn(status::http::serve(listener, status::http::router(parts.board.clone())));
-    }
-    let path = &config.agent.control_socket;
-    let listener = status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?;
-    let readers = control::readers(parts.board.clone(), &parts.stations);
-    let router = control::router(parts.board.clone(), journal.clone()).merge(readers);
-    servers.spawn(status::control::serve(listener, router));
-    tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
-    Ok((servers, page))
 }
 
 /// systemd, when it started us; nobody otherwise.
@@ -137,8 +119,8 @@ fn notify(state: &[NotifyState<'_>]) {
 
 /// What comes after a round.
 enum Next {
-    /// Another one, with this configuration.
-    Round(Box<Config>),
+    /// Another one, with this configuration and its doors.
+    Round(Box<(Config, Doors)>),
     /// The end.
     Exit(Exit),
 }
@@ -158,18 +140,18 @@ impl Signals {
         })
     }
 
-    /// Waits for the end or for another configuration that is in order. After the end was asked for, a second signal exits
-    /// at once.
-    async fn stop_or_reload(&mut self, path: &Path, running: &Config) -> Next {
+    /// Waits for the end or for another configuration that is in order, with its doors open. After the end was asked for, a
+    /// second signal exits at once.
+    async fn stop_or_reload(&mut self, path: &Path, running: &Config, doors: &Doors) -> Next {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) => match reloadable(&config, running) {
-                        Ok(()) => {
+                    Ok(config) => match reloadable(&config, running, doors) {
+                        Ok(doors) => {
                             tracing::info!("configuration reloaded");
-                            return Next::Round(Box::new(config));
+                            return Next::Round(Box::new((config, doors)));
                         }
                         Err(why) => tracing::error!("configuration not reloaded: {why}"),
                     },
@@ -199,7 +181,7 @@ impl Signals {
 }
 
 /// Journal and log stay as they are through a reload; what cannot be used must be told before the old round ends.
-fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
+fn reloadable(new: &Config, running: &Config, doors: &Doors) -> Result<Doors, String> {
     let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
     if journal(new) != journal(running) {
         return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
@@ -207,7 +189,8 @@ fn reloadable(new: &Config, running: &Config) -> Result<(), String> {
     if (new.log.level, new.log.format) != (running.log.level, running.log.format) {
         return Err("another [log] needs a restart".to_owned());
     }
-    assemble::client(new).map(drop).map_err(|error| error.to_string())
+    assemble::client(new).map_err(|error| error.to_string())?;
+    Doors::open(new, Some(doors)).map_err(|error| format!("failed to {error:#}"))
 }
 
 #[cfg(test)]

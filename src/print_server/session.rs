@@ -152,7 +152,10 @@ impl Client {
             ("refresh_token", refresh.expose()),
         ];
         let request = self.transport.request(Method::POST, self.oauth_url("token"), None);
-        let answer = match self.transport.exchange(transport::form(request, &fields)).await {
+        // The token service may be another server: what becomes of this tells nothing of the print server.
+        let granted = self.transport.answer(transport::form(request, &fields)).await;
+        let granted = granted.and_then(|answer| answer.failure().map_or(Ok(answer.body), Err));
+        let answer = match granted {
             Err(Failure { cause: Cause::NotFound | Cause::Unreachable, .. }) => {
                 let mut url = self.url(&["token"]);
                 url.query_pairs_mut().append_pair("refresh_token", refresh.expose());

@@ -1,8 +1,8 @@
 //! The server's JSON. Decoding tolerates what is absent and what is new: only what cannot be done without is demanded.
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure};
 
@@ -13,7 +13,7 @@ const NOT_READY: i64 = 1042;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Version {
     /// Such as `3.50.1`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub version: String,
 }
 
@@ -21,7 +21,7 @@ pub struct Version {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UserInfo {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub user_name: String,
     pub provider_id: Option<i64>,
     pub token: Option<TokenInfo>,
@@ -39,7 +39,7 @@ pub(super) struct TokenInfo {
 #[serde(rename_all = "camelCase")]
 pub struct OutputPortInfo {
     /// Its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
     /// Its address.
     #[serde(default)]
@@ -69,7 +69,7 @@ impl<T> List<T> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HistoryPage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub documents: Vec<DocumentInfo>,
     #[serde(default)]
     pub next_page_token: Option<String>,
@@ -128,6 +128,11 @@ impl DocumentInfo {
     }
 }
 
+/// What is null is as good as absent.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// Reads an answer that must be JSON of this shape.
 pub(super) fn decode<T: DeserializeOwned>(answer: &[u8], what: &str) -> Result<T, Failure> {
     refused_inside(answer)?;
@@ -177,6 +182,20 @@ mod tests {
         assert_eq!(document.uuid, "a");
         assert_eq!(document.status, DocumentStatus::Other);
         assert_eq!(document.pages, None);
+    }
+
+    #[test]
+    fn what_is_null_is_as_good_as_absent() {
+        for body in [r#"{"userName":null,"token":null}"#, "{}"] {
+            let info: UserInfo = decode(body.as_bytes(), "the login").unwrap();
+            assert_eq!((info.user_name.as_str(), info.token.is_none()), ("", true), "{body}");
+        }
+        for body in [r#"{"documents":null,"nextPageToken":null}"#, "{}"] {
+            let page: HistoryPage = decode(body.as_bytes(), "the history").unwrap();
+            assert!(page.documents.is_empty() && page.next_page_token.is_none(), "{body}");
+        }
+        let version: Version = decode(br#"{"version":null}"#, "the version").unwrap();
+        assert_eq!(version.version, "");
     }
 
     #[test]

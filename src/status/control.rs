@@ -3,10 +3,12 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use axum::Router;
-use tokio::net::UnixListener;
+
+use super::connections;
 
 /// Owner and group may talk.
 const MODE: u32 = 0o660;
@@ -20,7 +22,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
         std::fs::create_dir_all(parent)?;
     }
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another print-release-agent answers there"));
         }
         std::fs::remove_file(path)?;
@@ -32,6 +34,8 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers until it is dropped.
 pub async fn serve(listener: UnixListener, router: Router) {
-    // axum's serve does not return: it retries what accept reports.
-    drop(axum::serve(listener, router).await);
+    match listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener)) {
+        Ok(listener) => connections::serve(listener, router).await,
+        Err(error) => tracing::error!(%error, "control socket not served"),
+    }
 }

@@ -1,5 +1,6 @@
 //! The page, `/status`, `/healthz` and `/metrics`. Read-only: nothing can be changed here.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,9 +9,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 
-use super::{Board, Phase};
+use super::{Board, Phase, connections};
 
 /// How long `/status?after=` waits for a change before it answers with what there is.
 const LONG_POLL: Duration = Duration::from_secs(25);
@@ -39,8 +39,10 @@ pub fn router(board: Board) -> Router {
 
 /// Answers until it is dropped.
 pub async fn serve(listener: TcpListener, router: Router) {
-    // axum's serve does not return: it retries what accept reports.
-    drop(axum::serve(listener, router).await);
+    match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
+        Ok(listener) => connections::serve(listener, router).await,
+        Err(error) => tracing::error!(%error, "page not served"),
+    }
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

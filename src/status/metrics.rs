@@ -45,6 +45,7 @@ pub struct Metrics {
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     possible_duplicates: Counter,
     unstored: Counter,
+    events_lost: Counter,
 }
 
 impl Metrics {
@@ -56,6 +57,7 @@ impl Metrics {
             stages: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             possible_duplicates: Counter::default(),
             unstored: Counter::default(),
+            events_lost: Counter::default(),
         }
     }
 
@@ -85,6 +87,11 @@ impl Metrics {
         self.unstored.inc_by(releases);
     }
 
+    /// An event was not told: too many waited for the disk.
+    pub fn event_lost(&self) {
+        self.events_lost.inc();
+    }
+
     pub(super) fn render(&self, state: &State, oldest_s: u64) -> String {
         let mut registry = Registry::with_prefix("print_release");
         registry.register("taps", "Taps by how they ended", self.taps.clone());
@@ -96,6 +103,7 @@ impl Metrics {
             self.possible_duplicates.clone(),
         );
         registry.register("unstored_releases", "Releases sent without a journal entry", self.unstored.clone());
+        registry.register("events_lost", "Events not told, because too many waited", self.events_lost.clone());
         let entries = Family::<StateLabels, Gauge>::default();
         let outbox = &state.outbox;
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {

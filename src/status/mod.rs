@@ -3,6 +3,7 @@
 //! The agent writes on the [`Board`]; the page, `/status`, `/metrics`, the control socket and MQTT read it. A reader of
 //! the board can never delay a writer.
 
+mod connections;
 pub mod control;
 pub mod http;
 pub mod metrics;

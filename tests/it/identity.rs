@@ -467,3 +467,46 @@ async fn enroll_ends_with_a_code_that_tells_why() {
     fs::write(scene.dir().join("state/device.key"), "damaged").unwrap();
     assert_eq!(code(&["--json"]).await, (74, "none".to_owned()));
 }
+
+#[tokio::test]
+async fn of_two_enrolls_at_once_the_second_gives_way() {
+    let scene = scene(TRUSTED_KEY, &[]).await;
+    let second = async {
+        scene.server.wait_until(|world| world.count(Call::Token) > 0).await;
+        let output = enroll(&scene, &["--json"]).await;
+        approve(&scene);
+        output
+    };
+    let (first, second) = tokio::join!(enroll(&scene, &[]), soon(second));
+    assert_eq!((first.status.code(), second.status.code()), (Some(0), Some(1)), "{first:?} {second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another `enroll`"), "{second:?}");
+    assert_eq!(count(&scene, Call::Register), 1);
+}
+
+#[tokio::test]
+async fn check_says_where_the_device_stands() {
+    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
+    let check = async || {
+        let mut command = Command::new(PROGRAM);
+        command.arg("check").arg("--json").arg("--config").arg(scene.config()).kill_on_drop(true);
+        let output = soon(command.output()).await.unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let line = document["checks"].as_array().unwrap().iter().find(|line| line["what"] == "device").unwrap().clone();
+        (line["ok"].as_bool().unwrap(), line["detail"].as_str().unwrap().to_owned())
+    };
+    let (ok, detail) = check().await;
+    assert!(!ok && detail.contains("registering") && detail.contains("remembered"), "{detail}");
+    let agent = scene.start().await.unwrap();
+    standing(&scene, &agent, "waiting-for-approval").await;
+    let (ok, detail) = check().await;
+    assert!(!ok && detail.contains("waiting-for-approval, says the running agent"), "{detail}");
+    approve(&scene);
+    standing(&scene, &agent, "trusted").await;
+    assert!(check().await.0);
+    agent.terminate().await.unwrap();
+    let (ok, detail) = check().await;
+    assert!(ok && detail.contains("remembered"), "{detail}");
+    let other = std::fs::read_to_string(scene.config()).unwrap().replace("id = \"demo\"", "id = \"other\"");
+    std::fs::write(scene.config(), other).unwrap();
+    assert!(!check().await.0, "what another device was given means nothing");
+}

@@ -203,7 +203,7 @@ impl Campaign {
 
     fn judge(&mut self, unknown: &HashMap<String, usize>) {
         let world = self.scene.server.world();
-        let (releases, records) = tally(&world);
+        let (releases, records) = (releases(&world), records(&world));
         let Row { lost, released_twice, recorded_twice, unknown: told, .. } = &mut self.row;
         for (uuid, user, title) in &self.documents {
             let [taken, kept] = releases.get(uuid.as_str()).copied().unwrap_or_default();
@@ -243,17 +243,23 @@ impl Campaign {
     }
 }
 
-/// How often each document was released for good and to be kept, and how often each user's title was recorded.
-fn tally(world: &World) -> (HashMap<&str, [usize; 2]>, HashMap<(&str, &str), usize>) {
-    let (mut releases, mut records) = (HashMap::new(), HashMap::new());
+/// How often each document was released for good, and to be kept.
+fn releases(world: &World) -> HashMap<&str, [usize; 2]> {
+    let mut releases = HashMap::new();
     for release in &world.releases {
         let counts: &mut [usize; 2] = releases.entry(release.uuid.as_str()).or_default();
         counts[usize::from(release.options.retain)] += 1;
     }
+    releases
+}
+
+/// How often each user's title was recorded.
+fn records(world: &World) -> HashMap<(&str, &str), usize> {
+    let mut records = HashMap::new();
     for record in &world.records {
         *records.entry((record.user_name.as_str(), record.document_name.as_str())).or_default() += 1;
     }
-    (releases, records)
+    records
 }
 
 #[tokio::test]

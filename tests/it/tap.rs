@@ -1,5 +1,6 @@
 //! The way of a tap with the real program: a card on a pseudo-terminal, documents at a server, kills and signals between.
 
+use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use rustix::process::Signal;
@@ -133,6 +134,36 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
 }
 
 #[tokio::test]
+async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_it_was() {
+    let (scene, agent) = playing().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(scene.config(), config.replace("127.0.0.1:0", &address)).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_for_log(&scene, "not reloaded").await;
+    assert!(log(&scene).contains(&format!("{address} (http.listen)")), "{}", log(&scene));
+    // The page is where it was, and stays there through a reload that changes something else.
+    std::fs::write(scene.config(), config.replace("debounce = \"100ms\"", "debounce = \"101ms\"")).unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_until(|| log(&scene).matches("reader connected").count() == 2).await;
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_away_says_nothing_of_the_print_server() {
+    let scene = Scene::set(program()).await.unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    let nobody = format!("http://127.0.0.1:{}/oauth/v1", crate::support::mosquitto::free_port());
+    std::fs::write(scene.config(), config.replace(&scene.server.oauth_url(), &nobody)).unwrap();
+    let agent = scene.start().await.unwrap();
+    scene.befall(Call::List, 1, Kind::ExpiredToken);
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+    assert_eq!(scene.server.world().count(Call::Token), 1, "the print server gave the new token");
+    assert!(!log(&scene).contains("server not reachable"), "{}", log(&scene));
+}
+
+#[tokio::test]
 async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
     let (scene, agent) = playing().await;
     let garbage: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -189,17 +220,85 @@ async fn wait_until(condition: impl Fn() -> bool) {
     .await;
 }
 
-#[tokio::test]
-async fn a_tap_during_an_outage_is_kept_where_the_policy_holds_it_and_released_when_the_server_is_back() {
+/// A scene whose station keeps taps for five seconds while the server is away.
+async fn holding() -> (Scene, AgentProcess) {
     let scene = Scene::set(program()).await.unwrap();
-    scene.configure("", &["[station.offline]\npolicy = \"hold\""]).unwrap();
+    scene.configure("", &["[station.offline]\npolicy = \"hold\"\n[station.release]\ndeadline = \"5s\""]).unwrap();
     let agent = scene.start().await.unwrap();
+    (scene, agent)
+}
+
+fn last(status: &Value) -> &Value {
+    lobby(status, "last")
+}
+
+/// Whoever was too late stays so: the server is back, somebody else prints, and nothing of linus' comes out.
+async fn linus_prints_only_with_another_tap(scene: &Scene, agent: &AgentProcess) {
+    let event = scene.tap(agent, "grace").await.unwrap();
+    assert_eq!(event["documents"], 3, "{}", log(scene));
+    assert!(scene.server.world().releases.iter().all(|release| release.user_name == "grace"), "{}", log(scene));
+    assert_eq!(scene.server.world().waiting("linus").count(), 1);
+    let event = scene.tap(agent, "linus").await.unwrap();
+    assert_eq!((event["event"].as_str(), event["documents"].as_u64()), (Some("released"), Some(1)));
+}
+
+#[tokio::test]
+async fn a_tap_that_is_held_through_an_outage_prints_when_the_server_is_back_in_time_and_the_person_is_told() {
+    let (scene, agent) = holding().await;
     scene.server.stop();
     scene.present("linus").unwrap();
-    scene.status(&agent, |status| status["server"]["reachable"] == false).await.unwrap();
+    let kept = |status: &Value| status["server"]["reachable"] == false && lobby(status, "feedback") == "reading";
+    scene.status(&agent, kept).await.unwrap();
     scene.server.restart().await.unwrap();
-    let status = scene.status(&agent, |status| lobby(status, "released") == 1).await.unwrap();
-    assert_eq!(lobby(&status, "failed"), 0);
+    let status = scene.status(&agent, |status| !last(status).is_null()).await.unwrap();
+    assert_eq!((lobby(&status, "feedback"), &last(&status)["event"]), (&"done".into(), &"released".into()));
+    assert_eq!((lobby(&status, "released"), lobby(&status, "failed")), (&1.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn a_tap_that_is_held_beyond_its_deadline_never_prints_and_the_person_is_told() {
+    let (scene, agent) = holding().await;
+    scene.server.stop();
+    scene.present("linus").unwrap();
+    let status = scene.status(&agent, |status| !last(status).is_null()).await.unwrap();
+    assert_eq!((lobby(&status, "feedback"), &last(&status)["event"]), (&"server-unreachable".into(), &"failed".into()));
+    scene.server.restart().await.unwrap();
+    linus_prints_only_with_another_tap(&scene, &agent).await;
+}
+
+#[tokio::test]
+async fn an_outage_after_the_login_and_beyond_the_deadline_prints_nothing_later() {
+    for call in [Call::Login, Call::List] {
+        let (scene, agent) = holding().await;
+        // It answers while the deadline passes, and not before.
+        scene.befall(call, usize::MAX, Kind::HangAfter);
+        scene.present("linus").unwrap();
+        scene.server.wait_until(|world| world.count(call) > 0).await;
+        scene.server.stop();
+        scene.server.world().faults.clear();
+        let status = scene.status(&agent, |status| !last(status).is_null()).await.unwrap();
+        assert_eq!(lobby(&status, "feedback"), "server-unreachable", "{call:?}");
+        scene.server.restart().await.unwrap();
+        linus_prints_only_with_another_tap(&scene, &agent).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tap_that_is_held_is_forgotten_by_a_kill_and_by_a_stop() {
+    for kill in [true, false] {
+        let (scene, agent) = holding().await;
+        scene.server.stop();
+        scene.present("linus").unwrap();
+        scene.status(&agent, |status| lobby(status, "phase") == "busy").await.unwrap();
+        if kill {
+            agent.kill().await.unwrap();
+        } else {
+            assert_eq!(agent.terminate().await.unwrap().code(), Some(0), "{}", log(&scene));
+        }
+        scene.server.restart().await.unwrap();
+        let agent = scene.start().await.unwrap();
+        linus_prints_only_with_another_tap(&scene, &agent).await;
+    }
 }
 
 /// Longer than anybody waits: the client leaves, and the work is never done.

@@ -14,15 +14,12 @@ use std::path::Path;
 use super::key::DeviceKey;
 use super::oauth::{Oauth, OauthError, Tokens};
 use super::store::{Found, Registration, Store};
-use super::{DeviceError, DeviceSetup};
+use super::{DeviceError, DeviceSetup, REGISTRATION_FILE};
 use crate::domain::{Cause, Failure, Secret};
 use crate::print_server::Client;
 
 /// The key, PKCS#8, in the state directory.
 const KEY_FILE: &str = "device.key";
-
-/// What a registration brought, in the state directory.
-const REGISTRATION_FILE: &str = "device.json";
 
 /// What the next step does.
 #[derive(Debug)]

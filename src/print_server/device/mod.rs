@@ -28,6 +28,7 @@ use crate::backoff::Backoff;
 use crate::domain::{Cause, Failure};
 use crate::random;
 pub use enrolment::{Enrolment, Grant, Step};
+use store::{Found, Registration, Store};
 pub(super) use token::DeviceToken;
 
 /// Between two questions whether an administrator has approved. The server says nothing about it (api-notes, 2.3): soon at
@@ -45,6 +46,9 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(250), Duration::
 
 /// After a refusal that only an administrator can change.
 const REFUSED_RETRY: Duration = Duration::from_secs(600);
+
+/// What a registration brought, in the state directory.
+const REGISTRATION_FILE: &str = "device.json";
 
 /// A token is refreshed after this part of its life ...
 const REFRESH_PERCENT: u64 = 80;
@@ -125,6 +129,19 @@ impl Standing {
             Ok(Step::Registered | Step::Again) | Err(_) => self,
         }
     }
+}
+
+/// Where this device stands, as far as is remembered here. Asks nobody and changes nothing.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn remembered(client: &Client, setup: &DeviceSetup) -> Result<Standing, DeviceError> {
+    let store = Store::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
+    Ok(match store.load()? {
+        Found::Own(Registration { access: Some(_), .. }) => Standing::Trusted,
+        Found::Own(Registration { code: Some(_), .. }) => Standing::WaitingForApproval,
+        Found::Own(_) | Found::Another | Found::Nothing => Standing::Registering,
+    })
 }
 
 /// How long to wait between two steps.

@@ -1,0 +1,55 @@
+//! Where the agent can be asked: the page and the control socket. They stay open through a reload, as far as the
+//! configuration says the same; and another one is opened before the agent gives up what it has.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+use crate::agent::{Parts, control};
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::status;
+
+/// Both, listening.
+pub(super) struct Doors {
+    page: Option<(SocketAddr, TcpListener)>,
+    control: (PathBuf, UnixListener),
+}
+
+impl Doors {
+    /// Opens what `before` does not have.
+    pub(super) fn open(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
+        let page = match (config.http, before.and_then(|before| before.page.as_ref())) {
+            (None, _) => None,
+            (Some(address), Some((same, listener))) if address == *same => Some((address, listener.try_clone()?)),
+            (Some(address), _) => {
+                let listener = TcpListener::bind(address);
+                Some((address, listener.with_context(|| format!("listen on {address} (http.listen)"))?))
+            }
+        };
+        let path = &config.agent.control_socket;
+        let control = match before.map(|before| &before.control) {
+            Some((same, listener)) if path == same => listener.try_clone()?,
+            _ => status::control::bind(path).with_context(|| format!("open control socket {}", path.display()))?,
+        };
+        Ok(Self { page, control: (path.clone(), control) })
+    }
+
+    /// Answers there, until the set is dropped. Gives the page's address for a person.
+    pub(super) fn serve(&self, servers: &mut JoinSet<()>, parts: &Parts, journal: &Journal) -> std::io::Result<String> {
+        let board = &parts.board;
+        let mut address = "page off".to_owned();
+        if let Some((_, listener)) = &self.page {
+            address = format!("page at http://{}/", listener.local_addr()?);
+            servers.spawn(status::http::serve(listener.try_clone()?, status::http::router(board.clone())));
+        }
+        let (_, listener) = &self.control;
+        let readers = control::readers(board.clone(), &parts.stations);
+        let router = control::router(board.clone(), journal.clone()).merge(readers);
+        servers.spawn(status::control::serve(listener.try_clone()?, router));
+        Ok(address)
+    }
+}
