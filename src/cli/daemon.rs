@@ -9,6 +9,9 @@ use serde_json::Value;
 /// A daemon that takes longer than this is not well.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// The same where it has to look at everything: 100,000 entries on a small box.
+const LONG_LIMIT: Duration = Duration::from_secs(120);
+
 /// The daemon answered and did not do it.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -33,16 +36,21 @@ pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Option<Valu
 
 /// The running daemon's answer.
 pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
-    request(socket, Method::GET, path).await
+    request(socket, Method::GET, path, LIMIT).await
+}
+
+/// The running daemon's answer to what takes it long.
+pub(super) async fn ask_for_long(socket: &Path, path: &str) -> anyhow::Result<Value> {
+    request(socket, Method::GET, path, LONG_LIMIT).await
 }
 
 /// Has the running daemon do something.
 pub(super) async fn command(socket: &Path, path: &str) -> anyhow::Result<Value> {
-    request(socket, Method::POST, path).await
+    request(socket, Method::POST, path, LIMIT).await
 }
 
-async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Value> {
-    let client = reqwest::Client::builder().unix_socket(socket).timeout(LIMIT).no_proxy().build()?;
+async fn request(socket: &Path, method: Method, path: &str, limit: Duration) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().unix_socket(socket).timeout(limit).no_proxy().build()?;
     let response = client.request(method, format!("http://agent{path}")).send().await?;
     let status = response.status();
     let body = response.bytes().await?;
