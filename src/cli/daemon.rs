@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The longest line of an answer that goes on: a read, and what 32 steps made of it.
 const LINE_LIMIT: usize = 256 * 1024;
 
+/// The same where it has to look at everything: 100,000 entries on a small box.
+const LONG_LIMIT: Duration = Duration::from_secs(120);
+
 /// The daemon answered and did not do it.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -39,17 +42,22 @@ pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Option<Valu
 
 /// The running daemon's answer.
 pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
-    request(socket, Method::GET, path).await
+    request(socket, Method::GET, path, LIMIT).await
+}
+
+/// The running daemon's answer to what takes it long.
+pub(super) async fn ask_for_long(socket: &Path, path: &str) -> anyhow::Result<Value> {
+    request(socket, Method::GET, path, LONG_LIMIT).await
 }
 
 /// Has the running daemon do something.
 pub(super) async fn command(socket: &Path, path: &str) -> anyhow::Result<Value> {
-    request(socket, Method::POST, path).await
+    request(socket, Method::POST, path, LIMIT).await
 }
 
-async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<Value> {
+async fn request(socket: &Path, method: Method, path: &str, limit: Duration) -> anyhow::Result<Value> {
     let answered = async { Ok(serde_json::from_slice(&send(socket, method, path).await?.bytes().await?)?) };
-    timeout(LIMIT, answered).await?
+    timeout(limit, answered).await?
 }
 
 /// Has a request answered; the body is still to come.

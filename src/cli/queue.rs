@@ -193,7 +193,7 @@ impl<'a> Queue<'a> {
 
     async fn verify(&self) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::ask(socket, "/queue/verify").await,
+            Self::Running(socket) => daemon::ask_for_long(socket, "/queue/verify").await,
             Self::Offline(journal) => Ok(serde_json::to_value(journal.verify().await?)?),
             Self::Nothing => Ok(json!({ "entries": 0, "problems": 0, "details": [] })),
         }

@@ -63,7 +63,8 @@ pub use replace::ASIDE_LIMIT;
 use replace::Place;
 pub use reserve::RESERVE_BYTES;
 use store::Store;
-pub use verify::Verified;
+use verify::Look;
+pub use verify::{VERIFY_STEP, Verified};
 use worker::{Call, Job, Kind, Worker};
 
 /// The most that is written between two syncs.
@@ -334,9 +335,14 @@ impl Journal {
         self.call(Kind::Duty, move |store| store.give_up(id)).await
     }
 
-    /// Looks at every entry, the tally and the folders that were set aside.
+    /// Looks at every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time: others need
+    /// not wait until it has seen all.
     pub async fn verify(&self) -> Result<Verified, JournalError> {
-        self.call(Kind::Duty, |store| store.verify()).await
+        let mut look = Look::default();
+        while !look.done {
+            look = self.call(Kind::Duty, move |store| store.look_on(look.clone())).await?;
+        }
+        Ok(look.verified)
     }
 
     /// Completes when the journal's thread has ended although there are handles: it can only be opened again by another

@@ -1,14 +1,21 @@
 //! `queue verify`: everything that can be wrong with the journal and can be seen without changing it.
-
-use std::collections::HashMap;
+//!
+//! It goes in steps of [`VERIFY_STEP`] entries, a job each: what else is asked of the journal waits no longer than for one.
+//! The tally is compared with what was counted when nothing has changed meanwhile.
 
 use serde::Serialize;
 
 use super::JournalError;
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
 use super::store::Store;
-use super::table::Table;
+use super::table::{Table, Tally};
 use crate::domain::EntryId;
+
+/// Entries that are looked at in one job.
+pub const VERIFY_STEP: usize = 500;
+
+/// How often everything is looked at again because something has changed meanwhile.
+const ROUNDS: u32 = 3;
 
 /// Problems that are told one by one; beyond them only their number.
 const PROBLEM_LIMIT: usize = 100;
@@ -33,29 +40,74 @@ impl Verified {
     }
 }
 
+/// How far a look at everything has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    /// The result, when all is done.
+    pub(super) done: bool,
+    pub(super) verified: Verified,
+    /// Which of [`Table::ALL`], and what was looked at last there.
+    table: usize,
+    after: EntryId,
+    counted: Tally,
+    /// The transactions before this round.
+    change: u64,
+    round: u32,
+}
+
 impl Store {
-    pub(super) fn verify(&mut self) -> Result<Verified, JournalError> {
-        let mut verified = Verified::default();
-        let mut seen: HashMap<EntryId, Table> = HashMap::new();
-        for table in Table::ALL {
-            for entry in self.database.entries(table, 0) {
-                let (id, bytes) = entry?;
-                verified.entries += 1;
-                let name = table.name();
-                if id >= self.next_id {
-                    verified.problem(format!("entry {id} in {name}: its number was never given"));
-                }
-                if let Some(other) = seen.insert(id, table) {
-                    verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
-                }
-                if let Err(error) = readable(table, id, &bytes) {
-                    verified.problem(format!("entry {id} in {name}: {error}"));
-                }
+    /// One step.
+    pub(super) fn look_on(&mut self, mut look: Look) -> Result<Look, JournalError> {
+        let now = self.database.tally();
+        if (look.table, look.after) == (0, 0) {
+            look.change = now.change;
+        }
+        match Table::ALL.get(look.table) {
+            Some(table) => self.look_at(*table, &mut look)?,
+            None if look.change != now.change && look.round + 1 < ROUNDS => {
+                look = Look { round: look.round + 1, ..Look::default() };
+            }
+            None => {
+                self.look_at_the_whole(&mut look)?;
+                look.done = true;
             }
         }
-        let counted = self.database.count()?;
+        Ok(look)
+    }
+
+    fn look_at(&self, table: Table, look: &mut Look) -> Result<(), JournalError> {
+        let (name, mut seen) = (table.name(), 0);
+        for entry in self.database.entries(table, look.after).take(VERIFY_STEP) {
+            let (id, bytes) = entry?;
+            seen += 1;
+            look.after = id;
+            look.counted.came(table, bytes.len());
+            look.verified.entries += 1;
+            if id >= self.next_id {
+                look.verified.problem(format!("entry {id} in {name}: its number was never given"));
+            }
+            for other in &Table::ALL[look.table + 1..] {
+                if self.database.get(*other, id)?.is_some() {
+                    look.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
+                }
+            }
+            if let Err(error) = readable(table, id, &bytes) {
+                look.verified.problem(format!("entry {id} in {name}: {error}"));
+            }
+        }
+        if seen < VERIFY_STEP {
+            (look.table, look.after) = (look.table + 1, 0);
+        }
+        Ok(())
+    }
+
+    fn look_at_the_whole(&self, look: &mut Look) -> Result<(), JournalError> {
+        let Look { verified, counted, .. } = look;
         match self.database.written_tally()? {
-            Some(tally) if tally.agrees(&counted) => {}
+            Some(tally) if tally.change != look.change => {
+                verified.details.push("the tally was not compared: the journal did not stand still".to_owned());
+            }
+            Some(tally) if tally.agrees(counted) => {}
             tally => verified.problem(format!("the tally says {tally:?} and there is {counted:?}")),
         }
         for (path, story) in self.place.aside() {
@@ -64,7 +116,7 @@ impl Store {
         if self.is_full() {
             verified.problem("the disk is too full for the reserve: nothing new is promised".to_owned());
         }
-        Ok(verified)
+        Ok(())
     }
 }
 

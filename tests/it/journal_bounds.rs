@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::domain::Outcome;
 use print_release_agent::journal::{
-    Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits,
+    Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits, VERIFY_STEP,
 };
 use tokio::task::JoinSet;
 
@@ -177,6 +177,39 @@ fn many_entries_are_listed_page_by_page() {
         seen.dedup();
         assert_eq!((all, seen.len()), (usize::try_from(many).unwrap(), all), "an entry twice or never");
         assert!(pages > 1);
+    });
+}
+
+#[test]
+fn a_look_at_everything_lets_others_in_between() {
+    const STEPS: usize = 8;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        let many = (STEPS * VERIFY_STEP) as u64;
+        journal.store_releases((0..many).map(release).collect(), Vec::new()).await.unwrap();
+        for changes in [false, true] {
+            let verify = journal.verify();
+            tokio::pin!(verify);
+            let mut answered = 0;
+            let verified = loop {
+                let other = async {
+                    match changes {
+                        false => drop(journal.oldest_record().await.unwrap()),
+                        true => drop(journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap()),
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    verified = &mut verify => break verified.unwrap(),
+                    () = other => answered += 1,
+                }
+            };
+            assert!(answered >= STEPS / 2, "only {answered} were answered");
+            assert_eq!(verified.problems, 0, "{:?}", verified.details);
+            let told = verified.details.iter().any(|line| line.contains("did not stand still"));
+            assert_eq!(told, changes, "{:?}", verified.details);
+        }
     });
 }
 

@@ -28,12 +28,18 @@ enum Step {
     GiveUp(u8),
     /// The process ends and starts again.
     Restart,
-    /// The power goes while one more tap is stored: its write is there, or not, or in part.
-    Cut(u32),
+    /// The power goes while one more thing is done: its write is there, or not, or in part.
+    Cut(u32, Box<Step>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
+    let in_flight = (any::<u32>(), a_write()).prop_map(|(seed, step)| Step::Cut(seed, Box::new(step)));
+    let step = prop_oneof![18 => a_write(), 1 => Just(Step::Restart), 3 => in_flight];
+    proptest::collection::vec(step, 1..40)
+}
+
+fn a_write() -> impl Strategy<Value = Step> {
+    prop_oneof![
         4 => (1..6_u8).prop_map(Step::Store),
         4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| Step::End { which, outcome }),
         1 => any::<bool>().prop_map(Step::Mark),
@@ -43,10 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::Forget),
         1 => any::<u8>().prop_map(Step::Retry),
         1 => any::<u8>().prop_map(Step::GiveUp),
-        1 => Just(Step::Restart),
-        2 => any::<u32>().prop_map(Step::Cut),
-    ];
-    proptest::collection::vec(step, 1..40)
+    ]
 }
 
 /// The journal as anybody would describe it: document or payload by number.
@@ -122,7 +125,7 @@ impl Run {
 
     async fn step(&mut self, step: &Step) {
         let (journal, model) = (&self.journal, &mut self.model);
-        match *step {
+        match step.clone() {
             Step::Store(many) => {
                 let numbers: Vec<u64> = (self.next..self.next + u64::from(many)).collect();
                 self.next += u64::from(many);
@@ -193,11 +196,11 @@ impl Run {
                 write(image.path(), &read(&self.dir.path().join("db")));
                 self.reopen(image);
             }
-            Step::Cut(seed) => {
+            Step::Cut(seed, doing) => {
                 let db = self.dir.path().join("db");
                 let synced = read(&db);
                 let before = self.model.clone();
-                Box::pin(self.step(&Step::Store(5))).await;
+                Box::pin(self.step(&doing)).await;
                 let image = tempfile::tempdir().unwrap();
                 write(image.path(), &cut(&synced, &read(&db), &mut Dice::new(seed)));
                 self.reopen(image);

@@ -9,6 +9,7 @@
 //! `PRINT_RELEASE_CUTS` sets the number of cuts, `PRINT_RELEASE_SEED` the random numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use print_release_agent::domain::{EntryId, Outcome};
@@ -16,7 +17,7 @@ use print_release_agent::journal::Journal;
 use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
-use crate::support::journal::{close, open, record, records, release, runtime};
+use crate::support::journal::{close, open, record, release, runtime};
 use crate::support::platter::{Dice, cut, read, write};
 use crate::support::table::Row;
 
@@ -32,78 +33,136 @@ fn from_env(name: &str, default: u32) -> u32 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// What was acknowledged, and what was asked for and may or may not be there.
-#[derive(Default, Clone)]
-struct Promised {
-    releases: BTreeMap<EntryId, String>,
-    records: BTreeSet<String>,
-    next: u64,
+/// More open releases than this, and nothing new is stored: the disk is small.
+const OPEN: usize = 100;
+
+/// Where a document stands in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Open,
+    Waiting,
+    Delivered,
+    Dead,
 }
 
-/// One step that the journal acknowledges, and whether it was.
-async fn step(journal: &Journal, promised: &mut Promised, dice: &mut Dice) {
-    match dice.roll(3) {
-        0 => {
-            let numbers: Vec<u64> = (promised.next..=promised.next + dice.roll(20)).collect();
-            promised.next += numbers.len() as u64;
-            let ids = journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
-            promised.releases.extend(ids.into_iter().zip(numbers.iter().map(|number| format!("document-{number}"))));
+/// Documents by number, and where they stand.
+type Places = BTreeMap<u64, Place>;
+
+/// The entries of a document: its release or its record.
+type Entries = BTreeMap<u64, (Place, EntryId)>;
+
+async fn entries(journal: &Journal) -> Entries {
+    let number = |document: &str| document.trim_start_matches("document-").parse::<u64>().unwrap();
+    let mut found = Entries::new();
+    let mut add = |document: &str, place, id| {
+        let other = found.insert(number(document), (place, id));
+        assert_eq!(other, None, "{document} is in two places, {place:?} and another");
+    };
+    let mut next = Some(0);
+    while let Some(after) = next {
+        let page = journal.list(after).await.unwrap();
+        page.releases.iter().for_each(|stored| add(&stored.release.document.uuid, Place::Open, stored.id));
+        page.records.iter().for_each(|stored| add(&stored.record.document, Place::Waiting, stored.id));
+        page.dead.iter().for_each(|letter| add(&letter.record.document, Place::Dead, letter.id));
+        next = page.next;
+    }
+    for stored in journal.ledger().await.unwrap() {
+        add(&stored.record.document, Place::Delivered, stored.id);
+    }
+    found
+}
+
+async fn places(journal: &Journal) -> Places {
+    entries(journal).await.into_iter().map(|(number, (place, _))| (number, place)).collect()
+}
+
+/// Something that the journal is asked for, and what it makes of which documents.
+#[derive(Clone, Debug)]
+enum Wish {
+    Store(Range<u64>),
+    End(EntryId, u64),
+    Acknowledge(EntryId, u64),
+    Bury(EntryId, u64),
+    Retry(EntryId, u64),
+}
+
+impl Wish {
+    /// Any of the five that is possible; what it needs is taken from `there`, so that no two want the same. While many
+    /// releases are open, nothing new.
+    fn some(there: &mut Entries, next: &mut u64, many: u64, dice: &mut Dice) -> Self {
+        let open = there.values().filter(|(place, _)| *place == Place::Open).count();
+        let what = dice.roll(if open > OPEN { 5 } else { 7 });
+        let mut take = |wanted: Place| {
+            let number = *there.iter().find(|(_, (place, _))| *place == wanted)?.0;
+            there.remove(&number).map(|(_, id)| (id, number))
+        };
+        let wish = match what {
+            0 | 1 => take(Place::Open).map(|(id, number)| Self::End(id, number)),
+            2 => take(Place::Waiting).map(|(id, number)| Self::Acknowledge(id, number)),
+            3 => take(Place::Waiting).map(|(id, number)| Self::Bury(id, number)),
+            4 => take(Place::Dead).map(|(id, number)| Self::Retry(id, number)),
+            _ => None,
+        };
+        wish.unwrap_or_else(|| {
+            let first = *next;
+            *next += 1 + dice.roll(many);
+            Self::Store(first..*next)
+        })
+    }
+
+    fn makes(&self) -> Places {
+        match self.clone() {
+            Self::Store(numbers) => numbers.map(|number| (number, Place::Open)).collect(),
+            Self::End(_, number) | Self::Retry(_, number) => Places::from([(number, Place::Waiting)]),
+            Self::Acknowledge(_, number) => Places::from([(number, Place::Delivered)]),
+            Self::Bury(_, number) => Places::from([(number, Place::Dead)]),
         }
-        1 => {
-            // Several at once: they share a sync.
-            let mut ends = JoinSet::new();
-            for (id, document) in promised.releases.clone().into_iter().take(8) {
-                let number = document.trim_start_matches("document-").parse().unwrap();
-                let journal = journal.clone();
-                ends.spawn(async move {
-                    journal.end_release(id, Outcome::Accepted, Some(record(number))).await.map(|()| id)
-                });
+    }
+
+    async fn ask(self, journal: Journal) {
+        match self {
+            Self::Store(numbers) => {
+                drop(journal.store_releases(numbers.map(release).collect(), Vec::new()).await.unwrap());
             }
-            for id in ends.join_all().await {
-                let document = promised.releases.remove(&id.unwrap()).unwrap();
-                promised.records.insert(document);
+            Self::End(id, number) => {
+                journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();
             }
-        }
-        _ => {
-            if let Some(oldest) = journal.oldest_record().await.unwrap() {
-                journal.acknowledge_record(oldest.id).await.unwrap();
-                promised.records.remove(&oldest.record.document);
-            }
+            Self::Acknowledge(id, _) => journal.acknowledge_record(id).await.unwrap(),
+            Self::Bury(id, _) => journal.bury_record(id, "no".to_owned()).await.unwrap(),
+            Self::Retry(id, _) => drop(journal.retry(id).await.unwrap()),
         }
     }
 }
 
-/// Asks for things and does not wait for the answer: the power goes meanwhile.
-fn ask_for_more(journal: &Journal, promised: &mut Promised, dice: &mut Dice) -> JoinSet<()> {
-    let mut asked = JoinSet::new();
-    for _ in 0..=dice.roll(4) {
-        let (journal, first) = (journal.clone(), promised.next);
-        let many = 1 + dice.roll(40);
-        promised.next += many;
-        asked.spawn(async move {
-            drop(journal.store_releases((first..first + many).map(release).collect(), Vec::new()).await)
-        });
-    }
-    asked
+/// Has some wishes answered, several at once: they share a sync.
+async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Dice) {
+    let mut there = entries(journal).await;
+    let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 20, dice)).collect();
+    promised.extend(wishes.iter().flat_map(Wish::makes));
+    wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect::<JoinSet<()>>().join_all().await;
 }
 
-async fn check(dir: &Path, promised: &Promised, story: &str) {
+/// Asks for things and does not wait for the answers: the power goes meanwhile. Gives what may become of it.
+async fn asked(journal: &Journal, next: &mut u64, dice: &mut Dice) -> (JoinSet<()>, Places) {
+    let mut there = entries(journal).await;
+    let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 40, dice)).collect();
+    let may = wishes.iter().flat_map(Wish::makes).collect();
+    (wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect(), may)
+}
+
+/// What was answered is there; what was not is there or not, each document as a whole.
+async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
     let journal = open(dir);
     assert_eq!(journal.counts().borrow().set_aside, 0, "{story}: taken for damaged");
     let verified = journal.verify().await.unwrap();
     assert_eq!(verified.problems, 0, "{story}: {:?}", verified.details);
-    let open: BTreeMap<_, _> = journal
-        .open_releases()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|stored| (stored.id, stored.release.document.uuid))
-        .collect();
-    for (id, document) in &promised.releases {
-        assert_eq!(open.get(id), Some(document), "{story}: an acknowledged release is lost");
+    let found = places(&journal).await;
+    let all: BTreeSet<_> = found.keys().chain(promised.keys()).copied().collect();
+    for number in all {
+        let (is, was) = (found.get(&number), promised.get(&number));
+        let became = may.contains_key(&number) && is == may.get(&number);
+        assert!(is == was || became, "{story}: document {number} is {is:?}, and was {was:?} when the power went");
     }
-    let records: BTreeSet<_> = records(&journal).await.into_iter().map(|(_, document)| document).collect();
-    assert_eq!(records, promised.records, "{story}: records");
     close(journal, dir);
 }
 
@@ -117,34 +176,33 @@ fn what_was_acknowledged_survives_power_cuts() {
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("db");
         let journal = open(dir.path());
-        let mut promised = Promised::default();
+        let (mut promised, mut next) = (Places::new(), 0);
         let (mut synced, mut syncs) = (read(&db), journal.syncs());
         for _ in 0..CUTS_A_RUN {
             runtime.block_on(async {
-                for _ in 0..dice.roll(12) {
-                    step(&journal, &mut promised, &mut dice).await;
+                for _ in 0..dice.roll(6) {
+                    answered(&journal, &mut promised, &mut next, &mut dice).await;
                 }
             });
             if journal.syncs() > syncs {
                 (synced, syncs) = (read(&db), journal.syncs());
             }
-            let before = promised.clone();
-            let living = runtime.block_on(async {
-                let asked = ask_for_more(&journal, &mut promised, &mut dice);
+            let (living, may) = runtime.block_on(async {
+                let (asked, may) = asked(&journal, &mut next, &mut dice).await;
                 for _ in 0..dice.roll(8) {
                     tokio::task::yield_now().await;
                 }
                 let living = read(&db);
                 asked.join_all().await;
-                living
+                (living, may)
             });
             let image = tempfile::tempdir().unwrap();
             write(image.path(), &cut(&synced, &living, &mut dice));
-            runtime.block_on(check(image.path(), &before, &format!("cut {done}")));
+            runtime.block_on(check(image.path(), &promised, &may, &format!("cut {done}")));
             done += 1;
-            // What was asked for meanwhile is stored by now; it is not told apart any more.
-            let open = runtime.block_on(journal.open_releases()).unwrap();
-            promised.releases = open.into_iter().map(|stored| (stored.id, stored.release.document.uuid)).collect();
+            // By now all of it was answered.
+            promised.extend(may);
+            assert_eq!(runtime.block_on(places(&journal)), promised);
             if journal.syncs() > syncs {
                 (synced, syncs) = (read(&db), journal.syncs());
             }
@@ -163,30 +221,28 @@ fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
     let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 2));
     let runtime = runtime();
     let mut journal = open(disk.path());
-    let mut promised = Promised::default();
+    let (mut promised, mut next) = (Places::new(), 0);
     for done in 0..cuts {
         runtime.block_on(async {
-            for _ in 0..=dice.roll(6) {
-                step(&journal, &mut promised, &mut dice).await;
+            for _ in 0..=dice.roll(3) {
+                answered(&journal, &mut promised, &mut next, &mut dice).await;
             }
         });
-        let before = promised.clone();
-        let image = runtime.block_on(async {
-            let asked = ask_for_more(&journal, &mut promised, &mut dice);
+        let (image, may) = runtime.block_on(async {
+            let (asked, may) = asked(&journal, &mut next, &mut dice).await;
             for _ in 0..dice.roll(8) {
                 tokio::task::yield_now().await;
             }
             let image = disk.copy();
             asked.join_all().await;
-            image
+            (image, may)
         });
-        runtime.block_on(check(image.path(), &before, &format!("cut {done}")));
+        runtime.block_on(check(image.path(), &promised, &may, &format!("cut {done}")));
+        promised.extend(may);
         if done % CUTS_A_RUN == 0 {
             close(journal, disk.path());
             journal = open(disk.path());
         }
-        let open = runtime.block_on(journal.open_releases()).unwrap();
-        promised.releases = open.into_iter().map(|stored| (stored.id, stored.release.document.uuid)).collect();
     }
     close(journal, disk.path());
     Row::held("power cuts of a real file system", cuts as usize).tell();
