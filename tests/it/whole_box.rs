@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::emulator::{Emulator, patiently};
+use crate::support::mosquitto::Mosquitto;
 use crate::support::program;
 use crate::support::tls::Authority;
 
@@ -29,19 +30,31 @@ const READERS: &str = r#"SUBSYSTEM=="tty", ATTRS{serial}=="READER1", GROUP="card
 SUBSYSTEM=="input", KERNEL=="event*", ATTRS{serial}=="READER2", GROUP="cardreader", MODE="0660"
 "#;
 
-fn configuration(scene: &Scene) -> String {
-    let url = scene.server.url().replace("localhost", "demo.example");
-    let station = |name: &str, kind: &str, device: &str| {
-        format!(
-            "[[station]]\nname = \"{name}\"\n[station.reader]\ntype = \"{kind}\"\ndevice = \"/dev/{device}\"\n\
-             [station.printer]\noutput_port = \"192.0.2.10\"\n"
-        )
-    };
+fn configuration(scene: &Scene, broker: &Mosquitto) -> String {
+    let (url, port) = (scene.server.url().replace("localhost", "demo.example"), broker.port());
     format!(
-        "[server]\nurl = \"{url}\"\napi_key_file = \"credential:api-key\"\nca_file = \"/etc/print-release-agent/ca.pem\"\n{}{}",
-        station("lobby", "serial", "serial/by-id/usb-QEMU_QEMU_USB_SERIAL_READER1-if00-port0"),
-        station("desk", "hid", "input/by-id/usb-QEMU_QEMU_USB_Keyboard_READER2-event-kbd")
-            .replace("type = \"hid\"", "type = \"hid\"\nprofile = \"keyboard\""),
+        r#"[server]
+url = "{url}"
+api_key_file = "credential:api-key"
+ca_file = "/etc/print-release-agent/ca.pem"
+[mqtt]
+url = "mqtt://demo.example:{port}"
+[[station]]
+name = "lobby"
+[station.reader]
+type = "serial"
+device = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_READER1-if00-port0"
+[station.printer]
+output_port = "192.0.2.10"
+[[station]]
+name = "desk"
+[station.reader]
+type = "hid"
+device = "/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_READER2-event-kbd"
+profile = "keyboard"
+[station.printer]
+output_port = "192.0.2.10"
+"#
     )
 }
 
@@ -151,7 +164,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// What the box starts with and what the technician brings: its disk, and a stick with the package and its configuration.
-fn outfit(scene: &Scene, authority: &Authority) -> (PathBuf, PathBuf) {
+fn outfit(scene: &Scene, broker: &Mosquitto, authority: &Authority) -> (PathBuf, PathBuf) {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let (disk, stick) = (scene.dir().join("disk"), scene.dir().join("stick"));
     std::fs::copy(target.join("box/disk.ext4"), &disk).expect("tests/box/image has made the disk");
@@ -162,7 +175,7 @@ fn outfit(scene: &Scene, authority: &Authority) -> (PathBuf, PathBuf) {
     let package = package.expect("cross/package aarch64 has made the package");
     std::fs::copy(package, brought.join("agent.deb")).unwrap();
     for (name, content) in [
-        ("agent.toml", configuration(scene)),
+        ("agent.toml", configuration(scene, broker)),
         ("api-key", OPEN_KEY.to_owned()),
         ("ca.pem", authority.pem()),
         ("71-readers.rules", READERS.to_owned()),
@@ -195,12 +208,12 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
     let server = PrintServer::start_tls(Options::default(), authority.server(false).0).await.unwrap();
     let scene = Scene::set_with(program(), server).unwrap();
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/box");
-    let (disk, stick) = outfit(&scene, &authority);
-    let consoles = ["console-1.log", "console-2.log"].map(|name| image.join(name));
-    let on = async |console: &Path| Emulator::power_on(&image, &disk, &stick, console).await;
+    let broker = Mosquitto::start("allow_anonymous true");
+    let (disk, stick) = outfit(&scene, &broker, &authority);
+    let on = async |console: &str| Emulator::power_on(&image, &disk, &stick, &image.join(console)).await;
     println!("{:>4} {:>8}  {:<5}  {:<62}  found", "boot", "guest s", "holds", "fact");
 
-    let mut appliance = Appliance { machine: on(&consoles[0]).await, boots: 1, untrue: Vec::new() };
+    let mut appliance = Appliance { machine: on("console-1.log").await, boots: 1, untrue: Vec::new() };
     install(&mut appliance, &scene).await;
     confined(&mut appliance).await;
     use_readers(&mut appliance, &scene).await;
@@ -211,8 +224,8 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
     let Appliance { machine, untrue, .. } = appliance;
     machine.power_cut().await;
     scene.server.world().faults.clear();
-    let mut appliance = Appliance { machine: on(&consoles[1]).await, boots: 2, untrue };
-    come_back(&mut appliance, &scene, &cut, &consoles[1]).await;
+    let mut appliance = Appliance { machine: on("console-2.log").await, boots: 2, untrue };
+    come_back(&mut appliance, &scene, &cut).await;
     account(&mut appliance, &scene).await;
     let untrue = appliance.untrue;
     appliance.machine.run("systemctl poweroff --no-block").await;
@@ -222,6 +235,7 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
 
 /// The first start: Debian as it comes, then the package and its configuration.
 async fn install(appliance: &mut Appliance, scene: &Scene) {
+    appliance.machine.run("export CREDENTIALS_DIRECTORY=/etc/print-release-agent").await; // DEV
     let state = appliance.machine.run("systemctl is-system-running --wait").await.1;
     let system = appliance.machine.output(". /etc/os-release; echo $PRETTY_NAME, Linux $(uname -rm), systemd: ").await;
     appliance.fact("the box is up", format!("{system}{state}"), state == "running").await;
@@ -247,7 +261,7 @@ async fn install(appliance: &mut Appliance, scene: &Scene) {
         readers == [true, true] && status["server"]["reachable"] == true
     };
     let status = appliance.status(well).await;
-    let found = format!("server {}", text(&status["server"]["version"]));
+    let found = format!("server {}, time uncertain: {}", text(&status["server"]["version"]), status["time_uncertain"]);
     appliance.fact("it reaches its server over TLS and both its readers", found, well(&status)).await;
     let (code, printed) = appliance.machine.run("print-release-agent check").await;
     let wrong: Vec<_> = printed.lines().filter(|line| !line.starts_with("ok ")).collect();
@@ -339,12 +353,13 @@ fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<Document> {
 }
 
 /// The second start: nobody touches the box, and it tells what became of the three.
-async fn come_back(appliance: &mut Appliance, scene: &Scene, cut: &Cut, console: &Path) {
+async fn come_back(appliance: &mut Appliance, scene: &Scene, cut: &Cut) {
+    appliance.machine.run("export CREDENTIALS_DIRECTORY=/etc/print-release-agent").await; // DEV
     let state = appliance.machine.run("systemctl is-system-running --wait").await.1;
     appliance.fact("the box is up again", &state, state == "running").await;
-    let console = String::from_utf8_lossy(&std::fs::read(console).unwrap()).into_owned();
-    let recovered = console.lines().find(|line| line.contains("recover")).unwrap_or("nothing told").trim().to_owned();
-    appliance.note("its file system", recovered).await;
+    let recovered =
+        appliance.machine.output("(cat /run/initramfs/fsck.log; dmesg) | grep -E 'recover|orphan|clean'").await;
+    appliance.note("its file system", recovered.lines().last().unwrap_or_default()).await;
 
     let failed = |status: &Value| status["stations"]["desk"]["failed"].clone();
     let over = |status: &Value| status["outbox"]["pending"] == 0 && failed(status) == 1;
