@@ -3,11 +3,13 @@
 mod assemble;
 mod card;
 mod check;
+mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
 mod enroll;
 mod log;
+mod man;
 mod queue;
 mod readers;
 mod run;
@@ -16,7 +18,7 @@ mod status;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// How a command ended (design, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,10 @@ enum Command {
     /// Turn reads into card numbers.
     #[command(subcommand)]
     Card(card::Command),
+    /// Print the completions for a shell.
+    Completions(completions::Arguments),
+    /// Print the manual.
+    Man(man::Arguments),
     /// Play with everything: no configuration, no server, no reader needed.
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
@@ -103,10 +109,18 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&config, json, &command),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),
     };
     exit.into()
+}
+
+/// What the arguments mean, for those who tell it: completions and the manual. Without clap's `help` commands, which would
+/// double every page.
+fn description() -> clap::Command {
+    Arguments::command().disable_help_subcommand(true)
 }
 
 /// A runtime of one thread: the box has little memory, and the work is waiting.

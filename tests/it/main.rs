@@ -16,6 +16,7 @@ mod journal_power_cuts;
 mod journal_queue;
 mod mqtt;
 mod nothing_lost;
+mod package;
 mod page;
 #[cfg(feature = "pcsc")]
 mod pcsc;
