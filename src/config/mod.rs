@@ -95,6 +95,13 @@ impl Environment {
             credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         }
     }
+
+    /// Where no service manager gives credentials, as on an administrator's command line: the files beside the
+    /// configuration, which the unit takes them from.
+    fn beside(mut self, configuration: &Path) -> Self {
+        self.credentials = self.credentials.or_else(|| configuration.parent().map(Path::to_owned));
+        self
+    }
 }
 
 /// Reads and checks the file `path` and the files that it names.
@@ -103,7 +110,7 @@ impl Environment {
 /// Everything that is wrong with them.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     match file::configuration(path) {
-        Ok(text) => parse(&text, path, &Environment::of_process()),
+        Ok(text) => parse(&text, path, &Environment::of_process().beside(path)),
         Err(why) => Err(Problems::unreadable(path, &why)),
     }
 }

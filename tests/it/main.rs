@@ -28,3 +28,4 @@ mod secrets;
 mod support;
 mod tap;
 mod tls;
+mod whole_box;

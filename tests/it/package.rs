@@ -1,8 +1,12 @@
-//! What the package is made of, beside the program: manual and completions.
+//! What the package is made of, beside the program: manual, completions, configuration, unit, users. The package itself is
+//! tried by `tests/run package`.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use print_release_agent::config::load;
 
 use crate::support::program;
 
@@ -79,4 +83,55 @@ fn completions_are_there_for_the_usual_shells_and_no_other() {
         assert!(output.status.success() && text(&output.stdout).contains("queue"), "{shell}");
     }
     assert_eq!(run(&["completions", "cmd"]).status.code(), Some(64));
+}
+
+#[test]
+fn a_configuration_that_nobody_filled_in_ends_with_64_and_names_what_is_required() {
+    let output = run(&["run", "--config", file("firmware-config/agent.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64));
+    let told = text(&output.stderr);
+    for key in ["[server] url", "api_key_file", "[station] name", "[station.reader] type", "output_port"] {
+        assert!(told.contains(key), "{key} in\n{told}");
+    }
+}
+
+#[test]
+fn on_the_command_line_a_credential_is_the_file_beside_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("agent.toml");
+    let minimal = "[server]\nurl = \"https://print.example.com/api/v1\"\napi_key_file = \"credential:api-key\"\n\
+                   [[station]]\nname = \"lobby\"\n[station.printer]\noutput_port = \"192.0.2.10\"\n\
+                   [station.reader]\ntype = \"tcp\"\nlisten = \"127.0.0.1:7001\"\n";
+    fs::write(&config, minimal).unwrap();
+    assert!(load(&config).unwrap_err().to_string().contains("api_key_file"));
+    fs::write(dir.path().join("api-key"), "the key\n").unwrap();
+    assert_eq!(load(&config).unwrap().server.api_key.expose(), "the key");
+}
+
+#[test]
+fn the_group_of_the_udev_rules_is_the_one_that_the_agents_user_is_in() {
+    let users = read("systemd/print-release-agent.sysusers");
+    assert!(users.lines().any(|line| line == "m print-release-agent cardreader"), "{users}");
+    let rules = read("firmware-config/udev/70-print-release-readers.rules");
+    let groups: Vec<_> = rules.match_indices("GROUP=\"").map(|(at, found)| &rules[at + found.len()..]).collect();
+    assert!(!groups.is_empty() && groups.iter().all(|group| group.starts_with("cardreader\"")));
+    assert!(read("firmware-config/udev/70-print-release-leds.rules").contains("/bin/chgrp cardreader "));
+}
+
+#[test]
+fn the_leds_that_the_unit_opens_are_those_of_the_udev_rule_the_example_and_the_boot_settings() {
+    for name in ["print-release-green", "print-release-red"] {
+        assert!(read("systemd/print-release-agent.service").contains(&format!("/sys/class/leds/{name}")));
+        assert!(read("firmware-config/udev/70-print-release-leds.rules").contains(name));
+        assert!(read("firmware-config/box/config.txt").contains(&format!("label={name}")));
+    }
+    assert!(read("firmware-config/agent.toml").contains("/sys/class/leds/print-release-green"));
+}
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(file(path)).unwrap()
 }

@@ -59,7 +59,7 @@ async fn a_server_that_wants_to_know_who_comes_is_shown_the_client_certificate()
     let authority = Authority::new();
     let (scene, _) = stage(&authority, true).await;
     assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "failed");
-    let client = authority.identity("box", ClientAuth);
+    let client = authority.identity(&["box"], ClientAuth);
     std::fs::write(scene.dir().join("client.pem"), client.certificate).unwrap();
     let key = scene.write_secret("client.key", &client.key).unwrap();
     let dir = scene.dir().display();

@@ -1,6 +1,7 @@
 //! What the tests start.
 
 pub mod disk;
+pub mod emulator;
 pub mod journal;
 pub mod link_cutter;
 pub mod mosquitto;

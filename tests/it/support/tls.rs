@@ -32,9 +32,10 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for a name, for a server or a client.
-    pub fn identity(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Identity {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    /// A certificate for these names, for a server or a client.
+    pub fn identity(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Identity {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -43,9 +44,9 @@ impl Authority {
         Identity { certificate: certificate.pem(), key: key.serialize_pem(), pin }
     }
 
-    /// A server for `localhost` that this authority vouches for; it may want clients to be vouched for too.
+    /// A server for `localhost` and `demo.example` that this authority vouches for; it may want clients to be vouched for too.
     pub fn server(&self, wants_client: bool) -> (Arc<ServerConfig>, Identity) {
-        let identity = self.identity("localhost", ExtendedKeyUsagePurpose::ServerAuth);
+        let identity = self.identity(&["localhost", "demo.example"], ExtendedKeyUsagePurpose::ServerAuth);
         let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
         print_release_agent::tls::install_provider();

@@ -1,0 +1,169 @@
+//! A whole box in qemu: its power, its USB ports, and a root shell in it. `tests/box/image` makes its disk.
+//!
+//! The processor is emulated: what the box says of time is slow. Memory, files and devices are those of a real kernel.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+/// A box that has not answered by then never will.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Between two attempts to reach a socket of qemu that is just being made.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A key is held so long, and let go so long before the next.
+const KEY_MS: u64 = 10;
+
+/// A box that is switched on. Killed when dropped.
+pub struct Emulator {
+    child: Child,
+    console: PathBuf,
+    monitor: BufReader<UnixStream>,
+    shell: BufReader<UnixStream>,
+    /// The other end of the serial reader's line. The adapter is plugged in as long as it is open.
+    pub line: UnixStream,
+}
+
+impl Emulator {
+    /// Switches a box on: kernel and initrd from `image`, `disk` as its disk, `stick` as a second, read-only one. What its
+    /// kernel says goes to `console`.
+    ///
+    /// The virtual disk keeps what the box's kernel has written, in the order in which it was written, also without a flush:
+    /// its cache (`writeback`) is the host's, and outlives qemu. What only the box's own memory holds is lost with qemu.
+    pub async fn power_on(image: &Path, disk: &Path, stick: &Path, console: &Path) -> Self {
+        let sockets = tempfile::tempdir().unwrap();
+        let socket = |name: &str| sockets.path().join(name);
+        let listening = |name: &str| format!("path={},server=on,wait=off", socket(name).display());
+        let drive =
+            |id: &str, file: &Path, more: &str| format!("if=none,format=raw,id={id},file={}{more}", file.display());
+        let child = Command::new("qemu-system-aarch64")
+            .args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"])
+            // No clock with a battery: it begins in 1970.
+            .args(["-rtc", "base=1970-01-01", "-no-reboot"])
+            .arg("-kernel")
+            .arg(image.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(image.join("initrd.img"))
+            .args(["-append", "root=/dev/vda rw console=ttyAMA0 panic=-1"])
+            .args(["-drive", &drive("disk", disk, ",cache=writeback"), "-device", "virtio-blk-pci,drive=disk"])
+            .args(["-drive", &drive("stick", stick, ",readonly=on"), "-device", "virtio-blk-pci,drive=stick"])
+            .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="])
+            .args(["-chardev", &format!("socket,id=line,{}", listening("line")), "-device", "qemu-xhci"])
+            .args(["-chardev", &format!("socket,id=shell,{}", listening("shell")), "-device", "virtio-serial-pci"])
+            .args(["-device", "virtserialport,chardev=shell,name=shell"])
+            .args(["-serial", &format!("file:{}", console.display())])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", socket("monitor").display())])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("qemu is installed (apt-get install qemu-system-arm)");
+        let (monitor, shell, line) = (connect(socket("monitor")), connect(socket("shell")), connect(socket("line")));
+        let (monitor, shell, line) = tokio::join!(monitor, shell, line);
+        let (monitor, shell) = (BufReader::new(monitor), BufReader::new(shell));
+        let mut emulator = Self { child, console: console.to_owned(), monitor, shell, line };
+        emulator.monitor("qmp_capabilities", &json!({})).await;
+        emulator.plug_serial().await;
+        emulator.plug_keyboard().await;
+        emulator
+    }
+
+    /// Cuts the power.
+    pub async fn power_cut(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits until the box has switched itself off.
+    pub async fn off(mut self) {
+        patiently(self.child.wait()).await.unwrap();
+    }
+
+    /// Plugs a USB serial adapter in, of FTDI's kind, with the serial number `READER1`.
+    pub async fn plug_serial(&mut self) {
+        let device = json!({"driver": "usb-serial", "id": "serial", "chardev": "line", "serial": "READER1"});
+        self.monitor("device_add", &device).await;
+    }
+
+    /// Plugs a USB keyboard in, with the serial number `READER2`.
+    pub async fn plug_keyboard(&mut self) {
+        let device = json!({"driver": "usb-kbd", "id": "keyboard", "serial": "READER2"});
+        self.monitor("device_add", &device).await;
+    }
+
+    /// Pulls `serial` or `keyboard`.
+    pub async fn pull(&mut self, id: &str) {
+        self.monitor("device_del", &json!({ "id": id })).await;
+    }
+
+    /// Types digits and Enter.
+    pub async fn type_card(&mut self, digits: &str) {
+        for key in digits.chars().map(String::from).chain(["ret".to_owned()]) {
+            let keys = json!({"keys": [{"type": "qcode", "data": key}], "hold-time": KEY_MS});
+            self.monitor("send-key", &keys).await;
+        }
+    }
+
+    /// Runs a command in the box, as root: its exit code and what it printed.
+    pub async fn run(&mut self, command: &str) -> (i32, String) {
+        let script = format!("{{ {command}\n}} </dev/null 2>&1; printf '\\nended %s\\n' $?\n");
+        self.shell.get_mut().write_all(script.as_bytes()).await.unwrap();
+        let mut printed = String::new();
+        let code = patiently(async {
+            loop {
+                let mut line = String::new();
+                let length = self.shell.read_line(&mut line).await.unwrap();
+                assert_ne!(length, 0, "the box is gone; see {}", self.console.display());
+                match line.trim_end().strip_prefix("ended ") {
+                    Some(code) => break code.parse().unwrap(),
+                    None => printed.push_str(&line),
+                }
+            }
+        });
+        (code.await, printed.trim().to_owned())
+    }
+
+    /// The same, of a command that must not fail.
+    pub async fn output(&mut self, command: &str) -> String {
+        let (code, printed) = self.run(command).await;
+        assert_eq!(code, 0, "{command}: {printed}");
+        printed
+    }
+
+    async fn monitor(&mut self, command: &str, arguments: &Value) {
+        let request = json!({"execute": command, "arguments": arguments});
+        self.monitor.get_mut().write_all(format!("{request}\n").as_bytes()).await.unwrap();
+        let answered = patiently(async {
+            loop {
+                let mut line = String::new();
+                self.monitor.read_line(&mut line).await.unwrap();
+                let answer: Value = serde_json::from_str(&line).unwrap();
+                // A greeting and events come between.
+                if answer.get("return").is_some() || answer.get("error").is_some() {
+                    break answer;
+                }
+            }
+        });
+        let answer = answered.await;
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+    }
+}
+
+async fn connect(socket: PathBuf) -> UnixStream {
+    patiently(async {
+        loop {
+            match UnixStream::connect(&socket).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    })
+    .await
+}
+
+/// What happens in a box that works, however slow.
+pub async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("the box answers")
+}
