@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use print_release_agent::domain::Outcome;
+use print_release_agent::domain::{Document, Outcome, Release};
 use print_release_agent::journal::{
-    Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits, VERIFY_STEP,
+    Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits,
+    PAYLOAD_LIMIT, VERIFY_STEP,
 };
 use tokio::task::JoinSet;
 
@@ -214,41 +215,97 @@ fn a_look_at_everything_lets_others_in_between() {
 }
 
 #[test]
-fn an_almost_empty_database_gives_its_disk_back_at_the_next_start() {
-    const MANY: u64 = 16_000;
+fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
+    const MANY: u64 = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
-    let kept = runtime.block_on(async {
-        store_record(&journal, 0).await;
-        let mut ids = Vec::new();
-        for first in (1..MANY).step_by(500) {
-            ids.extend(journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap());
+    let payload = runtime.block_on(async {
+        let mut payload = 0;
+        for first in (0..MANY).step_by(500) {
+            let numbers: Vec<u64> = (first..first + 500).collect();
+            let ids = journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
+            let made: Vec<_> = numbers.into_iter().map(record).collect();
+            payload += made.iter().map(|record| serde_json::to_vec(record).unwrap().len() as u64).sum::<u64>();
+            each(ids.into_iter().zip(made).collect(), |(id, record)| {
+                let journal = journal.clone();
+                async move { journal.end_release(id, Outcome::Accepted, Some(record)).await.unwrap() }
+            })
+            .await;
         }
-        let mut ends = JoinSet::new();
-        for id in ids {
-            let journal = journal.clone();
-            ends.spawn(
-                async move { journal.end_release(id, Outcome::Failed("not-ready".to_owned()), None).await.unwrap() },
-            );
-        }
-        ends.join_all().await;
-        journal.list(0).await.unwrap()
+        payload
     });
     close(journal, dir.path());
+    let peak = disk_bytes(dir.path());
+    assert!(peak * 2 <= payload * 5, "{peak} bytes for {payload}");
+    let journal = open(dir.path());
+    let last = runtime.block_on(async {
+        assert_eq!(counts(&journal).records, usize::try_from(MANY).unwrap());
+        let last = records(&journal).await.pop().unwrap().0;
+        loop {
+            let oldest = journal.oldest_records(LIST_LIMIT).await.unwrap();
+            if oldest.is_empty() {
+                return last;
+            }
+            each(oldest, |stored| {
+                let journal = journal.clone();
+                async move { journal.acknowledge_record(stored.id).await.unwrap() }
+            })
+            .await;
+        }
+    });
+    let ledger = runtime.block_on(journal.ledger()).unwrap();
+    close(journal, dir.path());
     let before = disk_bytes(dir.path());
+    assert!(before * 2 <= payload * 5, "{before} bytes for {payload}");
     let journal = open(dir.path());
     let after = disk_bytes(dir.path());
-    assert!(before > 8 << 20 && after < before / 4, "{before} bytes before, {after} after");
+    assert!(after < before / 4, "{before} bytes before, {after} after");
     runtime.block_on(async {
-        assert_eq!(journal.list(0).await.unwrap(), kept);
+        assert_eq!(journal.ledger().await.unwrap(), ledger);
         assert_eq!(journal.verify().await.unwrap().problems, 0);
-        let last = kept.records.last().unwrap().id;
+        let next = journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap();
+        assert!(next[0] > last, "a number is used twice");
+    });
+}
+
+#[test]
+fn beyond_the_limit_of_bytes_the_oldest_go_and_no_release_is_refused() {
+    // Nearly as large as an entry may be.
+    const LARGE: usize = ENTRY_LIMIT - 1_024;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    runtime().block_on(async {
+        each(vec!["x".repeat(LARGE); EVENT_LIMIT], |payload| {
+            let journal = journal.clone();
+            async move {
+                journal.store_event("lobby".to_owned(), payload).await.unwrap();
+            }
+        })
+        .await;
+        let room = PAYLOAD_LIMIT - counts(&journal).events as u64 * LARGE as u64;
+        let fit = room / LARGE as u64;
+        let large = |number| {
+            let like = release(number);
+            Release { document: Document { title: "x".repeat(LARGE), ..like.document.clone() }, ..like }
+        };
+        let mut number = 0;
+        while number < fit + 200 {
+            let releases = (number..number + 50).map(large).collect();
+            number += 50;
+            journal.store_releases(releases, Vec::new()).await.unwrap();
+            assert!(number > fit - fit / 10 || counts(&journal).lost == 0, "lost with room left: {number} of {fit}");
+        }
+        let counts = counts(&journal);
+        assert_eq!(counts.releases as u64, number, "a release has gone");
         assert!(
-            journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap()[0] > last + MANY - 1,
-            "a number is used twice"
+            counts.lost >= 200 && counts.events == EVENT_LIMIT - usize::try_from(counts.lost).unwrap(),
+            "{counts:?}"
         );
     });
+    close(journal, dir.path());
+    let disk = disk_bytes(dir.path());
+    assert!(disk * 2 <= PAYLOAD_LIMIT * 5, "{disk} bytes");
 }
 
 #[test]
