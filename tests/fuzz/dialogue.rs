@@ -2,23 +2,29 @@
 //! dialogue speak without a pause for ever, and one that is due has something to do.
 #![no_main]
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::dialogue::Dialogue;
-use print_release_agent::reader::profile;
+use print_release_agent::reader::profile::{self, Profile};
 use tokio::time::Instant;
 
 /// More than a profile's start, a question and the longest signal.
 const TICKS_LIMIT: usize = 64;
 
+/// Read once: what is tried is the decoder.
+static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+    let load = |(name, _): &(&str, &str)| profile::load(name).expect("it is built in");
+    profile::BUILT_IN.iter().map(load).collect()
+});
+
 fuzz_target!(|input: (u8, Vec<(u8, &[u8])>)| {
     let (which, steps) = input;
-    let (name, _) = profile::BUILT_IN[usize::from(which) % profile::BUILT_IN.len()];
-    let profile = profile::load(name).expect("it is built in");
+    let profile = &PROFILES[usize::from(which) % PROFILES.len()];
     let mut now = Instant::now();
-    let mut dialogue = Dialogue::new(&profile, now);
+    let mut dialogue = Dialogue::new(profile, now);
     for (kind, bytes) in steps {
         match kind % 4 {
             0 | 1 => drop(dialogue.hear(bytes, now)),

@@ -1,14 +1,21 @@
 //! The decoder of every profile: the same reads however the bytes are split, and silence leaves nothing behind.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use print_release_agent::reader::frame::{Frame, Framer};
-use print_release_agent::reader::profile;
+use print_release_agent::reader::profile::{self, Profile};
+
+/// Read once: what is tried is the decoder.
+static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+    let load = |(name, _): &(&str, &str)| profile::load(name).expect("it is built in");
+    profile::BUILT_IN.iter().map(load).collect()
+});
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (which, piece, bytes) = input;
-    let (name, _) = profile::BUILT_IN[usize::from(which) % profile::BUILT_IN.len()];
-    let format = profile::load(name).expect("it is built in").frame;
+    let format = PROFILES[usize::from(which) % PROFILES.len()].frame.clone();
     let (mut whole, mut split) = (Framer::new(format.clone()), Framer::new(format));
     let frames = whole.push(bytes);
     let pieces: Vec<Frame> = bytes.chunks(usize::from(piece).max(1)).flat_map(|piece| split.push(piece)).collect();
