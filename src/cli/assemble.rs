@@ -105,7 +105,7 @@ pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow
     let users = match config.mqtt.as_ref().map_or(config::UserNames::Hash, |mqtt| mqtt.users) {
         config::UserNames::Plain => agent::UserNames::Plain,
         config::UserNames::Omit => agent::UserNames::Omit,
-        config::UserNames::Hash => agent::UserNames::Hash(box_key(&config.agent.state_dir)?),
+        config::UserNames::Hash => agent::UserNames::Hash(box_key(&config.agent.state_dir)),
     };
     let outbox = OutboxSetup {
         in_doubt: config.outbox.in_doubt,
@@ -166,17 +166,19 @@ fn trust(tls: &config::Tls, pins: &[config::Pin], config: &Config) -> Trust {
     Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).floor() }
 }
 
-/// Reads the key of this box, or makes it once.
-fn box_key(state_dir: &Path) -> anyhow::Result<hmac::Key> {
-    use anyhow::Context;
+/// Reads the key of this box, or makes it once. Where it cannot be written, such as on a full disk, it serves until the
+/// program ends: people keep printing.
+fn box_key(state_dir: &Path) -> hmac::Key {
     let path = state_dir.join(KEY_FILE);
     let key = match std::fs::read(&path) {
         Ok(key) if key.len() == 32 => key,
         _ => {
             let key = [random::bits().to_le_bytes(), random::bits().to_le_bytes()].concat();
-            durable::write(&path, &key).with_context(|| format!("make {}", path.display()))?;
+            if let Err(error) = durable::write(&path, &key) {
+                tracing::warn!(%error, "{} not written: the next run hashes user names with another key", path.display());
+            }
             key
         }
     };
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &key))
+    hmac::Key::new(hmac::HMAC_SHA256, &key)
 }

@@ -190,6 +190,9 @@ fn reloadable(new: &Config, running: &Config, doors: &Doors) -> Result<Doors, St
         return Err("another [log] needs a restart".to_owned());
     }
     assemble::client(new).map_err(|error| error.to_string())?;
+    if let Some(mqtt) = &new.mqtt {
+        assemble::broker(new, mqtt).map_err(|error| format!("failed to {error}"))?;
+    }
     Doors::open(new, Some(doors)).map_err(|error| format!("failed to {error:#}"))
 }
 

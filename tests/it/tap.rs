@@ -375,6 +375,17 @@ async fn on_a_full_disk_only_a_station_that_records_nothing_goes_on_releasing_an
 }
 
 #[tokio::test]
+async fn a_first_start_on_a_full_disk_says_so_and_serves_when_there_is_room() {
+    let Some((scene, disk)) = on_a_small_disk("").await else { return };
+    let filler = fill(&disk);
+    let agent = scene.start().await.unwrap();
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "failed", "{}", log(&scene));
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released", "{}", log(&scene));
+    scene.settled(&agent).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_release_left_open_is_ended_even_if_the_next_run_starts_on_a_full_disk() {
     let Some((scene, disk)) = on_a_small_disk("").await else { return };
     let agent = scene.start().await.unwrap();
