@@ -183,7 +183,7 @@ fn many_entries_are_listed_page_by_page() {
 
 #[test]
 fn a_look_at_everything_lets_others_in_between() {
-    const STEPS: usize = 8;
+    const STEPS: usize = 24;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     runtime().block_on(async {
