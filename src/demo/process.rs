@@ -55,6 +55,11 @@ impl AgentProcess {
         &self.page
     }
 
+    /// Its number, until it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Kills it without a warning, as a power cut would.
     ///
     /// # Errors

@@ -2,18 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::ioctl_tiocnxcl;
+
+/// A pseudo-terminal has any.
+const BAUD: u32 = 9600;
 
 /// A reader that can be plugged, unplugged and held a card to.
 #[derive(Debug)]
 pub struct VirtualReader {
     link: PathBuf,
-    /// The reader's end; `None` while it is unplugged.
-    wire: Option<File>,
+    /// The reader's end, and the agent's; `None` while it is unplugged.
+    wire: Option<(File, OwnedFd)>,
 }
 
 impl VirtualReader {
@@ -43,14 +47,21 @@ impl VirtualReader {
         unlockpt(&wire)?;
         let name = ptsname(&wire, Vec::new())?;
         // Raw from the start, or the line discipline would echo what is held before the agent opens it.
+        drop(tokio_serial::new(name.to_string_lossy(), BAUD).open()?);
         let line = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut settings = tcgetattr(&line)?;
-        settings.make_raw();
-        tcsetattr(&line, OptionalActions::Now, &settings)?;
         drop(std::fs::remove_file(&self.link));
         std::os::unix::fs::symlink(name.to_string_lossy().as_ref(), &self.link)?;
-        self.wire = Some(File::from(wire));
+        self.wire = Some((File::from(wire), line));
         Ok(())
+    }
+
+    /// Lets an agent open it after one that was killed: a pseudo-terminal stays exclusive for as long as it exists, and then
+    /// only root may. A real port forgets that when it is closed.
+    ///
+    /// # Errors
+    /// The system does not know pseudo-terminals.
+    pub fn let_go(&self) -> io::Result<()> {
+        self.wire.as_ref().map_or(Ok(()), |(_, line)| Ok(ioctl_tiocnxcl(line)?))
     }
 
     /// Unplugs it: the device node is gone at once.
@@ -73,7 +84,7 @@ impl VirtualReader {
     /// As [`VirtualReader::hold`].
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         match &self.wire {
-            Some(wire) => (&mut &*wire).write_all(bytes),
+            Some((wire, _)) => (&mut &*wire).write_all(bytes),
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "the reader is unplugged")),
         }
     }

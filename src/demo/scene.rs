@@ -124,6 +124,7 @@ impl Scene {
     /// # Errors
     /// As [`AgentProcess::start`].
     pub async fn start(&self) -> io::Result<AgentProcess> {
+        self.reader.let_go()?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log())?;
         AgentProcess::start(&self.program, &self.config(), Stdio::from(log)).await
     }

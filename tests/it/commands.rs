@@ -126,3 +126,18 @@ async fn card_convert_prints_the_number_or_what_is_wrong() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("step 1"), "{}", text(&refused.stderr));
 }
+
+#[tokio::test]
+async fn the_play_holds_for_somebody_who_is_not_root() {
+    let mut play = tokio::process::Command::new(program());
+    // Only root can become somebody else; everybody else is already.
+    if rustix::process::geteuid().is_root() {
+        play.uid(65_534).gid(65_534);
+    }
+    let output = match play.args(["demo", "--headless"]).output().await {
+        // The program lies where only root may go.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        output => output.unwrap(),
+    };
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}

@@ -7,6 +7,7 @@ mod commands;
 mod faults;
 mod house;
 mod identity;
+mod idle;
 mod journal_bounds;
 mod journal_damage;
 mod journal_formats;

@@ -11,16 +11,21 @@ pub mod table;
 pub mod tls;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use serde_json::Value;
 
-/// The program under test.
+/// The program under test: the one that was built with the tests, or the one that `PRINT_RELEASE_PROGRAM` names.
 pub fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_print-release-agent"))
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built = || env!("CARGO_BIN_EXE_print-release-agent").into();
+        std::env::var_os("PRINT_RELEASE_PROGRAM").map_or_else(built, |program| std::path::absolute(program).unwrap())
+    });
+    &PROGRAM
 }
 
 /// A stage with the real program running on it.

@@ -1,0 +1,27 @@
+// The emulator before its version 10.2 does not know TCGETS2 and TCSETS2, which set a serial port's speed: here they are, by
+// their elder sisters, for programs that run emulated. A pseudo-terminal has no speed to lose.
+#include <asm/termbits.h>
+#include <asm/ioctls.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int ioctl(int file, unsigned long request, ...) {
+  va_list arguments;
+  va_start(arguments, request);
+  void *argument = va_arg(arguments, void *);
+  va_end(arguments);
+  struct termios old;
+  if (request == TCGETS2) {
+    if (syscall(SYS_ioctl, file, TCGETS, &old)) return -1;
+    memset(argument, 0, sizeof(struct termios2));
+    memcpy(argument, &old, sizeof old);
+    return 0;
+  }
+  if (request == TCSETS2) {
+    memcpy(&old, argument, sizeof old);
+    return syscall(SYS_ioctl, file, TCSETS, &old);
+  }
+  return syscall(SYS_ioctl, file, request, argument);
+}

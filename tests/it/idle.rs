@@ -1,0 +1,67 @@
+//! What a box costs that nobody uses: memory, wake-ups, writes. Only the program as it is shipped has these figures, on a
+//! kernel of its own kind:
+//!
+//! `PRINT_RELEASE_PROGRAM=target/cross/x86_64/print-release-agent cargo test --test it idle:: -- --ignored --nocapture`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use print_release_agent::demo::scene::Scene;
+
+use crate::support::mosquitto::Mosquitto;
+use crate::support::program;
+
+/// For what is done once after the start.
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// Longer than every interval of the agent.
+const WATCHED: Duration = Duration::from_secs(120);
+
+/// The bars of the design, section 8.
+const MEMORY_KIB: u64 = 12 * 1024;
+const WAKEUPS_A_SECOND: f64 = 2.0;
+
+/// What `key` is in a file of `/proc`.
+fn value(file: &Path, key: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// How often the threads of a process went to sleep so far: sled's, and ours. Each of the seven
+/// of sled's pool looks for work every second, and its flusher as often as the journal has it, even if nothing happens.
+fn woken(process: &Path) -> [u64; 2] {
+    let mut woken = [0, 0];
+    for thread in fs::read_dir(process.join("task")).unwrap() {
+        let thread = thread.unwrap().path();
+        let name = fs::read_to_string(thread.join("comm")).unwrap();
+        let ours = !name.starts_with("sled-io-") && name.trim_end() != "log flusher";
+        woken[usize::from(ours)] += value(&thread.join("status"), "voluntary_ctxt_switches");
+    }
+    woken
+}
+
+#[tokio::test]
+#[ignore = "two minutes, and a program that is not the one under test"]
+async fn an_idle_agent_needs_little_memory_seldom_wakes_and_writes_nothing() {
+    let broker = Mosquitto::start("allow_anonymous true");
+    let scene = Scene::set(program()).await.unwrap();
+    scene.configure("", &[&format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"", broker.port())]).unwrap();
+    let agent = scene.start().await.unwrap();
+    tokio::time::sleep(SETTLES).await;
+    let process = PathBuf::from(format!("/proc/{}", agent.id().unwrap()));
+    let written = || value(&process.join("io"), "write_bytes");
+    let (woken_before, written_before) = (woken(&process), written());
+    tokio::time::sleep(WATCHED).await;
+    let woken_after = woken(&process);
+    let [by_sled, ours] = [0, 1].map(|who| (woken_after[who] - woken_before[who]) as f64 / WATCHED.as_secs_f64());
+    let memory = value(&process.join("status"), "VmRSS");
+    let own = value(&process.join("status"), "RssAnon");
+    let written = written() - written_before;
+    println!(
+        "resident {memory} KiB, {own} of it not shared with the program's file; wake-ups a second: {ours:.2}, and {by_sled:.2} of sled's threads; written {written} bytes"
+    );
+    assert!(memory <= MEMORY_KIB && ours <= WAKEUPS_A_SECOND && written == 0);
+    agent.terminate().await.unwrap();
+}
