@@ -228,12 +228,12 @@ impl Database {
     }
 
     /// What cannot be unlocked stays as it is, and is met as an entry that cannot be read.
-    fn unlocked(&self, table: Table, bytes: IVec) -> IVec {
+    pub(super) fn unlocked(&self, table: Table, bytes: IVec) -> IVec {
         self.cipher.as_deref().and_then(|cipher| unlock_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
     }
 
     /// As they lie there.
-    fn raw_entries(
+    pub(super) fn raw_entries(
         &self,
         table: Table,
         after: EntryId,
