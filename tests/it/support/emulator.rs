@@ -76,8 +76,9 @@ impl Emulator {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits until the box has switched itself off.
-    pub async fn off(mut self) {
+    /// Has the box switch itself off, and waits for it.
+    pub async fn power_off(mut self) {
+        self.shell.get_mut().write_all(b"systemctl poweroff\n").await.unwrap();
         patiently(self.child.wait()).await.unwrap();
     }
 
