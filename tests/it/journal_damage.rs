@@ -277,18 +277,24 @@ fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
     });
 }
 
-#[test]
-fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
+/// A closed journal of three records, and the number of the first.
+fn three_records() -> (tempfile::TempDir, EntryId) {
     let dir = tempfile::tempdir().unwrap();
-    let runtime = runtime();
     let journal = open(dir.path());
-    runtime.block_on(async {
+    let first = runtime().block_on(async {
         for number in 0..3 {
             store_record(&journal, number).await;
         }
+        journal.oldest_record().await.unwrap().unwrap().id
     });
-    let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
     close(journal, dir.path());
+    (dir, first)
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
+    let (dir, first) = three_records();
+    let runtime = runtime();
     make_unreadable(dir.path(), "records", first);
     let journal = open(dir.path());
     runtime.block_on(async {
@@ -306,16 +312,8 @@ fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
 
 #[test]
 fn an_entry_that_is_missing_is_a_damage_even_where_sled_sees_none() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, first) = three_records();
     let runtime = runtime();
-    let journal = open(dir.path());
-    runtime.block_on(async {
-        for number in 0..3 {
-            store_record(&journal, number).await;
-        }
-    });
-    let first = runtime.block_on(journal.oldest_record()).unwrap().unwrap().id;
-    close(journal, dir.path());
     {
         let db = sled::open(dir.path().join("db")).unwrap();
         db.open_tree("records").unwrap().remove(first.to_be_bytes()).unwrap();
