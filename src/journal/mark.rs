@@ -1,7 +1,8 @@
 //! How far the journal has come, beside the database: a database that was cut short may open as an older state of itself,
 //! whole in itself and with everything in it that has long been delivered.
 //!
-//! It is there from the first start on, so it also tells that there was a database.
+//! After a clean stop it is exact; while the journal is open it follows, and after a kill or a cut it may be up to [`EVERY`]
+//! transactions behind. It is there from the first start on, so it also tells that there was a database.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::JournalError;
 use super::database::io_error;
 
-/// Transactions between two marks: one more write to the card in so many.
+/// Transactions between two marks while the journal is open: one more write to the card in so many.
 const EVERY: u64 = 100;
 
 /// The mark of a state directory: a database there has seen at least so many transactions.
@@ -42,7 +43,14 @@ impl Mark {
 
     /// Marks what is durable, if it is far enough from the last mark.
     pub(super) fn advance(&mut self, transactions: u64) {
-        if transactions < self.written + EVERY {
+        if transactions >= self.written + EVERY {
+            self.set(transactions);
+        }
+    }
+
+    /// Marks what is durable.
+    pub(super) fn set(&mut self, transactions: u64) {
+        if transactions == self.written {
             return;
         }
         // Without a mark less is noticed, and nothing is lost.

@@ -6,12 +6,12 @@
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
 //!    One process a state directory: `lock`.
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
-//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open; job records leave oldest first, so each station's keep their
-//!    order.
+//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open; job records leave oldest
+//!    first, so each station's keep their order.
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
 //!    disk before it is sent: after a crash only that one is in doubt.
 //! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
-//!    damaged, and so is one that is gone. A damaged one is set aside whole (`db.damaged-<time>`, at most
+//!    damaged, and so is one that is gone, or that is an older state of itself (`mark`). A damaged one is set aside whole (`db.damaged-<time>`, at most
 //!    [`ASIDE_LIMIT`]), and what can be read is carried over. An entry that cannot be read is set aside alone, and an entry
 //!    that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.

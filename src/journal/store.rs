@@ -66,6 +66,13 @@ impl Store {
         Ok(())
     }
 
+    /// The last thing of a clean stop: from now on nothing at all may be missing.
+    pub(super) fn finish(mut self) -> Result<(), JournalError> {
+        self.database.sync()?;
+        self.mark.set(self.database.tally().change);
+        Ok(())
+    }
+
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
         let tally = self.database.tally();
         let of = |table| usize::try_from(tally.of(table)).unwrap_or(usize::MAX);

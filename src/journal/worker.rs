@@ -118,6 +118,11 @@ impl Worker {
                 job.answer(done.clone());
             }
         }
+        if let Some(store) = self.store.take()
+            && let Err(why) = guarded(&self.state_dir.join("db"), || store.finish())
+        {
+            tracing::error!(%why, "journal closed in disorder");
+        }
     }
 
     fn carry_out(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {

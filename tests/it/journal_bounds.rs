@@ -257,6 +257,7 @@ fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
     let ledger = runtime.block_on(journal.ledger()).unwrap();
     close(journal, dir.path());
     let before = disk_bytes(dir.path());
+    println!("payload {payload}, disk {peak} when all wait, {before} when all have gone");
     assert!(before * 2 <= payload * 5, "{before} bytes for {payload}");
     let journal = open(dir.path());
     let after = disk_bytes(dir.path());
