@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::JournalError;
 use super::database::io_error;
+use super::{JournalError, slack};
 
 /// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.
 const TRIES: u32 = 50;
@@ -38,7 +38,7 @@ impl Lock {
 pub(super) fn retry<T>(mut attempt: impl FnMut() -> Result<T, JournalError>) -> Result<T, JournalError> {
     for _ in 1..TRIES {
         match attempt() {
-            Err(JournalError::Locked { .. }) => std::thread::sleep(WAIT),
+            Err(JournalError::Locked { .. }) => slack::sleep(WAIT),
             result => return result,
         }
     }

@@ -40,6 +40,7 @@ mod releases;
 mod replace;
 mod reserve;
 mod salvage;
+mod slack;
 mod store;
 mod table;
 mod verify;
@@ -215,6 +216,7 @@ impl Journal {
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
+                slack::allow();
                 let started = worker.start();
                 let works = started.is_ok();
                 drop(opened.send(started));
