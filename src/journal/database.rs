@@ -26,7 +26,7 @@ use crate::domain::EntryId;
 /// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// How often sled collects its garbage. `None` would never: the file would grow for ever.
+/// How often sled collects its garbage, on a box that is busy (`slack`). `None` would never: the file would grow for ever.
 const GARBAGE_EVERY_MS: Option<u64> = Some(500);
 
 /// The layout of the trees. 1 had no tally and no table of unreadable entries.
@@ -223,7 +223,7 @@ impl Database {
         &self,
         table: Table,
         after: EntryId,
-    ) -> impl DoubleEndedIterator<Item = Result<(EntryId, IVec), JournalError>> {
+    ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
         self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.unlocked(table, bytes))))
     }
 
@@ -237,7 +237,7 @@ impl Database {
         &self,
         table: Table,
         after: EntryId,
-    ) -> impl DoubleEndedIterator<Item = Result<(EntryId, IVec), JournalError>> {
+    ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
         self.tree(table).range(after.saturating_add(1).to_be_bytes()..).map(move |entry| {
             let (key, bytes) = entry.map_err(sled_error)?;
             let id = word(&key).ok_or_else(|| damaged(Path::new(table.name()), "a key is not a number"))?;

@@ -2,7 +2,7 @@
 //! be written down and the database can be opened. Made again when there is room.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The size of the reserve: four of sled's segments.
@@ -10,8 +10,6 @@ pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Beyond the reserve, this much stays free when it is made: it is not to fill the disk itself.
 const SPARE_BYTES: u64 = 512 * 1024;
-
-static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
 
 pub(super) struct Reserve {
     path: PathBuf,
@@ -61,9 +59,7 @@ impl Reserve {
 
     fn fill(&self) -> io::Result<()> {
         let mut file = File::create(&self.path)?;
-        for _ in 0..RESERVE_BYTES / CHUNK.len() as u64 {
-            file.write_all(&CHUNK)?;
-        }
+        io::copy(&mut io::repeat(0).take(RESERVE_BYTES), &mut file)?;
         file.sync_all()
     }
 }
