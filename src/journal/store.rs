@@ -34,6 +34,8 @@ pub(super) struct Store {
     pub(super) next_id: EntryId,
     /// Before this time the clock is wrong.
     pub(super) floor: Timestamp,
+    /// Damaged databases that lie aside: they only become fewer while this one is open.
+    set_aside: usize,
     /// There may be entries that were made before the time was known.
     pub(super) undated: bool,
     /// Last: the others must be gone when somebody else may come.
@@ -55,8 +57,9 @@ impl Store {
             opened => opened?,
         };
         let next_id = database.tally().next_id;
-        let (mark, floor) = (Mark::read(state_dir), Clock::open(state_dir).floor());
-        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, undated: true, _lock: lock })
+        let (mark, floor, set_aside) = (Mark::read(state_dir), Clock::open(state_dir).floor(), place.aside().len());
+        let undated = true;
+        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, set_aside, undated, _lock: lock })
     }
 
     /// Makes everything before it durable.
@@ -74,6 +77,9 @@ impl Store {
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
+        if self.set_aside > 0 {
+            self.set_aside = self.place.aside().len();
+        }
         let tally = self.database.tally();
         let of = |table| usize::try_from(tally.of(table)).unwrap_or(usize::MAX);
         Ok(Counts {
@@ -83,7 +89,7 @@ impl Store {
             events: of(Table::Events),
             unreadable: of(Table::Unreadable),
             lost: self.lost,
-            set_aside: self.place.aside().len(),
+            set_aside: self.set_aside,
             full: self.is_full(),
             encrypted: self.database.is_locked(),
             oldest_record: self.oldest_records(1)?.pop().and_then(|stored| stored.time()),
