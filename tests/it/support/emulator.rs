@@ -29,19 +29,23 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Switches a box on: kernel and initrd from `image`, `disk` as its disk, `stick` as a second, read-only one. What its
+    /// Switches a box of this architecture of Debian's on: kernel and initrd from `image`, `disk` as its disk, `stick` as a second, read-only one. What its
     /// kernel says goes to `console`.
     ///
     /// The virtual disk keeps what the box's kernel has written, in the order in which it was written, also without a flush:
     /// its cache (`writeback`) is the host's, and outlives qemu. What only the box's own memory holds is lost with qemu.
-    pub async fn power_on(image: &Path, disk: &Path, stick: &Path, console: &Path) -> Self {
+    pub async fn power_on(architecture: &str, image: &Path, disk: &Path, stick: &Path, console: &Path) -> Self {
         let sockets = tempfile::tempdir().unwrap();
         let socket = |name: &str| sockets.path().join(name);
         let listening = |name: &str| format!("path={},server=on,wait=off", socket(name).display());
         let drive =
             |id: &str, file: &Path, more: &str| format!("if=none,format=raw,id={id},file={}{more}", file.display());
-        let child = Command::new("qemu-system-aarch64")
-            .args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"])
+        let (qemu, processor) = match architecture {
+            "arm64" => ("qemu-system-aarch64", "cortex-a72"),
+            _ => ("qemu-system-arm", "cortex-a15"),
+        };
+        let child = Command::new(qemu)
+            .args(["-M", "virt", "-cpu", processor, "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"])
             // No clock with a battery: it begins in 1970.
             .args(["-rtc", "base=1970-01-01", "-no-reboot"])
             .arg("-kernel")
