@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::work::Work;
 use crate::backoff::Backoff;
@@ -19,6 +19,9 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(250), EVERY) {
     Err(_) => panic!("checked when compiled"),
 };
 
+/// Two clocks that are so far apart cannot both be right; less is a clock that nobody set for some years.
+const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
 pub(super) async fn run(work: Arc<Work>) {
     tokio::join!(ask(&work), tell(&work));
 }
@@ -30,6 +33,7 @@ async fn ask(work: &Work) {
     loop {
         let wait = match work.client.account().await {
             Ok(()) => {
+                compare_clocks(work);
                 backoff.reset();
                 EVERY
             }
@@ -41,6 +45,22 @@ async fn ask(work: &Work) {
         let known = *reached.borrow_and_update();
         drop(tokio::time::timeout(wait, reached.wait_for(|reached| *reached != known)).await.map(drop));
     }
+}
+
+/// A clock that systemd has set to its own birthday is beyond every floor, and still wrong.
+fn compare_clocks(work: &Work) {
+    let now = Timestamp::now();
+    let ahead = work.client.server_time(now).duration_since(now);
+    let disputed = ahead.abs() > TOLERANCE;
+    if disputed == work.board.watch().borrow().clock_disputed {
+        return;
+    }
+    if disputed {
+        tracing::warn!(ahead_s = ahead.as_secs(), "the server's clock shows another time: one of the two is wrong");
+    } else {
+        tracing::info!("the server's clock shows the same time");
+    }
+    work.board.update(|state| state.clock_disputed = disputed);
 }
 
 /// Brings what every request found out to the board.

@@ -130,6 +130,8 @@ pub struct State {
     pub mqtt: Option<bool>,
     /// It is later than this; a clock that says otherwise is wrong.
     pub time_floor: Timestamp,
+    /// The server's clock shows another time: one of the two is wrong.
+    pub clock_disputed: bool,
     /// Syncs to the disk since the start.
     pub disk_syncs: u64,
     /// Every station.
@@ -175,6 +177,7 @@ impl Board {
             outbox: OutboxStatus::default(),
             mqtt: None,
             time_floor: Timestamp::UNIX_EPOCH,
+            clock_disputed: false,
             disk_syncs: 0,
             stations: stations.into_iter().map(|name| (name, unseen.clone())).collect(),
             revision: 0,
@@ -219,7 +222,7 @@ impl Board {
             "agent": &*self.agent,
             "version": env!("CARGO_PKG_VERSION"),
             "time": now,
-            "time_uncertain": now < state.time_floor,
+            "time_uncertain": now < state.time_floor || state.clock_disputed,
             "uptime_s": self.started.elapsed().as_secs(),
             "server": state.server,
             "outbox": outbox,
@@ -282,6 +285,8 @@ mod tests {
         board.update(|state| state.time_floor = floor);
         assert_eq!(board.document(Timestamp::UNIX_EPOCH)["time_uncertain"], true);
         assert_eq!(board.document(floor)["time_uncertain"], false);
+        board.update(|state| state.clock_disputed = true);
+        assert_eq!(board.document(floor)["time_uncertain"], true);
     }
 
     #[test]

@@ -29,6 +29,18 @@ async fn equal_jobs_are_counted_and_not_merged() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_not_the_servers_is_told_as_uncertain() {
+    for (minutes, uncertain) in [(-60, true), (2, false), (60, true)] {
+        let scene = Scene::set(program()).await.unwrap();
+        scene.server.world().clock_offset = SignedDuration::from_mins(minutes);
+        let agent = scene.start().await.unwrap();
+        let compared = |status: &Value| status["server"]["reachable"] == true && status["time_uncertain"] == uncertain;
+        let status = scene.status(&agent, compared).await.unwrap();
+        assert_eq!(status["time_uncertain"], uncertain, "{minutes} min");
+    }
+}
+
+#[tokio::test]
 async fn a_server_whose_clock_is_hours_away_is_understood() {
     for hours in [-3, 3] {
         let (scene, agent) = playing().await;
