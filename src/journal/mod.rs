@@ -11,9 +11,9 @@
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
 //!    disk before it is sent: after a crash only that one is in doubt.
 //! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
-//!    damaged, and so is one that is gone, or that is an older state of itself (`mark`). A damaged one is set aside whole (`db.damaged-<time>`, at most
-//!    [`ASIDE_LIMIT`]), and what can be read is carried over. An entry that cannot be read is set aside alone, and an entry
-//!    that is given up is counted.
+//!    damaged, and so is one that is gone, or that is an older state of itself (`mark`). A damaged one is set aside whole
+//!    (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]), and what can be read is carried over: sled is never given the only
+//!    copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
 //! 8. **No time that nobody knew.** What is stored while the clock is wrong is dated when it is right, in the same boot
 //!    (`dated`). Nothing is given up for an age that is not certain.

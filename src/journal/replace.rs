@@ -13,7 +13,7 @@ use super::JournalError;
 use super::cipher::Means;
 use super::database::{Change, Database, io_error};
 use super::mark::Mark;
-use super::reserve::Reserve;
+use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
 
@@ -58,7 +58,7 @@ impl Place {
             rename(&ready, &self.db())?;
             sync_dir(&self.state_dir)?;
         }
-        for left in ["new", "ready", "old", "salvage"] {
+        for left in ["new", "ready", "old", "salvage", "kept"] {
             remove(&self.sibling(left))?;
         }
         if exists(&self.db()) {
@@ -78,6 +78,38 @@ impl Place {
             || exists(&self.sibling("ready"))
             || Mark::exists(&self.state_dir)
             || Reserve::exists(&self.state_dir)
+    }
+
+    /// sled cuts its file off behind the first thing in it that it cannot read: what it is given to open is kept meanwhile.
+    /// The copy hardly reaches the card, since it is gone before, and there is none where the disk has no room for it.
+    pub(super) fn keep(&self) {
+        let (file, kept) = (self.db().join("db"), self.sibling("kept"));
+        let bytes = file.metadata().map_or(0, |file| file.len());
+        if !free_bytes(&self.state_dir).is_ok_and(|free| free >= bytes + RESERVE_BYTES + SPARE_BYTES) {
+            return;
+        }
+        if let Err(error) = fs::copy(file, kept) {
+            tracing::debug!(%error, "the database is opened without a copy of it");
+            self.forget();
+        }
+    }
+
+    /// The database is as it was before it was opened.
+    pub(super) fn put_back(&self) -> Result<(), JournalError> {
+        let kept = self.sibling("kept");
+        if !exists(&kept) {
+            return Ok(());
+        }
+        sync_dir(&kept)?;
+        rename(&kept, &self.db().join("db"))?;
+        sync_dir(&self.db())
+    }
+
+    /// Nothing was amiss.
+    pub(super) fn forget(&self) {
+        if let Err(error) = remove(&self.sibling("kept")) {
+            tracing::warn!(%error, "copy of the database not removed; the next start does it");
+        }
     }
 
     /// Builds a new database, puts it in place and the old one under the name `old`.

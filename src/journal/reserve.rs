@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 /// The size of the reserve: four of sled's segments.
 pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Beyond the reserve, this much stays free when it is made: it is not to fill the disk itself.
-const SPARE_BYTES: u64 = 512 * 1024;
+/// Beyond the reserve, this much stays free when something is made that can be done without: it is not to fill the disk
+/// itself.
+pub(super) const SPARE_BYTES: u64 = 512 * 1024;
 
 pub(super) struct Reserve {
     path: PathBuf,
@@ -53,8 +54,7 @@ impl Reserve {
     }
 
     fn has_room(&self) -> io::Result<bool> {
-        let disk = rustix::fs::statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize) >= RESERVE_BYTES + SPARE_BYTES)
+        Ok(free_bytes(self.path.parent().unwrap_or(Path::new(".")))? >= RESERVE_BYTES + SPARE_BYTES)
     }
 
     fn fill(&self) -> io::Result<()> {
@@ -62,4 +62,10 @@ impl Reserve {
         io::copy(&mut io::repeat(0).take(RESERVE_BYTES), &mut file)?;
         file.sync_all()
     }
+}
+
+/// What a user who is not root may still write on the disk of `dir`.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -1,7 +1,8 @@
 //! From a damaged database into a new one.
 //!
-//! Two ways. A copy may open whole when sled's own shortcuts (its snapshot, its settings) are left out. Otherwise the file is
-//! read from end to end for entries, which are known by their header wherever they stand.
+//! Two ways. A copy may open whole when sled's own shortcuts (its snapshot, its settings) are left out: then it is as new as
+//! the newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their header
+//! wherever they stand.
 //!
 //! What is found may be older than it looks: the removal of an entry may be what was lost. Three things tell what has left:
 //! the newest tally that is found, records leave oldest first, and a release whose record is there has ended. For what
@@ -37,7 +38,10 @@ pub(super) fn carry_over(
     means: &Means,
 ) -> Result<String, JournalError> {
     let mut carrier = Carrier::new(into, now);
-    let way = match open_copy(db, copies, means)? {
+    let file = db.join("db");
+    read_entries(&file, means, |number, body| carrier.learn(number, body))?;
+    let copy = open_copy(db, copies, means)?;
+    let way = match copy.filter(|copy| copy.tally().change >= carrier.tally.change) {
         Some(whole) => {
             carrier.tally = whole.tally();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
@@ -49,8 +53,6 @@ pub(super) fn carry_over(
             "all entries are there"
         }
         None => {
-            let file = db.join("db");
-            read_entries(&file, means, |number, body| carrier.learn(number, body))?;
             read_entries(&file, means, |number, body| carrier.bring_body(number, body))?;
             carrier.settle()?;
             "entries were read one by one"

@@ -306,12 +306,18 @@ fn open_database(
     Ok((Database::open(&place.db(), false, means.clone())?, 0))
 }
 
-/// Opens a database that is as far as its mark says.
+/// Opens a database that is as far as its mark says. One that is refused is left as it was.
 fn open_whole(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
-    let database = Database::open(&place.db(), closely, means.clone())?;
-    let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
-    if there < marked {
-        return Err(damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}")));
+    place.keep();
+    let opened = Database::open(&place.db(), closely, means.clone()).and_then(|database| {
+        let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
+        let older = || damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}"));
+        if there < marked { Err(older()) } else { Ok(database) }
+    });
+    match &opened {
+        // Who has the lock is writing there.
+        Ok(_) | Err(JournalError::Locked { .. }) => place.forget(),
+        Err(_) => place.put_back()?,
     }
-    Ok(database)
+    opened
 }
