@@ -22,6 +22,17 @@ board() {
   esac
 }
 
+# Prints the glibc that a program asks for, if it asks for any. Above the board's floor the program is refused.
+glibc() {
+  local asked
+  asked=$(readelf -VW "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1 | cut -d _ -f 2) || true
+  if [ -n "$asked" ] && [ "$(printf '%s\n' "$asked" "$floor" | sort -V | tail -1)" != "$floor" ]; then
+    echo "$1 asks for glibc $asked; the oldest that has to do is ${floor:-none}" >&2
+    return 1
+  fi
+  echo "$asked"
+}
+
 # Installs those of the packages that are missing.
 need() {
   local missing=()
