@@ -98,7 +98,7 @@ pub enum JournalError {
     /// It is encrypted, and this is not its key.
     #[error(
         "open the database: it is encrypted, and this is not its key; the running agent answers `queue` and `status`; if \
-         there is none, give the unit its credential journal-key back, or move `db` in the state directory away"
+         there is none, give the unit its credential journal-key back, or move `db`, `mark` and `reserve` out of the state directory"
     )]
     Key,
     /// It was written by a newer version. Nothing was touched.

@@ -27,6 +27,7 @@ pub mod window;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -245,9 +246,9 @@ impl Reader {
     pub async fn probe(&self) -> Result<String, ReaderError> {
         match &self.transport {
             Transport::Serial { device, baud } => {
-                serial::open(device, *baud).map(|_| format!("{device} can be opened"))
+                serial::open(device, *baud).map(|_| format!("{device} can be opened{}", access(device)))
             }
-            Transport::Hid { device } => hid::open(device).map(|_| format!("{device} can be opened")),
+            Transport::Hid { device } => hid::open(device).map(|_| format!("{device} can be opened{}", access(device))),
             Transport::TcpConnect { host, port } => {
                 tcp::connect(host, *port).await.map(|_| format!("{host}:{port} answers"))
             }
@@ -258,4 +259,16 @@ impl Reader {
             Transport::Pcsc(name) => pcsc::probe(name).map(|()| format!("pcscd has {name}")),
         }
     }
+}
+
+/// Who else may open a device: whoever checks may be root, and the agent is not.
+fn access(device: &str) -> String {
+    let Ok(node) = std::fs::metadata(device) else {
+        return String::new();
+    };
+    let gid = node.gid().to_string();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let mut names = groups.lines().map(|line| line.split(':')).filter_map(|mut it| Some((it.next()?, it.nth(1)?)));
+    let group = names.find(|(_, id)| *id == gid).map_or(&*gid, |(name, _)| name);
+    format!("; its group is {group}, its mode {:o}", node.mode() & 0o777)
 }

@@ -69,6 +69,12 @@ async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
     let checks = json(&output)["checks"].as_array().unwrap().clone();
     assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
     assert_eq!(checks.len(), 5);
+    // Who checks may be root, and the agent is not.
+    let told =
+        checks.iter().find_map(|check| check["detail"].as_str().filter(|detail| detail.contains("can be opened")));
+    let device = told.unwrap().split(' ').next().unwrap();
+    let stat = std::process::Command::new("stat").args(["-L", "-c", "its group is %G, its mode %a", device]).output();
+    assert!(told.unwrap().ends_with(text(&stat.unwrap().stdout).trim()), "{told:?}");
     scene.reader.unplug();
     let output = with_config(&scene.config(), &["check"]).await;
     assert_eq!(output.status.code(), Some(69));
