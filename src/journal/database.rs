@@ -8,17 +8,17 @@
 //! - dropping it returns before its threads have let go of its lock.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use sled::transaction::{ConflictableTransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
 use super::cipher::{Cipher, Means};
 use super::entry::{lock_entry, seal, unlock_entry, unseal};
+use super::error::{damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error};
 use super::table::{Table, Tally};
 use super::{GROUP_BYTES, JournalError, lock};
 use crate::domain::EntryId;
@@ -337,14 +337,6 @@ impl Change {
     }
 }
 
-/// Reading a damaged database may panic like opening it.
-pub(super) fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result,
-        Err(_) => Err(damaged(dir, "sled gives up on it")),
-    }
-}
-
 fn word(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().map(u64::from_be_bytes).ok()
 }
@@ -363,62 +355,4 @@ pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let entries = fs::read_dir(dir).map_err(|error| open_error(dir, &error))?;
     let paths = entries.flatten().map(|entry| entry.path());
     Ok(paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap."))).collect())
-}
-
-/// sled tells a held lock as an I/O error with this text.
-fn is_lock(error: &io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
-}
-
-fn shown(dir: &Path) -> String {
-    dir.display().to_string()
-}
-
-pub(super) fn damaged(dir: &Path, detail: &str) -> JournalError {
-    JournalError::Damaged { path: shown(dir), detail: detail.to_owned() }
-}
-
-/// A wrong owner, a read-only or full disk, and too many open files are no damage: somebody can put them right.
-fn open_error(dir: &Path, error: &io::Error) -> JournalError {
-    /// `ENFILE` and `EMFILE` have no [`ErrorKind`].
-    const TOO_MANY_FILES: [i32; 2] = [23, 24];
-    match error.kind() {
-        ErrorKind::PermissionDenied => JournalError::Disk(format!(
-            "open {}: {error}; the state directory and all in it must belong to the agent's user",
-            dir.display()
-        )),
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::OutOfMemory => {
-            JournalError::Disk(format!("open {}: {error}", dir.display()))
-        }
-        _ if error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code)) => {
-            JournalError::Disk(format!("open {}: {error}", dir.display()))
-        }
-        _ => match io_error("open", error) {
-            JournalError::Full => JournalError::Full,
-            _ => damaged(dir, &error.to_string()),
-        },
-    }
-}
-
-/// What the system says, with what was tried.
-pub(super) fn io_error(what: &str, error: &io::Error) -> JournalError {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => JournalError::Full,
-        _ => JournalError::Disk(format!("{what}: {error}")),
-    }
-}
-
-/// While the database is open: an I/O error may pass, anything else is damage.
-fn sled_error(error: sled::Error) -> JournalError {
-    match error {
-        sled::Error::Io(error) => io_error("read or write", &error),
-        error => damaged(Path::new("db"), &error.to_string()),
-    }
-}
-
-fn transaction_error(error: TransactionError<JournalError>) -> JournalError {
-    match error {
-        TransactionError::Storage(error) => sled_error(error),
-        TransactionError::Abort(error) => error,
-    }
 }

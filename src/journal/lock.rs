@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::database::io_error;
+use super::error::io_error;
 use super::{JournalError, slack};
 
 /// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.

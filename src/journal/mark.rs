@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use super::database::io_error;
+use super::error::io_error;
 
 /// Transactions between two marks while the journal is open: one more write to the card in so many.
 const EVERY: u64 = 100;

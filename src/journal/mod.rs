@@ -31,6 +31,7 @@ mod cipher;
 mod database;
 mod dated;
 mod entry;
+mod error;
 mod events;
 mod lock;
 mod mark;
@@ -57,6 +58,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
 use cipher::{Cipher, Means};
 pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
+pub use error::JournalError;
 pub use events::EVENT_LIMIT;
 pub use queue::{Found, LIST_LIMIT, Listing};
 pub use records::{LEDGER_AGE, LEDGER_LIMIT};
@@ -77,78 +79,6 @@ pub const PAYLOAD_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Jobs that may wait for the journal's thread; then callers wait.
 const JOB_LIMIT: usize = 256;
-
-/// Why the journal could not do something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JournalError {
-    /// Another process has it.
-    #[error("open {path}: another print-release-agent uses this state directory; stop it, or use its control socket")]
-    Locked {
-        /// The state directory.
-        path: String,
-    },
-    /// The files are there and make no sense. The journal sets them aside itself.
-    #[error("open {path}: the database is damaged: {detail}")]
-    Damaged {
-        /// The database's directory.
-        path: String,
-        /// What is wrong.
-        detail: String,
-    },
-    /// It is encrypted, and this is not its key.
-    #[error(
-        "open the database: it is encrypted, and this is not its key; the running agent answers `queue` and `status`; if \
-         there is none, give the unit its credential journal-key back, or move `db`, `mark` and `reserve` out of the state directory"
-    )]
-    Key,
-    /// It was written by a newer version. Nothing was touched.
-    #[error("open the database: its schema {schema} is a newer version's; install that version again")]
-    Newer {
-        /// What it says.
-        schema: u64,
-    },
-    /// There is no room. Passes by itself when there is.
-    #[error("use the journal: the disk is full; make room on the disk of agent.state_dir")]
-    Full,
-    /// The disk does not take or give it.
-    #[error("use the journal: {0}")]
-    Disk(String),
-    /// An entry that this version cannot read.
-    #[error("read entry {id}: {detail}")]
-    Entry {
-        /// Its id.
-        id: EntryId,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// An entry beyond [`ENTRY_LIMIT`].
-    #[error("store an entry: it has {bytes} bytes, more than {ENTRY_LIMIT}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// There is no such entry.
-    #[error("find entry {0}: there is none with this number; `queue list` shows all")]
-    Unknown(EntryId),
-    /// The entry is there, and this is not for it.
-    #[error("change entry {id}: it is {state}")]
-    NotForThis {
-        /// Its id.
-        id: EntryId,
-        /// What it is, and what it would have to be.
-        state: &'static str,
-    },
-    /// The journal's thread is gone.
-    #[error("use the journal: it is closed")]
-    Closed,
-}
-
-impl JournalError {
-    /// Whether it says that the database cannot be used further as it is open now.
-    fn is_of_database(&self) -> bool {
-        matches!(self, Self::Full | Self::Disk(_) | Self::Damaged { .. })
-    }
-}
 
 /// How much the journal keeps (`outbox.max_entries`, `outbox.max_age`). Releases are never refused for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

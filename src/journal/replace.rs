@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::JournalError;
 use super::cipher::Means;
-use super::database::{Change, Database, io_error};
+use super::database::{Change, Database};
+use super::error::io_error;
 use super::mark::Mark;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;

@@ -17,10 +17,11 @@ use jiff::Timestamp;
 
 use super::JournalError;
 use super::cipher::Means;
-use super::database::{Change, Database, TALLY_NUMBER, io_error, snapshots};
+use super::database::{Change, Database, TALLY_NUMBER, snapshots};
 use super::entry::{
     DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, table_of_locked, unseal,
 };
+use super::error::io_error;
 use super::replace::remove;
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};

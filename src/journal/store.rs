@@ -8,8 +8,9 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::cipher::Means;
-use super::database::{Change, Database, damaged, io_error};
+use super::database::{Change, Database};
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
+use super::error::{damaged, io_error};
 use super::lock::Lock;
 use super::mark::Mark;
 use super::replace::{Place, is_mostly_empty};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cipher::Means;
-use super::database::guarded;
+use super::error::guarded;
 use super::store::Store;
 use super::{Counts, JournalError, Limits};
 use crate::domain::EntryId;
