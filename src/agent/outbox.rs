@@ -51,6 +51,7 @@ async fn run(work: Arc<Work>, setup: OutboxSetup, mut stopped: watch::Receiver<b
         return;
     };
     let mut counts = work.journal.counts();
+    let mut told = String::new();
     while !*stopped.borrow_and_update() {
         counts.mark_unchanged();
         let next = match work.journal.oldest_record().await {
@@ -65,10 +66,19 @@ async fn run(work: Arc<Work>, setup: OutboxSetup, mut stopped: watch::Receiver<b
             Err(error) => Err(Later::from(error)),
         };
         match next {
-            Ok(()) => backoff.reset(),
+            Ok(()) => {
+                backoff.reset();
+                told.clear();
+            }
             Err(Later { why, at_least }) => {
                 let wait = backoff.next(random::word()).max(at_least);
-                tracing::warn!(error = why, wait_ms = wait.as_millis(), "job record not delivered; trying again");
+                // Once for each reason: an outage may last for days.
+                if told == why {
+                    tracing::debug!(error = why, wait_ms = wait.as_millis(), "job record not delivered; trying again");
+                } else {
+                    tracing::warn!(error = why, "job record not delivered; trying again until it is");
+                    told = why;
+                }
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     _ = stopped.changed() => {}

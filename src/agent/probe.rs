@@ -29,16 +29,20 @@ pub(super) async fn run(work: Arc<Work>) {
 /// Asks now and then, and at once when some request has found the server gone or back.
 async fn ask(work: &Work) {
     let mut reached = work.client.reached();
-    let mut backoff = RETRY;
+    let (mut backoff, mut failing) = (RETRY, false);
     loop {
         let wait = match work.client.account().await {
             Ok(()) => {
+                failing = false;
                 compare_clocks(work);
                 backoff.reset();
                 EVERY
             }
             Err(failure) => {
-                tracing::debug!(error = %failure, "probe");
+                match std::mem::replace(&mut failing, true) {
+                    false => tracing::warn!(error = %failure, "the print server does not answer"),
+                    true => tracing::debug!(error = %failure, "the print server does not answer"),
+                }
                 backoff.next(random::word())
             }
         };
