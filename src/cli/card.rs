@@ -49,15 +49,15 @@ fn convert(json: bool, with: &str, read: &str) -> Exit {
     let conversion: Conversion = match with.parse() {
         Ok(conversion) => conversion,
         Err(error) => {
-            eprintln!("failed to {error}");
+            eprintln!("{error}");
             return Exit::Usage;
         }
     };
     match conversion.apply(read) {
-        Ok(number) if json => println!("{}", json!({ "number": number })),
-        Ok(number) => println!("{number}"),
+        Ok(number) if json => say!("{}", json!({ "number": number })),
+        Ok(number) => say!("{number}"),
         Err(error) => {
-            eprintln!("failed to {error}");
+            eprintln!("{error}");
             return Exit::Failed;
         }
     }
@@ -70,9 +70,9 @@ pub(super) fn tell(json: bool, pairs: &[(String, String)]) -> Exit {
     if json {
         let rows = |answers: &[Answer]| answers.iter().map(row).collect::<Vec<_>>();
         let line = learned.fits.first().map(line);
-        println!("{}", json!({ "fits": rows(&learned.fits), "partial": rows(&learned.partial), "line": line }));
+        say!("{}", json!({ "fits": rows(&learned.fits), "partial": rows(&learned.partial), "line": line }));
     } else {
-        print!("{}", text(&learned, pairs.len()));
+        super::say(format_args!("{}", text(&learned, pairs.len())));
     }
     if learned.fits.is_empty() { Exit::Failed } else { Exit::Done }
 }

@@ -16,6 +16,8 @@ use crate::status::mqtt;
 struct Line {
     what: String,
     result: Result<String, String>,
+    /// What could not be tried is neither right nor wrong.
+    tried: bool,
     /// The exit code when it is wrong.
     exit: Exit,
 }
@@ -34,13 +36,13 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     };
     if json {
         let rows: Vec<_> = lines.iter().map(Line::document).collect();
-        println!("{}", json!({ "checks": rows, "warnings": config.warnings }));
+        say!("{}", json!({ "checks": rows, "warnings": config.warnings }));
     } else {
         for warning in &config.warnings {
-            println!("warning  {warning}");
+            say!("warning  {warning}");
         }
         for line in &lines {
-            println!("{}", line.text());
+            say!("{}", line.text());
         }
     }
     lines.iter().find(|line| line.result.is_err()).map_or(Exit::Done, |line| line.exit)
@@ -60,6 +62,14 @@ async fn try_everything(config: &Config) -> Vec<Line> {
             None => reader(station).await,
         };
         lines.push(Line::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
+    }
+    if let Some(address) = config.http.filter(|_| running.is_none()) {
+        let free = std::net::TcpListener::bind(address).map(|_| format!("{address} is free to listen on"));
+        lines.push(Line::new(
+            "page",
+            free.map_err(|error| format!("{address} (http.listen): {error}")),
+            Exit::Unavailable,
+        ));
     }
     if let Some(mqtt) = &config.mqtt {
         lines.push(Line::new("broker", broker(config, mqtt).await, Exit::Unavailable));
@@ -90,14 +100,15 @@ async fn server(config: &Config, running: Option<&Value>) -> Vec<Line> {
     let mut lines =
         vec![Line::new("server", account.map_err(|failure| format!("{address}: {failure}")), Exit::Unavailable)];
     if there {
-        let key = match client.version().await {
-            Ok(info) => Ok(format!("accepted, server version {}", info.version)),
+        let line = match client.version().await {
+            Ok(info) => Line::new("API key", Ok(format!("accepted, server version {}", info.version)), Exit::Done),
             Err(Failure { cause: Cause::Refused(_), .. }) => {
-                Ok("not tried: this server answers only somebody who is logged in; hold a card to try it".to_owned())
+                let why = "not tried: this server answers only somebody who is logged in; hold a card to try it";
+                Line { tried: false, ..Line::new("API key", Ok(why.to_owned()), Exit::Done) }
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Line::new("API key", Err(failure.to_string()), Exit::Unavailable),
         };
-        lines.push(Line::new("API key", key, Exit::Unavailable));
+        lines.push(line);
     }
     if config.server.device.register {
         lines.push(Line::new("device", device(config, &client, running), Exit::Unavailable));
@@ -140,18 +151,19 @@ async fn broker(config: &Config, mqtt: &crate::config::Mqtt) -> Result<String, S
 
 impl Line {
     fn new(what: &str, result: Result<String, String>, exit: Exit) -> Self {
-        Self { what: what.to_owned(), result, exit }
+        Self { what: what.to_owned(), result, tried: true, exit }
     }
 
     fn text(&self) -> String {
         match &self.result {
-            Ok(detail) => format!("ok       {}: {detail}", self.what),
+            Ok(detail) if self.tried => format!("ok       {}: {detail}", self.what),
+            Ok(detail) => format!("?        {}: {detail}", self.what),
             Err(detail) => format!("FAILED   {}: {detail}", self.what),
         }
     }
 
     fn document(&self) -> Value {
         let detail = self.result.as_ref().unwrap_or_else(|detail| detail);
-        json!({ "what": self.what, "ok": self.result.is_ok(), "detail": detail })
+        json!({ "what": self.what, "ok": self.tried.then_some(self.result.is_ok()), "detail": detail })
     }
 }

@@ -1,8 +1,10 @@
 //! Questions to the running agent, through its control socket.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,8 +30,15 @@ pub(super) struct Refused {
 }
 
 /// Whether somebody answers at the socket.
-pub(super) async fn is_running(socket: &Path) -> bool {
-    tokio::net::UnixStream::connect(socket).await.is_ok()
+///
+/// # Errors
+/// That cannot be told: nobody may ask who has not the right to.
+pub(super) async fn is_running(socket: &Path) -> anyhow::Result<bool> {
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("ask at {}", socket.display())),
+    }
 }
 
 /// The daemon's answer, or `None` when none is running.
@@ -37,7 +46,7 @@ pub(super) async fn is_running(socket: &Path) -> bool {
 /// # Errors
 /// It is running and did not answer rightly.
 pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Option<Value>> {
-    if is_running(socket).await { ask(socket, path).await.map(Some) } else { Ok(None) }
+    if is_running(socket).await? { ask(socket, path).await.map(Some) } else { Ok(None) }
 }
 
 /// The running daemon's answer.

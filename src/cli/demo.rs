@@ -39,14 +39,16 @@ async fn open(program: &Path) -> anyhow::Result<bool> {
     let agent = scene.start().await.context("start the agent")?;
     let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
     let address = listener.local_addr().context("open the page")?;
-    println!("The demo's page: http://{address}/    (Ctrl-C ends it)");
-    println!("The agent's own page: {}/    its configuration: {}", agent.page(), scene.config().display());
+    say!("The demo's page: http://{address}/    (Ctrl-C ends it)");
+    say!("The agent's own page: {}/    its configuration: {}", agent.page(), scene.config().display());
     let router = Stage::new(scene, agent.page()).router();
-    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let listen = |kind| signal(kind).context("listen for signals");
+    let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     tokio::select! {
         served = async { axum::serve(listener, router).await } => served.context("show the page")?,
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
     Ok(agent.terminate().await.context("stop the agent")?.success())
 }

@@ -39,7 +39,7 @@ struct Dialogue {
 
 impl Dialogue {
     fn say(self, text: &str) {
-        if self.json { eprintln!("{text}") } else { println!("{text}") }
+        if self.json { eprintln!("{text}") } else { say!("{text}") }
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
         eprintln!("failed to {error}");
     }
     if json {
-        println!(
+        say!(
             "{}",
             json!({
                 "device": end.device,

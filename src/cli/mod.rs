@@ -1,5 +1,10 @@
 //! One file a command. Each ends with an exit code that scripts and the service manager can rely on.
 
+/// A line on standard output. Who has read enough (`| head`) may close it.
+macro_rules! say {
+    ($($text:tt)*) => { crate::cli::say(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod assemble;
 mod card;
 mod check;
@@ -16,6 +21,7 @@ mod readers;
 mod run;
 mod status;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -124,6 +130,19 @@ fn description() -> clap::Command {
     Arguments::command().disable_help_subcommand(true)
 }
 
+/// Writes to standard output; where that is not possible, the program ends with it.
+fn say(text: std::fmt::Arguments<'_>) {
+    let exit = match std::io::stdout().write_fmt(text) {
+        Ok(()) => return,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+        Err(error) => {
+            eprintln!("failed to write to standard output: {error}");
+            74
+        }
+    };
+    std::process::exit(exit)
+}
+
 /// A runtime of one thread: the box has little memory, and the work is waiting.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
@@ -132,7 +151,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Reads the configuration or tells what is wrong with it.
 fn load(path: &std::path::Path) -> Result<crate::config::Config, Exit> {
     crate::config::load(path).map_err(|problems| {
-        eprint!("{problems}");
+        eprintln!("{problems}");
         Exit::Usage
     })
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::daemon::{self, Refused};
@@ -74,36 +75,36 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 
 async fn carry_out(queue: &Queue<'_>, json: bool, command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::List if json => println!("{}", queue.whole().await?),
+        Command::List if json => say!("{}", queue.whole().await?),
         Command::List => {
             let mut any = false;
             let list = |kind: &str, row: &Value| {
                 any = true;
-                println!("{}", line(kind, row));
+                say!("{}", line(kind, row));
             };
             queue.each(list).await?;
             if !any {
-                println!("nothing waits");
+                say!("nothing waits");
             }
         }
         Command::Show { id } => {
             let found = queue.show(*id).await?;
-            println!("{}", if json { found.to_string() } else { format!("{found:#}") });
+            say!("{}", if json { found.to_string() } else { format!("{found:#}") });
         }
         Command::Retry { id } => {
             let next = queue.retry(*id).await?;
-            println!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
+            say!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
         }
         Command::Drop { id } => {
             let dropped = queue.give_up(*id).await?;
-            println!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
+            say!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
         }
         Command::Export { format: Format::Jsonl } => {
-            queue.each(|kind, row| println!("{}", json!({ "kind": kind, "entry": row }))).await?;
+            queue.each(|kind, row| say!("{}", json!({ "kind": kind, "entry": row }))).await?;
         }
         Command::Export { format: Format::Csv } => {
-            println!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
-            queue.each(|kind, row| println!("{}", csv(kind, row))).await?;
+            say!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
+            queue.each(|kind, row| say!("{}", csv(kind, row))).await?;
         }
         Command::Verify => return Ok(tell_verified(&queue.verify().await?, json)),
     }
@@ -123,8 +124,12 @@ enum Queue<'a> {
 impl<'a> Queue<'a> {
     async fn of(config: &'a Config) -> anyhow::Result<Self> {
         let (socket, dir) = (&config.agent.control_socket, &config.agent.state_dir);
-        if daemon::is_running(socket).await {
+        if daemon::is_running(socket).await? {
             return Ok(Self::Running(socket));
+        }
+        match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Nothing),
+            entries => drop(entries.with_context(|| format!("look into {}", dir.display()))?),
         }
         Ok(if Journal::is_there(dir) {
             Self::Offline(Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref())?)
@@ -246,12 +251,12 @@ fn csv(kind: &str, row: &Value) -> String {
 
 fn tell_verified(verified: &Value, json: bool) -> Exit {
     if json {
-        println!("{verified}");
+        say!("{verified}");
     } else {
         for detail in verified["details"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            println!("{detail}");
+            say!("{detail}");
         }
-        println!("{} entries read, {} problems", verified["entries"], verified["problems"]);
+        say!("{} entries read, {} problems", verified["entries"], verified["problems"]);
     }
     if verified["problems"] == 0 { Exit::Done } else { Exit::Failed }
 }

@@ -51,23 +51,23 @@ fn list(json: bool) -> Exit {
     let pcscd = Vec::new();
     let found = found::list(Path::new("/"), &pcscd);
     if json {
-        println!("{}", json!({ "readers": found }));
+        say!("{}", json!({ "readers": found }));
         return Exit::Done;
     }
     if found.is_empty() {
-        println!("no serial port, no keyboard and no reader of pcscd found");
+        say!("no serial port, no keyboard and no reader of pcscd found");
     }
     for device in found {
-        println!("{}  {}", device.device.display(), device.usb.as_deref().unwrap_or("(not USB)"));
+        say!("{}  {}", device.device.display(), device.usb.as_deref().unwrap_or("(not USB)"));
         if device.node != device.device {
-            println!("    now at {}", device.node.display());
+            say!("    now at {}", device.node.display());
         }
-        println!("    {}", device.likely);
+        say!("    {}", device.likely);
         let key = if device.r#type == "pcsc" { "reader_name" } else { "device" };
         let value = device.device.display();
-        println!("    type = \"{}\"  {key} = \"{value}\"  profile = \"{}\"", device.r#type, device.profile);
+        say!("    type = \"{}\"  {key} = \"{value}\"  profile = \"{}\"", device.r#type, device.profile);
         for holder in device.holders {
-            println!("    held by {holder}");
+            say!("    held by {holder}");
         }
     }
     Exit::Done
@@ -97,7 +97,7 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -
     };
     let done = runtime.block_on(async {
         let socket = &config.agent.control_socket;
-        let mut watched = match daemon::is_running(socket).await {
+        let mut watched = match daemon::is_running(socket).await? {
             true => Watched::through_agent(socket, &station.name).await?,
             false => Watched::open(reader, station.reader.convert.clone())?,
         };

@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     match answer {
         Ok(Some(status)) => {
             if json {
-                println!("{status}");
+                say!("{status}");
             } else {
                 print!("{}", tell(&status));
             }

@@ -1,13 +1,16 @@
 //! The commands as somebody types them: what they print, and how they end.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use serde_json::Value;
 
-use crate::support::{playing, program};
+use crate::support::{journal, playing, program};
 
 /// Runs the program, beside whatever the test's runtime serves.
 async fn run(arguments: &[&str]) -> Output {
@@ -67,8 +70,10 @@ async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
     let output = with_config(&scene.config(), &["check", "--json"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     let checks = json(&output)["checks"].as_array().unwrap().clone();
-    assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
-    assert_eq!(checks.len(), 5);
+    // Nobody is logged in who could try the key.
+    let untried: Vec<_> = checks.iter().filter(|check| check["ok"] != true).map(|check| &check["what"]).collect();
+    assert_eq!(untried, ["API key"], "{checks:?}");
+    assert_eq!(checks.len(), 6);
     // Who checks may be root, and the agent is not.
     let told =
         checks.iter().find_map(|check| check["detail"].as_str().filter(|detail| detail.contains("can be opened")));
@@ -146,4 +151,51 @@ async fn the_play_holds_for_somebody_who_is_not_root() {
         output => output.unwrap(),
     };
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+/// `queue list` of an empty journal, with its output there.
+fn list_into(dir: &Path, output: Stdio) -> Child {
+    let mut command = Command::new(program());
+    command.arg("--config").arg(journal::config(dir)).args(["queue", "list"]).stdout(output);
+    command.stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_mistake_and_one_that_cannot_be_written_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = list_into(dir.path(), Stdio::piped());
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(list_into(dir.path(), full.into()).wait().unwrap().code(), Some(74));
+}
+
+#[test]
+fn what_may_not_be_read_is_not_called_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = journal::config(dir.path());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let state = dir.path().join("state");
+    let of = format!("state_dir = \"{}\"", dir.path().display());
+    std::fs::write(&config, text.replace(&of, &format!("state_dir = \"{}\"", state.display()))).unwrap();
+    journal::close(journal::open(&state), &state);
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    for (command, agent_runs) in [("list", false), ("verify", false), ("export", false), ("list", true)] {
+        let socket = dir.path().join("control.sock");
+        if agent_runs {
+            drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+            std::fs::set_permissions(&socket, Permissions::from_mode(0o600)).unwrap();
+        }
+        let mut run = Command::new(program());
+        // Somebody who may read the configuration and nothing else. Only root can become that.
+        let output = run.arg("--config").arg(&config).args(["queue", command]).uid(65_534).output();
+        let output = match output {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+            output => output.unwrap(),
+        };
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), [].as_slice()), "{command}: {told}");
+        let what = if agent_runs { "control.sock" } else { "state" };
+        assert!(told.contains("ermission denied") && told.contains(what), "{command}: {told}");
+    }
 }
