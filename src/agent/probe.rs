@@ -40,8 +40,8 @@ async fn ask(work: &Work) {
             }
             Err(failure) => {
                 match std::mem::replace(&mut failing, true) {
-                    false => tracing::warn!(error = %failure, "the print server does not answer"),
-                    true => tracing::debug!(error = %failure, "the print server does not answer"),
+                    false => tracing::warn!(error = %failure, "probe of the print server failed"),
+                    true => tracing::debug!(error = %failure, "probe of the print server failed"),
                 }
                 backoff.next(random::word())
             }

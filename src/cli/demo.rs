@@ -1,5 +1,6 @@
 //! `demo`: the whole way of a tap without a server, a reader or a configuration.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
@@ -39,8 +40,15 @@ async fn open(program: &Path) -> anyhow::Result<bool> {
     let agent = scene.start().await.context("start the agent")?;
     let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
     let address = listener.local_addr().context("open the page")?;
-    say!("The demo's page: http://{address}/    (Ctrl-C ends it)");
-    say!("The agent's own page: {}/    its configuration: {}", agent.page(), scene.config().display());
+    // Not the way of the other commands, which end at once where nobody reads: the agent has to go too.
+    writeln!(
+        std::io::stdout(),
+        "The demo's page: http://{address}/    (Ctrl-C ends it)\n\
+         The agent's own page: {}/    its configuration: {}",
+        agent.page(),
+        scene.config().display()
+    )
+    .context("say where the page is")?;
     let router = Stage::new(scene, agent.page()).router();
     let listen = |kind| signal(kind).context("listen for signals");
     let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);

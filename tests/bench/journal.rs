@@ -9,16 +9,18 @@
 //! The directory should be on the disk that is meant; without one, it is beside the build.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+#[path = "../it/support/journal.rs"]
+#[expect(dead_code, reason = "the tests use all of it")]
+mod support;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use print_release_agent::domain::{
-    Document, DocumentStatus, EntryId, JobRecord, Outcome, OutputPort, Release, TapId, User,
-};
+use print_release_agent::domain::{EntryId, JobRecord, Outcome};
 use print_release_agent::journal::{Journal, Limits};
+use support::{close, disk_bytes, release};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -51,47 +53,8 @@ fn main() {
     }
 }
 
-fn release(number: u64) -> Release {
-    let time = Timestamp::now();
-    Release {
-        tap: TapId::new(time, number.into()),
-        station: "lobby".into(),
-        user: User { name: "ada.lovelace".to_owned(), provider: Some(1) },
-        document: Document {
-            uuid: format!("5b9d7bb2-6dc4-4a7e-9a0f-{number:012}"),
-            title: format!("Notes on the engine {number}.pdf"),
-            user: "ada.lovelace".to_owned(),
-            pages: Some(3),
-            color_pages: Some(0),
-            copies: Some(1),
-            duplex: None,
-            grayscale: Some(false),
-            paper_size: Some("A4".to_owned()),
-            created: Some(time),
-            status: DocumentStatus::Ready,
-            port_name: None,
-        },
-        port: OutputPort::Address("192.0.2.10".to_owned()),
-        time,
-        record: true,
-        retain: false,
-    }
-}
-
 fn open(dir: &Path) -> Journal {
     Journal::open(dir, Limits { max_entries: u32::MAX, max_age: Duration::from_secs(30 * 24 * 3600) }, None).unwrap()
-}
-
-/// Waits until the journal's thread has let go of the directory.
-fn close(journal: Journal, dir: &Path) {
-    drop(journal);
-    let lock = File::open(dir.join("lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-}
-
-fn disk_bytes(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
-    files.map(|file| file.len()).sum()
 }
 
 fn resident_kib() -> u64 {

@@ -1,6 +1,5 @@
 //! The journal is bounded in entries, age and bytes; what goes for it goes in order and is counted (promise 5).
 
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,15 +10,10 @@ use print_release_agent::journal::{
 };
 use tokio::task::JoinSet;
 
-use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
+use crate::support::journal::{LIMITS, close, disk_bytes, open, record, records, release, runtime, store_record};
 
 fn counts(journal: &Journal) -> Counts {
     *journal.counts().borrow()
-}
-
-fn disk_bytes(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir.join("db")).unwrap().map(Result::unwrap);
-    entries.map(|entry| entry.metadata().unwrap().len()).sum()
 }
 
 #[test]

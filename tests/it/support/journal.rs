@@ -81,6 +81,12 @@ pub fn close(journal: Journal, dir: &Path) {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
 }
 
+/// The bytes of the database's files.
+pub fn disk_bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.map(|file| file.len()).sum()
+}
+
 /// A copy of a closed journal's database and mark in a state directory of its own.
 pub fn copy_db(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
