@@ -94,7 +94,8 @@ async fn server(config: &Config, running: Option<&Value>) -> Vec<Line> {
         Ok(client) => client,
         Err(error) => return vec![Line::new("server", Err(error.to_string()), Exit::Usage)],
     };
-    let address = config.server.url.host_str().unwrap_or_default();
+    let url = &config.server.url;
+    let address = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     let account = client.account().await.map(|()| format!("{address} answers, the account is there"));
     let there = account.is_ok();
     let mut lines =

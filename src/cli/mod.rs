@@ -54,9 +54,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// [`Exit`] for people.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 64 configuration or usage, 69 the server, a device or the agent is not there, 74 disk.";
+
 /// Releases waiting print jobs when a card is held to the reader beside the printer.
 #[derive(Parser)]
-#[command(name = "print-release-agent", version, propagate_version = true)]
+#[command(name = "print-release-agent", version, propagate_version = true, after_help = EXIT_CODES)]
 struct Arguments {
     /// The configuration.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/print-release-agent/agent.toml")]

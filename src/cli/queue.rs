@@ -47,6 +47,10 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
+    if json && matches!(command, Command::Export { format: Format::Csv }) {
+        eprintln!("--json and --format csv exclude each other: leave one out");
+        return Exit::Usage;
+    }
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,

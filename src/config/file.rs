@@ -55,8 +55,17 @@ pub(super) fn private(place: &str, env: &Environment) -> Checked<Zeroizing<Strin
 
 /// Reads the systemd credential `name`, if this service was given one.
 pub(super) fn credential(name: &str, env: &Environment) -> Option<Checked<Zeroizing<String>>> {
-    let path = env.credentials.as_ref()?.join(name);
-    path.exists().then(|| utf8(&read(&path, MAX_SECRET, Readers::Anyone)?))
+    let (path, readers) = of_credential(name, env)?;
+    path.exists().then(|| utf8(&read(&path, MAX_SECRET, readers)?))
+}
+
+/// The file of a credential, and who may read it: systemd guards its own by their directory.
+fn of_credential(name: &str, env: &Environment) -> Option<(PathBuf, Readers)> {
+    match (&env.credentials, &env.beside) {
+        (Some(directory), _) => Some((directory.join(name), Readers::Anyone)),
+        (None, Some(directory)) => Some((directory.join(name), Readers::OwnerOnly)),
+        (None, None) => None,
+    }
 }
 
 /// Reads the configuration itself, which may hold secrets.
@@ -68,8 +77,7 @@ fn named(why: String) -> String {
     format!("names a file that {why}")
 }
 
-/// The path that `place` means, and who may read it if it is a secret: systemd protects its credentials by
-/// their directory.
+/// The path that `place` means, and who may read it if it is a secret.
 fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
     let Some(name) = place.strip_prefix(CREDENTIAL) else {
         let path = check::path(place).map_err(|why| format!("{why}, or credential:NAME"))?;
@@ -78,12 +86,9 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
     if name.is_empty() || name.starts_with('.') || name.contains('/') {
         return Err("must have the plain name of a credential after credential:".to_owned());
     }
-    match &env.credentials {
-        Some(directory) => Ok((directory.join(name), Readers::Anyone)),
-        None => Err("needs a systemd credential and there are none: the unit gives them with \
-                     LoadCredential="
-            .to_owned()),
-    }
+    of_credential(name, env).ok_or_else(|| {
+        "needs a systemd credential and there are none: the unit gives them with LoadCredential=".to_owned()
+    })
 }
 
 fn read(path: &Path, limit: u64, readers: Readers) -> Checked<Zeroizing<Vec<u8>>> {
@@ -130,7 +135,7 @@ mod tests {
     }
 
     fn environment(credentials: Option<&Path>) -> Environment {
-        Environment { hostname: String::new(), credentials: credentials.map(Path::to_owned) }
+        Environment { hostname: String::new(), credentials: credentials.map(Path::to_owned), beside: None }
     }
 
     #[test]
@@ -159,6 +164,19 @@ mod tests {
         let secret = private("credential:api-key", &env).expect("a credential");
         assert_eq!(secret.as_str(), "secret");
         assert!(private("credential:other", &env).is_err());
+    }
+
+    #[test]
+    fn without_a_service_a_credential_is_a_file_beside_the_configuration_and_its_owners_alone() {
+        for (mode, expected) in [(0o600, Ok("secret")), (0o640, Err("chmod 600"))] {
+            let (directory, _) = file("api-key", b"secret", mode);
+            let env = Environment { beside: Some(directory.path().to_owned()), ..environment(None) };
+            match (private("credential:api-key", &env), expected) {
+                (Ok(secret), Ok(expected)) => assert_eq!(secret.as_str(), expected),
+                (Err(refusal), Err(expected)) => assert!(refusal.contains(expected), "{refusal}"),
+                (got, _) => panic!("{mode:o}: {got:?}"),
+            }
+        }
     }
 
     #[test]

@@ -84,23 +84,20 @@ pub struct Environment {
     pub hostname: String,
     /// Where systemd puts the credentials of the service (systemd.exec(5), `$CREDENTIALS_DIRECTORY`).
     pub credentials: Option<PathBuf>,
+    /// Without that, as on an administrator's command line: the directory of the files that the unit takes them from, which
+    /// is the configuration's.
+    pub beside: Option<PathBuf>,
 }
 
 impl Environment {
-    /// The surroundings of this process.
-    pub fn of_process() -> Self {
+    /// The surroundings of this process with its configuration.
+    pub fn of_process(configuration: &Path) -> Self {
         Self {
             // Without a name, `agent.id` must be set, and the problem says so.
             hostname: fs::read_to_string(HOSTNAME).unwrap_or_default(),
             credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            beside: configuration.parent().map(Path::to_owned),
         }
-    }
-
-    /// Where no service manager gives credentials, as on an administrator's command line: the files beside the
-    /// configuration, which the unit takes them from.
-    fn beside(mut self, configuration: &Path) -> Self {
-        self.credentials = self.credentials.or_else(|| configuration.parent().map(Path::to_owned));
-        self
     }
 }
 
@@ -110,7 +107,7 @@ impl Environment {
 /// Everything that is wrong with them.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     match file::configuration(path) {
-        Ok(text) => parse(&text, path, &Environment::of_process().beside(path)),
+        Ok(text) => parse(&text, path, &Environment::of_process(path)),
         Err(why) => Err(Problems::unreadable(path, &why)),
     }
 }

@@ -6,7 +6,10 @@
 //!   the payload, and what is left of it when they are delivered and it has started again;
 //! - durable enqueue: against a bare append and fsync of the same bytes, one by one and when eight come at once.
 //!
-//! The directory should be on the disk that is meant; without one, it is beside the build.
+//! The directory should be on the disk that is meant; without one, it is beside the build. The second ratio depends on it: each
+//! transaction is two writes of sled's, by threads of its own, about 150 us on an x86_64 core whatever the disk. Where an fsync
+//! takes 90 us (ext4 without a journal, on a host's cache) it was 0.35 one by one; where it takes 4 ms (ext4 as it is made, in a
+//! file) 1.02. Cards take longer still.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "../it/support/journal.rs"]

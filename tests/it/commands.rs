@@ -60,7 +60,10 @@ async fn a_missing_configuration_is_named() {
 #[tokio::test]
 async fn usage_mistakes_end_with_64_and_help_with_0() {
     assert_eq!(run(&["no-such-command"]).await.status.code(), Some(64));
-    assert_eq!(run(&["--help"]).await.status.code(), Some(0));
+    assert_eq!(run(&["queue", "export", "--json", "--format", "csv"]).await.status.code(), Some(64));
+    let help = run(&["--help"]).await;
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("64 configuration or usage"), "{}", text(&help.stdout));
     assert_eq!(run(&["--version"]).await.status.code(), Some(0));
 }
 
