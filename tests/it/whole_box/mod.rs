@@ -1,6 +1,8 @@
 //! A whole box: Debian on an emulated machine with the package installed and two USB readers, from its first start
 //! through pulled plugs and a power cut to the last job record. `tests/run box` makes what it needs and prints its facts.
 
+mod readme;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{Call, Document, Kind, OPEN_KEY, Options, PrintServer};
+use print_release_agent::demo::server::{Call, Document, Kind, Options, PrintServer};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -26,10 +28,11 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// How long the box is watched while nothing happens.
 const IDLE_S: u64 = 60;
 
-/// What a technician brings to the box beside the package.
-const READERS: &str = r#"SUBSYSTEM=="tty", ATTRS{serial}=="READER1", GROUP="cardreader", MODE="0660"
-SUBSYSTEM=="input", KERNEL=="event*", ATTRS{serial}=="READER2", GROUP="cardreader", MODE="0660"
-"#;
+/// The readers, by the paths that stay theirs.
+const SERIAL: &str = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_READER1-if00-port0";
+const KEYBOARD: &str = "/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_READER2-event-kbd";
+/// The stick that the technician brings.
+const STICK: &str = "/dev/vdb";
 
 /// The board in `PRINT_RELEASE_BOARD`, or `aarch64`: the architecture of its Debian, and the name of its package.
 fn board() -> (&'static str, String) {
@@ -41,36 +44,6 @@ fn board() -> (&'static str, String) {
         other => panic!("PRINT_RELEASE_BOARD is aarch64, armv7 or armv6, not {other}"),
     };
     (architecture, format!("print-release-agent_{}{version}_{architecture}.deb", env!("CARGO_PKG_VERSION")))
-}
-
-/// All but the timeout is what anybody would write; a release must not time out before the power is cut in the middle of it.
-fn configuration(scene: &Scene, broker: &Mosquitto) -> String {
-    let (url, port) = (scene.server.url().replace("localhost", "demo.example"), broker.port());
-    format!(
-        r#"[server]
-url = "{url}"
-api_key_file = "credential:api-key"
-ca_file = "/etc/print-release-agent/ca.pem"
-request_timeout = "30s"
-[mqtt]
-url = "mqtt://demo.example:{port}"
-[[station]]
-name = "lobby"
-[station.reader]
-type = "serial"
-device = "/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_READER1-if00-port0"
-[station.printer]
-output_port = "192.0.2.10"
-[[station]]
-name = "desk"
-[station.reader]
-type = "hid"
-device = "/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_READER2-event-kbd"
-profile = "keyboard"
-[station.printer]
-output_port = "192.0.2.10"
-"#
-    )
 }
 
 /// The box, and what is told of it.
@@ -112,11 +85,16 @@ impl Appliance {
         }
     }
 
+    /// Waits until a line with this text is in a file of the box.
+    async fn wait_for(&mut self, text: &str, file: &str) {
+        self.machine.output(&format!("until grep -q '{text}' {file}; do sleep 0.1; done")).await;
+    }
+
     /// Holds a card to a reader and waits until the tap is over and nothing waits for the server.
-    async fn tap(&mut self, scene: &Scene, station: &str, user: &str) -> Value {
+    async fn tap(&mut self, station: &str, card: &str) -> Value {
         let ended = |status: &Value| status["stations"][station]["taps"].as_u64().unwrap_or(0);
         let before = ended(&self.status(|_| true).await);
-        self.hold(scene, station, user).await;
+        self.hold(station, card).await;
         let settled = |status: &Value| {
             let waits = &status["outbox"]["pending"];
             ended(status) > before && status["stations"][station]["phase"] == "ready" && *waits == 0
@@ -125,18 +103,17 @@ impl Appliance {
     }
 
     /// Holds a card to a reader.
-    async fn hold(&mut self, scene: &Scene, station: &str, user: &str) {
-        let card = scene.server.world().user(user).unwrap().cards[0].clone();
+    async fn hold(&mut self, station: &str, card: &str) {
         match station {
             "lobby" => self.machine.line.write_all(format!("{card}\r").as_bytes()).await.unwrap(),
-            _ => self.machine.type_card(&card).await,
+            _ => self.machine.type_card(card).await,
         }
     }
 
     /// A tap as a fact: what was released, and that all of it was released and recorded once.
     async fn tap_counts(&mut self, scene: &Scene, fact: &str, station: &str, user: &str) {
         let documents: Vec<_> = scene.server.world().waiting(user).map(|document| document.uuid.clone()).collect();
-        let last = self.tap(scene, station, user).await;
+        let last = self.tap(station, &card_of(scene, user)).await;
         let counts: Vec<_> = documents.iter().map(|uuid| scene.counts(uuid)).collect();
         let found = format!("{} {} in {} ms", documents.len(), text(&last["event"]), last["duration_ms"]);
         self.fact(fact, found, last["event"] == "released" && counts.iter().all(|counts| *counts == (1, 1))).await;
@@ -181,43 +158,27 @@ impl Appliance {
     }
 }
 
+fn card_of(scene: &Scene, user: &str) -> String {
+    scene.server.world().user(user).unwrap().cards[0].clone()
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
-/// What the box starts with and what the technician brings: its disk, and a stick with the package and its configuration.
-fn outfit(
-    scene: &Scene,
-    broker: &Mosquitto,
-    authority: &Authority,
-    image: &Path,
-    package: &Path,
-) -> (PathBuf, PathBuf) {
+/// What the box starts with and what the technician brings: its disk, and a stick with the package and the server's CA.
+fn outfit(scene: &Scene, authority: &Authority, image: &Path, package: &Path) -> (PathBuf, PathBuf) {
     let (disk, stick) = (scene.dir().join("disk"), scene.dir().join("stick"));
     std::fs::copy(image.join("disk.ext4"), &disk).expect("tests/box/image has made the disk");
     let brought = scene.dir().join("brought");
     std::fs::create_dir(&brought).unwrap();
-    std::fs::copy(package, brought.join("agent.deb")).expect("cross/package has made the package");
-    for (name, content) in [
-        ("agent.toml", configuration(scene, broker)),
-        ("api-key", OPEN_KEY.to_owned()),
-        ("ca.pem", authority.pem()),
-        ("71-readers.rules", READERS.to_owned()),
-    ] {
-        std::fs::write(brought.join(name), content).unwrap();
-    }
+    std::fs::copy(package, brought.join(package.file_name().unwrap())).expect("cross/package has made the package");
+    std::fs::write(brought.join("ca.pem"), authority.pem()).unwrap();
     let mut make = Command::new("mke2fs");
     let made = make.args(["-q", "-t", "ext4", "-d"]).args([&brought, &stick]).arg("24M").stdout(Stdio::null()).status();
     assert!(made.unwrap().success());
     (disk, stick)
 }
-
-const INSTALL: &str = "mount -o ro /dev/vdb /mnt && dpkg -i /mnt/agent.deb";
-
-const CONFIGURE: &str = "cd /etc/print-release-agent && cat /mnt/agent.toml >agent.toml && cp /mnt/ca.pem . &&
-    install -m 600 /mnt/api-key . && cp /mnt/71-readers.rules /etc/udev/rules.d/ && udevadm control --reload &&
-    udevadm trigger --action=change --subsystem-match=tty --subsystem-match=input && udevadm settle &&
-    systemctl start print-release-agent";
 
 /// One line about who the program is to the kernel.
 const CREDENTIALS: &str = "awk '/^(Uid|CapEff|NoNewPrivs|Seccomp):/ { print $1 $2 }' /proc/$PID/status | tr '\\n' ' '";
@@ -236,14 +197,18 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
     let (architecture, package) = board();
     let image = target.join("box").join(architecture);
     let broker = Mosquitto::start("allow_anonymous true");
-    let (disk, stick) = outfit(&scene, &broker, &authority, &image, &target.join("cross").join(&package));
+    let (disk, stick) = outfit(&scene, &authority, &image, &target.join("cross").join(&package));
     let on = async |console: &str| Emulator::power_on(architecture, &image, &disk, &stick, &image.join(console)).await;
     println!("{package}");
     println!("{:>4} {:>8}  {:<5}  {:<62}  found", "boot", "guest s", "holds", "fact");
 
     let mut appliance = Appliance { machine: on("console-1.log").await, boots: 1, untrue: Vec::new() };
-    install(&mut appliance, &scene).await;
+    switch_on(&mut appliance).await;
+    readme::install(&mut appliance, &scene, &broker, &package).await;
+    works(&mut appliance, &scene).await;
     confined(&mut appliance).await;
+    readme::watch(&mut appliance, &scene).await;
+    readme::learn(&mut appliance).await;
     use_readers(&mut appliance, &scene).await;
     idle(&mut appliance).await;
     learn_the_time(&mut appliance).await;
@@ -255,31 +220,24 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
     let mut appliance = Appliance { machine: on("console-2.log").await, boots: 2, untrue };
     come_back(&mut appliance, &scene, &cut).await;
     account(&mut appliance, &scene).await;
+    readme::enroll(&mut appliance, &scene).await;
+    stop(&mut appliance).await;
     let Appliance { machine, untrue, .. } = appliance;
     machine.power_off().await;
     assert!(untrue.is_empty(), "these facts do not hold: {untrue:#?}");
 }
 
-/// The first start: Debian as it comes, then the package and its configuration.
-async fn install(appliance: &mut Appliance, scene: &Scene) {
+/// Debian as it comes.
+async fn switch_on(appliance: &mut Appliance) {
     let state = appliance.machine.run("systemctl is-system-running --wait").await.1;
     let system = appliance.machine.output(". /etc/os-release; echo $PRETTY_NAME, Linux $(uname -rm), systemd: ").await;
     appliance.fact("the box is up", format!("{system}{state}"), state == "running").await;
     let clock = appliance.machine.output("date -u +%F").await;
     appliance.note("its clock, without a battery, as systemd sets it", clock).await;
+}
 
-    let (code, printed) = appliance.machine.run(INSTALL).await;
-    let last = printed.lines().last().unwrap_or_default().to_owned();
-    appliance.fact("the package installs", if code == 0 { "dpkg -i: 0" } else { &last }, code == 0).await;
-    let active = appliance.property("ActiveState").await;
-    appliance.fact("without a configuration it waits to be started", &active, active == "inactive").await;
-
-    let (code, _) = appliance.machine.run(CONFIGURE).await;
-    let started = appliance.property("ActiveState").await;
-    let log = format!("journalctl --no-pager --output cat --unit {UNIT}");
-    let found = if code == 0 { appliance.ready_after().await } else { appliance.machine.run(&log).await.1 };
-    appliance.fact("configured, the agent starts", found, code == 0 && started == "active").await;
-
+/// What it says of itself before the first card.
+async fn works(appliance: &mut Appliance, scene: &Scene) {
     let well = |status: &Value| {
         let readers = ["lobby", "desk"].map(|station| status["stations"][station]["phase"] == "ready");
         readers == [true, true] && status["server"]["reachable"] == true
@@ -289,10 +247,6 @@ async fn install(appliance: &mut Appliance, scene: &Scene) {
     let status = appliance.status(|status| status["time_uncertain"] == true).await;
     let uncertain = &status["time_uncertain"];
     appliance.fact("its clock is not the server's: the time is uncertain", uncertain, *uncertain == true).await;
-    let (code, printed) = appliance.machine.run("print-release-agent check").await;
-    let wrong: Vec<_> = printed.lines().filter(|line| line.starts_with("FAILED")).collect();
-    let found = format!("{} lines, wrong: {wrong:?}", printed.lines().count());
-    appliance.fact("`check` finds everything in order", found, code == 0).await;
     assert!(scene.server.world().releases.is_empty());
 }
 
@@ -308,7 +262,6 @@ async fn confined(appliance: &mut Appliance) {
 }
 
 async fn use_readers(appliance: &mut Appliance, scene: &Scene) {
-    appliance.tap_counts(scene, "a card at the serial reader", "lobby", "grace").await;
     appliance.tap_counts(scene, "a card at the keyboard reader", "desk", "linus").await;
     appliance.pull_and_plug(scene, "lobby", "grace").await;
     appliance.pull_and_plug(scene, "desk", "linus").await;
@@ -349,7 +302,7 @@ struct Cut {
 async fn interrupt(appliance: &mut Appliance, scene: &Scene) -> Cut {
     let unrecorded = scene.submit("grace", "Printed, not recorded.pdf");
     scene.befall(Call::Record, usize::MAX, Kind::CutBefore);
-    appliance.hold(scene, "lobby", "grace").await;
+    appliance.hold("lobby", &card_of(scene, "grace")).await;
     let waits = |status: &Value| status["outbox"]["pending"].as_u64().unwrap_or(0);
     let status = appliance.status(|status| waits(status) == 1).await;
     appliance.fact("the server takes no job record: it waits", waits(&status), waits(&status) == 1).await;
@@ -358,14 +311,14 @@ async fn interrupt(appliance: &mut Appliance, scene: &Scene) -> Cut {
     // Alone: her other documents are for a tap after the cut.
     let others = set_aside(scene, "ada", &unanswered);
     scene.befall(Call::Release, 1, Kind::HangAfter);
-    appliance.hold(scene, "lobby", "ada").await;
+    appliance.hold("lobby", &card_of(scene, "ada")).await;
     patiently(scene.server.wait_until(|world| world.times_released(&unanswered) == 1)).await;
     scene.server.world().documents.extend(others);
 
     let unsent = scene.submit("linus", "Asked for, not printed.pdf");
     scene.befall(Call::Release, 1, Kind::Delay(NEVER));
     let asked = scene.server.world().count(Call::Release);
-    appliance.hold(scene, "desk", "linus").await;
+    appliance.hold("desk", &card_of(scene, "linus")).await;
     patiently(scene.server.wait_until(|world| world.count(Call::Release) > asked)).await;
     appliance.note("the power is cut, in the middle of two releases", "").await;
     Cut { unrecorded, unanswered, unsent }
@@ -427,6 +380,9 @@ async fn account(appliance: &mut Appliance, scene: &Scene) {
     let log = format!("journalctl --no-pager | grep --count -E '{}'", cards.join("|"));
     let lines = appliance.machine.run(&log).await.1;
     appliance.fact("lines of the box's log with a card number", &lines, lines == "0").await;
+}
+
+async fn stop(appliance: &mut Appliance) {
     let (code, _) = appliance.machine.run(&format!("systemctl stop {UNIT}")).await;
     let result = appliance.property("Result").await;
     appliance.fact("it stops in order", &result, code == 0 && result == "success").await;
