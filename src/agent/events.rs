@@ -17,6 +17,9 @@ use crate::status::State;
 /// Events that may wait to be stored; what is beyond is lost, and counted.
 pub(super) const NEWS_LIMIT: usize = 256;
 
+/// What an event is called that is not of a tap.
+const READER: &str = "reader";
+
 /// An event of a station.
 pub(super) type News = (StationName, Value);
 
@@ -65,7 +68,16 @@ pub(super) fn of_report(report: &Report, users: &UserNames, now: Timestamp) -> V
 
 /// The event of a reader that came or went.
 pub(super) fn of_reader(reason: &str, now: Timestamp) -> Value {
-    json!({ "id": TapId::new(now, random::bits()), "time": now, "event": "reader", "reason": reason })
+    json!({
+        "id": TapId::new(now, random::bits()),
+        "time": now,
+        "event": READER,
+        "reason": reason,
+        "user": null,
+        "documents": 0,
+        "pages": 0,
+        "duration_ms": 0,
+    })
 }
 
 /// Stores events in their order, until told to stop and none waits.
@@ -87,7 +99,7 @@ async fn store(work: &Work, station: &StationName, event: Value) {
     {
         tracing::error!(station = &**station, %error, "event not stored, so not told");
     }
-    if event.get("documents").is_some() {
+    if event["event"] != READER {
         work.board.update_station(station, |station| station.last = Some(event));
     }
 }

@@ -27,7 +27,6 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::Sequence;
 use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
 use crate::feedback::Signal;
 use crate::print_server::Session;
@@ -95,7 +94,7 @@ pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = 
         board: parts.board,
         users: parts.users,
         events: parts.mqtt.is_some(),
-        sequence: Sequence::begin(),
+        sequence: parts.sequence,
         inbox: sender,
     });
     // Before the first card. On a full disk it has to wait, and the recovery tries again.
@@ -268,7 +267,12 @@ impl Agent {
         };
         let now = Now { monotonic: Instant::now(), wall: Timestamp::now() };
         let is_read = matches!(event, Event::Read { .. });
+        let is_card = is_read || matches!(event, Event::CardRefused { .. });
         let effects = desk.station.handle(event, now);
+        // The same card again, while it is held, has none.
+        if is_card && !effects.is_empty() {
+            self.work.count_tap(name);
+        }
         if is_read && !effects.is_empty() {
             self.work.board.metrics.stage(name, "convert", now.monotonic.elapsed());
         }
@@ -288,7 +292,6 @@ fn carry_out(work: &Arc<Work>, tasks: &mut JoinSet<()>, name: &StationName, desk
         (Effect::Feedback(signal), _) => feedback(&work, &name, desk, signal),
         (Effect::Login { tap, card, until }, _) => {
             desk.session = None;
-            work.count_tap(&name);
             tasks.spawn(work.login(name, tap, desk.login, card, until));
         }
         (Effect::List { tap, until }, Some(session)) => {

@@ -1,11 +1,12 @@
 //! What an agent is made of. The command line puts it together from the configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::UserNames;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sequence};
 use crate::config::InDoubt;
 use crate::journal::Journal;
 use crate::lamp::Lamps;
@@ -78,6 +79,8 @@ pub struct Parts {
     pub journal: Journal,
     /// What is told.
     pub board: Board,
+    /// Orders events.
+    pub sequence: Arc<Sequence>,
     /// How events name people.
     pub users: UserNames,
     /// How records are delivered.

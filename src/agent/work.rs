@@ -42,7 +42,7 @@ pub(super) struct Work {
     /// Whether events are kept for a broker.
     pub(super) events: bool,
     /// Orders them.
-    pub(super) sequence: Sequence,
+    pub(super) sequence: Arc<Sequence>,
     pub(super) inbox: mpsc::Sender<Message>,
     pub(super) claims: Claims,
     /// What earlier runs left open, once the journal has told.
@@ -377,7 +377,9 @@ where
             Err(Failure { cause: Cause::Unreachable | Cause::Lost { .. } | Cause::Overloaded { .. }, .. })
                 if until.is_some_and(|until| Instant::now() < until) =>
             {
-                tokio::time::sleep(backoff.next(random::word())).await;
+                // Once more at its end: the server may be back.
+                let next = Instant::now() + backoff.next(random::word());
+                tokio::time::sleep_until(until.map_or(next, |until| next.min(until)).into()).await;
             }
             result => return result,
         }

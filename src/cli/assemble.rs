@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use ring::hmac;
 
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup};
-use crate::clock::Clock;
+use crate::clock::{Clock, Sequence};
 use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport};
 use crate::domain::{OutputPort, ReleaseOptions};
 use crate::durable;
@@ -87,10 +87,20 @@ pub(super) fn broker(config: &Config, mqtt: &config::Mqtt) -> Result<(mqtt::Sett
     Ok((settings, topics))
 }
 
-/// Everything that runs. To be called inside the runtime.
-pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow::Result<Parts> {
+/// Everything that runs; `before` is what was told until the configuration was read again. To be called inside the runtime.
+pub(super) fn parts(
+    config: &Config,
+    client: Client,
+    journal: Journal,
+    sequence: Arc<Sequence>,
+    before: Option<&Board>,
+) -> anyhow::Result<Parts> {
     let stations = config.stations.iter().map(station).collect::<anyhow::Result<Vec<_>>>()?;
-    let board = Board::new(&config.agent.id, stations.iter().map(|setup| setup.policy.name.clone()), Timestamp::now());
+    let names = stations.iter().map(|setup| setup.policy.name.clone());
+    let board = match before {
+        None => Board::new(&config.agent.id, names, Timestamp::now()),
+        Some(before) => before.reloaded(&config.agent.id, names),
+    };
     let clock = Clock::open(&config.agent.state_dir);
     board.update(|state| state.time_floor = clock.floor());
     let mqtt = match &config.mqtt {
@@ -117,7 +127,7 @@ pub(super) fn parts(config: &Config, client: Client, journal: Journal) -> anyhow
         true => Some(Keeper::open(&client, &device(config))?),
         false => None,
     };
-    Ok(Parts { stations, client, device, clock, journal, board, users, outbox, mqtt })
+    Ok(Parts { stations, client, device, clock, journal, board, sequence, users, outbox, mqtt })
 }
 
 fn station(station: &config::Station) -> anyhow::Result<StationSetup> {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Exit, assemble, daemon, load, runtime};
-use crate::config::Config;
+use super::{Exit, assemble, daemon, runtime};
+use crate::config::{self, Config};
 use crate::domain::{Cause, Failure};
 use crate::journal::{Journal, JournalError, Limits};
 use crate::print_server::Client;
@@ -23,22 +23,25 @@ struct Line {
 }
 
 pub(super) fn run(path: &Path, json: bool) -> Exit {
-    let config = match load(path) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let lines = match runtime() {
-        Ok(runtime) => runtime.block_on(try_everything(&config)),
-        Err(error) => {
-            eprintln!("failed to start the runtime: {error}");
-            return Exit::Failed;
+    let (lines, warnings) = match config::load(path) {
+        Ok(config) => match runtime() {
+            Ok(runtime) => (runtime.block_on(try_everything(&config)), config.warnings),
+            Err(error) => {
+                eprintln!("failed to start the runtime: {error}");
+                return Exit::Failed;
+            }
+        },
+        Err(problems) if json => (problems.lines().map(Line::of_problem).collect(), Vec::new()),
+        Err(problems) => {
+            eprintln!("{problems}");
+            return Exit::Usage;
         }
     };
     if json {
         let rows: Vec<_> = lines.iter().map(Line::document).collect();
-        say!("{}", json!({ "checks": rows, "warnings": config.warnings }));
+        say!("{}", json!({ "checks": rows, "warnings": warnings }));
     } else {
-        for warning in &config.warnings {
+        for warning in &warnings {
             say!("warning  {warning}");
         }
         for line in &lines {
@@ -153,6 +156,10 @@ async fn broker(config: &Config, mqtt: &crate::config::Mqtt) -> Result<String, S
 impl Line {
     fn new(what: &str, result: Result<String, String>, exit: Exit) -> Self {
         Self { what: what.to_owned(), result, tried: true, exit }
+    }
+
+    fn of_problem(problem: &str) -> Self {
+        Self::new("configuration", Err(problem.to_owned()), Exit::Usage)
     }
 
     fn text(&self) -> String {

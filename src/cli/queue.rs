@@ -32,9 +32,9 @@ pub(super) enum Command {
     },
     /// Everything that waits, for other programs.
     Export {
-        /// JSON, one line an entry, or CSV with a header.
-        #[arg(long, value_enum, default_value = "jsonl")]
-        format: Format,
+        /// JSON, one line an entry (jsonl, the default), or CSV with a header. With --json it is one document.
+        #[arg(long, value_enum)]
+        format: Option<Format>,
     },
     /// Look for damage: every entry, the tally, and what was set aside. Exits with 1 when there is any.
     Verify,
@@ -47,8 +47,8 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
-    if json && matches!(command, Command::Export { format: Format::Csv }) {
-        eprintln!("--json and --format csv exclude each other: leave one out");
+    if json && matches!(command, Command::Export { format: Some(_) }) {
+        eprintln!("--json and --format exclude each other: leave one out");
         return Exit::Usage;
     }
     let config = match load(path) {
@@ -79,7 +79,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 
 async fn carry_out(queue: &Queue<'_>, json: bool, command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::List if json => say!("{}", queue.whole().await?),
+        Command::List | Command::Export { .. } if json => say!("{}", queue.whole().await?),
         Command::List => {
             let mut any = false;
             let list = |kind: &str, row: &Value| {
@@ -103,10 +103,10 @@ async fn carry_out(queue: &Queue<'_>, json: bool, command: &Command) -> anyhow::
             let dropped = queue.give_up(*id).await?;
             say!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
         }
-        Command::Export { format: Format::Jsonl } => {
+        Command::Export { format: None | Some(Format::Jsonl) } => {
             queue.each(|kind, row| say!("{}", json!({ "kind": kind, "entry": row }))).await?;
         }
-        Command::Export { format: Format::Csv } => {
+        Command::Export { format: Some(Format::Csv) } => {
             say!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
             queue.each(|kind, row| say!("{}", csv(kind, row))).await?;
         }

@@ -1,6 +1,7 @@
 //! `run`: the agent until SIGTERM. SIGHUP reads the configuration again.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use super::doors::Doors;
 use super::{Exit, assemble, load, log, runtime};
 use crate::agent::{self, Host};
+use crate::clock::Sequence;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, Limits};
 
@@ -53,6 +55,7 @@ fn open(config: &Config) -> Result<Journal, JournalError> {
 async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("listen for signals")?;
     let mut doors = Doors::open(&config, None)?;
+    let (sequence, mut board) = (Arc::new(Sequence::begin()), None);
     loop {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -64,7 +67,8 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
                 return Ok(Exit::Usage);
             }
         };
-        let parts = assemble::parts(&config, client, journal.clone())?;
+        let parts = assemble::parts(&config, client, journal.clone(), sequence.clone(), board.as_ref())?;
+        board = Some(parts.board.clone());
         let mut servers = JoinSet::new();
         let page = doors.serve(&mut servers, &parts, journal)?;
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");

@@ -13,7 +13,7 @@ pub(super) type Checked<T> = Result<T, String>;
 pub(super) const MAX_NAME: usize = 32;
 
 /// The baud rates that readers offer.
-const BAUDS: [u32; 10] = [1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 38_400, 57_600, 115_200, 230_400];
+const BAUDS: [u32; 12] = [300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 38_400, 57_600, 115_200, 230_400];
 
 /// Units of a duration and their milliseconds, largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -158,6 +158,7 @@ pub(super) fn path(text: &str) -> Checked<PathBuf> {
 
 /// An address to listen on.
 pub(super) fn socket_address(text: &str) -> Checked<SocketAddr> {
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| "must be an IP address and a port, for example 127.0.0.1:8631 or [::]:8631".to_owned())
 }
 
@@ -266,10 +267,10 @@ mod tests {
 
     #[test]
     fn addresses_to_listen_on_are_ip_and_port() {
-        for good in ["127.0.0.1:8631", "[::1]:80"] {
+        for good in ["127.0.0.1:8631", "[::1]:80", "localhost:8631"] {
             assert!(socket_address(good).is_ok(), "{good}");
         }
-        for bad in ["", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "::1:80"] {
+        for bad in ["", "localhost", "box:80", "127.0.0.1", "127.0.0.1:65536", "::1:80"] {
             assert!(socket_address(bad).is_err(), "{bad:?}");
         }
     }

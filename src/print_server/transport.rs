@@ -150,7 +150,7 @@ impl Transport {
         }
     }
 
-    /// Whether the last request was answered at all.
+    /// Whether the last request was answered at all: a connection that is cut before the answer is whole has not.
     pub fn reached(&self) -> watch::Receiver<Option<bool>> {
         self.reached.subscribe()
     }
@@ -158,7 +158,7 @@ impl Transport {
     /// Sends to the print server once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
-        let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { at_work: true });
+        let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { .. });
         let reached = Some(!result.as_ref().is_err_and(silent));
         self.reached.send_if_modified(|known| std::mem::replace(known, reached) != reached);
         let answer = result?;

@@ -92,6 +92,6 @@ async fn healthz(Shared(board): Shared<Board>) -> Response {
 }
 
 async fn metrics(Shared(board): Shared<Board>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], board.metrics_text(Timestamp::now())).into_response()
 }

@@ -130,7 +130,7 @@ impl Metrics {
         registry.register("disk_flushes", "Syncs of the journal to the disk", ConstCounter::new(state.disk_syncs));
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a String cannot fail");
-        text
+        prometheus_text(&text)
     }
 }
 
@@ -138,6 +138,26 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The library writes OpenMetrics; the text format of Prometheus (version 0.0.4) has no end mark, and counters whose names
+/// end in `_total` in the comments too.
+fn prometheus_text(open_metrics: &str) -> String {
+    let mut lines: Vec<_> = open_metrics.lines().filter(|line| *line != "# EOF").map(str::to_owned).collect();
+    let counters: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned))
+        .collect();
+    for line in lines.iter_mut().filter(|line| line.starts_with('#')) {
+        let mut words = line.splitn(4, ' ');
+        if let (Some(hash), Some(what), Some(name), Some(rest)) =
+            (words.next(), words.next(), words.next(), words.next())
+            && counters.iter().any(|counter| counter == name)
+        {
+            *line = format!("{hash} {what} {name}_total {rest}");
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn gauge(value: u64) -> Gauge {
@@ -185,5 +205,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        for comment in ["# TYPE print_release_taps_total counter", "# TYPE print_release_stage_seconds histogram"] {
+            assert!(text.lines().any(|line| line == comment), "{comment} is missing in\n{text}");
+        }
+        assert!(!text.contains("EOF"), "{text}");
     }
 }

@@ -190,6 +190,27 @@ impl Board {
         }
     }
 
+    /// The board for a configuration that was read again: what is counted goes on, what is connected is found out anew.
+    pub fn reloaded(&self, agent: &str, stations: impl IntoIterator<Item = StationName>) -> Self {
+        let mut state = Self::new(agent, stations, Timestamp::now()).state.borrow().clone();
+        let before = self.state.borrow().clone();
+        for (name, station) in &mut state.stations {
+            if let Some(StationStatus { taps, released, failed, feedback, last, .. }) = before.stations.get(name) {
+                *station = StationStatus {
+                    taps: *taps,
+                    released: *released,
+                    failed: *failed,
+                    feedback,
+                    last: last.clone(),
+                    ..station.clone()
+                };
+            }
+        }
+        let server = ServerStatus { device: "none", ..before.server.clone() };
+        let state = State { server, stations: state.stations, mqtt: None, ..before };
+        Self { agent: agent.into(), state: watch::Sender::new(state), ..self.clone() }
+    }
+
     /// Changes something and wakes those who watch.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(|state| {
@@ -287,6 +308,24 @@ mod tests {
         assert_eq!(board.document(floor)["time_uncertain"], false);
         board.update(|state| state.clock_disputed = true);
         assert_eq!(board.document(floor)["time_uncertain"], true);
+    }
+
+    #[test]
+    fn a_reload_goes_on_counting_and_asks_anew_what_is_connected() {
+        let board = board();
+        board.update(|state| state.server.reachable = true);
+        board.update_station(&StationName::from("lobby"), |station| {
+            station.reader = ReaderState::Connected;
+            station.taps = 7;
+        });
+        board.metrics.tap("lobby", "released");
+        let reloaded = board.reloaded("box", ["lobby", "desk"].map(StationName::from));
+        let document = reloaded.document(Timestamp::UNIX_EPOCH);
+        assert_eq!(document["stations"]["lobby"]["taps"], 7);
+        assert_eq!(document["stations"]["lobby"]["reader"], "disconnected");
+        assert_eq!(document["stations"]["desk"]["taps"], 0);
+        assert_eq!(document["server"]["reachable"], true);
+        assert!(reloaded.metrics_text(Timestamp::UNIX_EPOCH).contains("outcome=\"released\"} 1"));
     }
 
     #[test]

@@ -92,3 +92,16 @@ async fn no_fault_of_a_release_loses_or_doubles_anything() {
 async fn no_fault_of_a_record_loses_or_doubles_anything() {
     every_fault_befalls(Call::Record).await;
 }
+
+#[tokio::test]
+async fn a_server_that_cuts_every_connection_is_not_reachable() {
+    let (scene, agent) = playing().await;
+    for call in [Call::Account, Call::Login] {
+        scene.befall(call, usize::MAX, Kind::CutBefore);
+    }
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["reason"], "answer-lost");
+    let status = scene.status(&agent, |status| status["server"]["reachable"] == false).await.unwrap();
+    assert_eq!(status["stations"]["lobby"]["phase"], "offline");
+    scene.server.world().faults.clear();
+    scene.status(&agent, |status| status["server"]["reachable"] == true).await.unwrap();
+}

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -104,7 +105,11 @@ fn on_the_command_line_a_credential_is_the_file_beside_the_configuration() {
                    [station.reader]\ntype = \"tcp\"\nlisten = \"127.0.0.1:7001\"\n";
     fs::write(&config, minimal).unwrap();
     assert!(load(&config).unwrap_err().to_string().contains("api_key_file"));
-    fs::write(dir.path().join("api-key"), "the key\n").unwrap();
+    let key = dir.path().join("api-key");
+    fs::write(&key, "the key\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(load(&config).unwrap_err().to_string().contains("chmod 600"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&config).unwrap().server.api_key.expose(), "the key");
 }
 

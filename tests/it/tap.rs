@@ -134,6 +134,18 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
 }
 
 #[tokio::test]
+async fn a_reload_goes_on_counting() {
+    let (scene, agent) = playing().await;
+    let first = scene.tap(&agent, "linus").await.unwrap();
+    agent.signal(Signal::HUP).unwrap();
+    wait_until(|| log(&scene).matches("reader connected").count() == 2).await;
+    let second = scene.tap(&agent, "grace").await.unwrap();
+    assert!(second["seq"].as_u64() > first["seq"].as_u64(), "{first} {second}");
+    let status = scene.status(&agent, |status| lobby(status, "released") == 4).await.unwrap();
+    assert_eq!(lobby(&status, "taps"), 2);
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_it_was() {
     let (scene, agent) = playing().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

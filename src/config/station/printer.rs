@@ -62,12 +62,12 @@ impl Printer {
         if via == Via::Card {
             section.require("mac", "is required with release.via = \"card\"");
         } else if section.is_set("mac") && !is_called {
-            section.problem("mac", "is only used with release.via = \"card\" or reader.type = \"http\"");
+            section.warn("mac", "is only used with release.via = \"card\" or reader.type = \"http\"");
         }
         if via == Via::Download {
             section.require("address", "is required with release.via = \"download\"");
         } else if address.is_some() && check == PrinterCheck::Off && !confirm {
-            section.problem("address", "is only used with release.via = \"download\", check or confirm");
+            section.warn("address", "is only used with release.via = \"download\", check or confirm");
         }
         Some(Self { output_port: output_port?, output_port_type, mac, address, check, confirm })
     }

@@ -10,8 +10,9 @@ use crate::reader::profile::{self, Profile};
 
 /// The baud rate of most readers, where neither the file nor the profile names one.
 const DEFAULT_BAUD: u32 = 9_600;
-/// Longer than a reader repeats a card that stays (65 ms, RDM6300), shorter than patience for a second tap.
-const DEBOUNCE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// From a reader that tells a card once, however long it stays, to patience for a second tap. Others repeat it (RDM6300: every
+/// 65 ms).
+const DEBOUNCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 
 /// A reader and what becomes of its reads.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ impl Transport {
 
         let kind = kind?;
         require_keys(section, kind);
-        refuse_idle_keys(section, kind, baud);
+        tell_idle_keys(section, kind, baud);
         match kind {
             Kind::Serial => {
                 let rate = baud.or(usual).unwrap_or(DEFAULT_BAUD);
@@ -123,8 +124,8 @@ fn require_keys(section: &mut Section<'_, '_>, kind: Kind) {
     }
 }
 
-/// Notes what is switched on and has no effect on a reader of this kind.
-fn refuse_idle_keys(section: &mut Section<'_, '_>, kind: Kind, baud: Option<u32>) {
+/// Warns of what is switched on and has no effect on a reader of this kind.
+fn tell_idle_keys(section: &mut Section<'_, '_>, kind: Kind, baud: Option<u32>) {
     let keys: [(&'static str, bool, &[Kind]); 5] = [
         ("device", section.is_set("device"), &[Kind::Serial, Kind::Hid]),
         ("baud", baud.is_some_and(|baud| baud != DEFAULT_BAUD), &[Kind::Serial]),
@@ -136,7 +137,7 @@ fn refuse_idle_keys(section: &mut Section<'_, '_>, kind: Kind, baud: Option<u32>
         if is_on && !kinds.contains(&kind) {
             let users = KINDS.iter().filter(|(_, kind)| kinds.contains(kind));
             let users: Vec<_> = users.map(|(word, _)| format!("\"{word}\"")).collect();
-            section.problem(key, &format!("is only used with type = {}", users.join(" or ")));
+            section.warn(key, &format!("is only used with type = {}", users.join(" or ")));
         }
     }
 }

@@ -7,15 +7,14 @@ use crate::config::{
     section::Section,
 };
 
-/// Documents a tap: all its releases are one durable write, and sled keeps a write whole through a power cut
-/// up to 128 KiB.
-const LIMIT: RangeInclusive<u16> = 1..=200;
+/// Documents a tap: what the server lists at most (001, "List documents", `maxRecords`).
+const LIMIT: RangeInclusive<u16> = 1..=500;
 /// Releases in flight: each is a connection or a stream to the server.
 const PARALLEL: RangeInclusive<u16> = 1..=16;
 /// Copies that the server takes; 0 is "as submitted".
 const COPIES: RangeInclusive<u16> = 0..=999;
 /// From a quick server to a person who fetched a coffee: later, nobody stands at the printer.
-const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3_600);
+const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 use crate::domain::Duplex;
 use crate::station::Select;
