@@ -15,6 +15,11 @@ use super::{ReaderState, State};
 /// Seconds: from a warm request on a local network to the deadline of a tap.
 const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
 
+/// How taps, documents and stages are called (design, section 7).
+const TAPS: [&str; 4] = ["released", "refused", "failed", "unknown"];
+const DOCUMENTS: [&str; 3] = ["accepted", "failed", "unknown"];
+const STAGES: [&str; 6] = ["convert", "login", "list", "store", "release", "record"];
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
     station: String,
@@ -61,20 +66,32 @@ impl Metrics {
         }
     }
 
+    /// A station that will be heard of: a counter is there, as zero, before it counts.
+    pub fn station(&self, station: &str) {
+        for outcome in TAPS {
+            drop(self.taps.get_or_create(&outcome_labels(station, outcome)));
+        }
+        for outcome in DOCUMENTS {
+            drop(self.documents.get_or_create(&outcome_labels(station, outcome)));
+        }
+        for stage in STAGES {
+            drop(self.stages.get_or_create(&stage_labels(station, stage)));
+        }
+    }
+
     /// A tap ended with this word.
     pub fn tap(&self, station: &str, outcome: &str) {
-        self.taps.get_or_create(&OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }).inc();
+        self.taps.get_or_create(&outcome_labels(station, outcome)).inc();
     }
 
     /// A release ended with this word.
     pub fn document(&self, station: &str, outcome: &str) {
-        self.documents.get_or_create(&OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }).inc();
+        self.documents.get_or_create(&outcome_labels(station, outcome)).inc();
     }
 
     /// A stage of a tap took so long: `convert login list store release record`.
     pub fn stage(&self, station: &str, stage: &str, took: Duration) {
-        let labels = StageLabels { station: station.to_owned(), stage: stage.to_owned() };
-        self.stages.get_or_create(&labels).observe(took.as_secs_f64());
+        self.stages.get_or_create(&stage_labels(station, stage)).observe(took.as_secs_f64());
     }
 
     /// A record was sent again although nobody could say whether the first one had arrived.
@@ -138,6 +155,14 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn outcome_labels(station: &str, outcome: &str) -> OutcomeLabels {
+    OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }
+}
+
+fn stage_labels(station: &str, stage: &str) -> StageLabels {
+    StageLabels { station: station.to_owned(), stage: stage.to_owned() }
 }
 
 /// The library writes OpenMetrics; the text format of Prometheus (version 0.0.4) has no end mark, and counters whose names
@@ -209,5 +234,22 @@ mod tests {
             assert!(text.lines().any(|line| line == comment), "{comment} is missing in\n{text}");
         }
         assert!(!text.contains("EOF"), "{text}");
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_metrics_that_there_are() {
+        let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
+        board.update(|state| state.mqtt = Some(false));
+        let text = board.metrics_text(Timestamp::UNIX_EPOCH);
+        let dashboard = include_str!("../../firmware-config/dashboards/grafana.json");
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let asked = dashboard.match_indices("print_release_").map(|(at, _)| &dashboard[at..]);
+        let asked: Vec<_> = asked.map(|text| &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())]).collect();
+        assert!(asked.len() > 10);
+        for name in asked {
+            let told =
+                text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+            assert!(told, "{name} is not told:\n{text}");
+        }
     }
 }

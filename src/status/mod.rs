@@ -182,11 +182,13 @@ impl Board {
             stations: stations.into_iter().map(|name| (name, unseen.clone())).collect(),
             revision: 0,
         };
+        let metrics = Metrics::new();
+        state.stations.keys().for_each(|name| metrics.station(name));
         Self {
             agent: agent.into(),
             started: Instant::now(),
             state: watch::Sender::new(state),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(metrics),
         }
     }
 
@@ -195,6 +197,7 @@ impl Board {
         let mut state = Self::new(agent, stations, Timestamp::now()).state.borrow().clone();
         let before = self.state.borrow().clone();
         for (name, station) in &mut state.stations {
+            self.metrics.station(name);
             if let Some(StationStatus { taps, released, failed, feedback, last, .. }) = before.stations.get(name) {
                 *station = StationStatus {
                     taps: *taps,
