@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -15,7 +16,8 @@ const SCREENSHOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/demo-page.png");
 
 /// A browser that does what a person would (W3C WebDriver).
 struct Browser {
-    _driver: Child,
+    /// Leads a group of its own, to which the browser belongs.
+    driver: Child,
     client: reqwest::Client,
     session: String,
 }
@@ -27,13 +29,13 @@ impl Browser {
         let mut driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .expect("chromedriver is installed (apt-get install chromium-driver)");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         while !soon(lines.next_line()).await.unwrap().expect("chromedriver runs").contains("started successfully") {}
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut browser = Self { _driver: driver, client, session: format!("http://127.0.0.1:{port}/session") };
+        let mut browser = Self { driver, client, session: format!("http://127.0.0.1:{port}/session") };
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -83,6 +85,16 @@ impl Browser {
     }
 }
 
+/// The driver would leave its browser behind.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = self.driver.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap()));
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 fn base64(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits: Vec<u32> =
@@ -119,7 +131,7 @@ async fn a_tap_from_the_pages_button_releases_documents_and_the_page_shows_them(
     browser.screenshot(Path::new(SCREENSHOT)).await;
     assert!(std::fs::metadata(SCREENSHOT).unwrap().len() > 10_000, "{SCREENSHOT}");
 
-    let id = rustix::process::Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let id = Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
     assert!(soon(demo.wait()).await.unwrap().success());
 }
