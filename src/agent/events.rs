@@ -132,6 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_readers_event_has_every_field_of_the_contract() {
+        let event = of_reader("connected", Timestamp::UNIX_EPOCH);
+        for field in ["id", "time", "event", "reason", "user", "documents", "pages", "duration_ms"] {
+            assert!(event.get(field).is_some(), "{field} is missing in {event}");
+        }
+    }
+
+    #[test]
     fn a_hashed_user_is_the_same_on_this_box_and_another_elsewhere() {
         let user = User { name: "ada".to_owned(), provider: None };
         let names = |key: &[u8]| UserNames::Hash(hmac::Key::new(hmac::HMAC_SHA256, key)).name(&user).unwrap();

@@ -270,11 +270,11 @@ impl Agent {
         let is_card = is_read || matches!(event, Event::CardRefused { .. });
         let effects = desk.station.handle(event, now);
         // The same card again, while it is held, has none.
-        if is_card && !effects.is_empty() {
-            self.work.count_tap(name);
-        }
         if is_read && !effects.is_empty() {
             self.work.board.metrics.stage(name, "convert", now.monotonic.elapsed());
+        }
+        if is_card && !effects.is_empty() {
+            self.work.count_tap(name);
         }
         let busy = desk.station.is_busy();
         for effect in effects {

@@ -26,7 +26,7 @@ pub(super) async fn run(work: Arc<Work>) {
     tokio::join!(ask(&work), tell(&work));
 }
 
-/// Asks now and then, and at once when some request has found the server gone or back.
+/// Asks now and then, and at once when some request has found the server gone or back, or was cut.
 async fn ask(work: &Work) {
     let mut reached = work.client.reached();
     let (mut backoff, mut failing) = (RETRY, false);
@@ -46,8 +46,8 @@ async fn ask(work: &Work) {
                 backoff.next(random::word())
             }
         };
-        let known = *reached.borrow_and_update();
-        drop(tokio::time::timeout(wait, reached.wait_for(|reached| *reached != known)).await.map(drop));
+        reached.mark_unchanged();
+        drop(tokio::time::timeout(wait, reached.changed()).await.map(drop));
     }
 }
 
@@ -69,9 +69,12 @@ fn compare_clocks(work: &Work) {
 
 /// Brings what every request found out to the board.
 async fn tell(work: &Work) {
-    let mut reached = work.client.reached();
+    let (mut reached, mut told) = (work.client.reached(), None);
     while reached.changed().await.is_ok() {
         let reachable = *reached.borrow_and_update() == Some(true);
+        if Some(reachable) == told.replace(reachable) {
+            continue;
+        }
         if reachable {
             tracing::info!("server reachable");
         } else {

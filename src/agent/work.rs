@@ -373,15 +373,18 @@ where
 {
     let mut backoff = RETRY;
     loop {
-        match ask().await {
-            Err(Failure { cause: Cause::Unreachable | Cause::Lost { .. } | Cause::Overloaded { .. }, .. })
-                if until.is_some_and(|until| Instant::now() < until) =>
-            {
-                // Once more at its end: the server may be back.
-                let next = Instant::now() + backoff.next(random::word());
-                tokio::time::sleep_until(until.map_or(next, |until| next.min(until)).into()).await;
-            }
-            result => return result,
+        let failure = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let passes = matches!(failure.cause, Cause::Unreachable | Cause::Lost { .. } | Cause::Overloaded { .. });
+        let Some(until) = until.filter(|until| passes && Instant::now() < *until) else {
+            return Err(failure);
+        };
+        let next = Instant::now() + backoff.next(random::word());
+        tokio::time::sleep_until(next.min(until).into()).await;
+        if next >= until {
+            return Err(failure);
         }
     }
 }

@@ -98,6 +98,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// The shortest text that `parse_duration` reads as `duration`, to the millisecond.
 fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
     let whole = |(name, factor): &(&str, u64)| {
         let factor = u128::from(*factor);
         millis.is_multiple_of(factor).then(|| format!("{}{name}", millis / factor))
@@ -158,8 +161,10 @@ pub(super) fn path(text: &str) -> Checked<PathBuf> {
 
 /// An address to listen on.
 pub(super) fn socket_address(text: &str) -> Checked<SocketAddr> {
-    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map_err(|_| "must be an IP address and a port, for example 127.0.0.1:8631 or [::]:8631".to_owned())
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| {
+        "must be an IP address or localhost, and a port, for example 127.0.0.1:8631 or [::]:8631".to_owned()
+    })
 }
 
 #[cfg(test)]

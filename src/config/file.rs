@@ -53,18 +53,17 @@ pub(super) fn private(place: &str, env: &Environment) -> Checked<Zeroizing<Strin
     utf8(&bytes).map_err(named)
 }
 
-/// Reads the systemd credential `name`, if this service was given one.
+/// Reads the credential `name`, if there is one.
 pub(super) fn credential(name: &str, env: &Environment) -> Option<Checked<Zeroizing<String>>> {
-    let (path, readers) = of_credential(name, env)?;
+    let (path, readers) = of_credential(name, env);
     path.exists().then(|| utf8(&read(&path, MAX_SECRET, readers)?))
 }
 
 /// The file of a credential, and who may read it: systemd guards its own by their directory.
-fn of_credential(name: &str, env: &Environment) -> Option<(PathBuf, Readers)> {
-    match (&env.credentials, &env.beside) {
-        (Some(directory), _) => Some((directory.join(name), Readers::Anyone)),
-        (None, Some(directory)) => Some((directory.join(name), Readers::OwnerOnly)),
-        (None, None) => None,
+fn of_credential(name: &str, env: &Environment) -> (PathBuf, Readers) {
+    match &env.credentials {
+        Some(directory) => (directory.join(name), Readers::Anyone),
+        None => (env.beside.join(name), Readers::OwnerOnly),
     }
 }
 
@@ -86,9 +85,12 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
     if name.is_empty() || name.starts_with('.') || name.contains('/') {
         return Err("must have the plain name of a credential after credential:".to_owned());
     }
-    of_credential(name, env).ok_or_else(|| {
-        "needs a systemd credential and there are none: the unit gives them with LoadCredential=".to_owned()
-    })
+    let (path, readers) = of_credential(name, env);
+    match (path.exists(), &env.credentials) {
+        (true, _) => Ok((path, readers)),
+        (false, Some(_)) => Err(format!("needs the credential {name}: the unit gives it with LoadCredential=")),
+        (false, None) => Err(format!("needs the credential {name}: outside its unit that is {}", path.display())),
+    }
 }
 
 fn read(path: &Path, limit: u64, readers: Readers) -> Checked<Zeroizing<Vec<u8>>> {
@@ -135,7 +137,11 @@ mod tests {
     }
 
     fn environment(credentials: Option<&Path>) -> Environment {
-        Environment { hostname: String::new(), credentials: credentials.map(Path::to_owned), beside: None }
+        Environment {
+            hostname: String::new(),
+            credentials: credentials.map(Path::to_owned),
+            beside: PathBuf::from("/nonexistent"),
+        }
     }
 
     #[test]
@@ -170,7 +176,7 @@ mod tests {
     fn without_a_service_a_credential_is_a_file_beside_the_configuration_and_its_owners_alone() {
         for (mode, expected) in [(0o600, Ok("secret")), (0o640, Err("chmod 600"))] {
             let (directory, _) = file("api-key", b"secret", mode);
-            let env = Environment { beside: Some(directory.path().to_owned()), ..environment(None) };
+            let env = Environment { beside: directory.path().to_owned(), ..environment(None) };
             match (private("credential:api-key", &env), expected) {
                 (Ok(secret), Ok(expected)) => assert_eq!(secret.as_str(), expected),
                 (Err(refusal), Err(expected)) => assert!(refusal.contains(expected), "{refusal}"),
@@ -180,9 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_without_a_service_says_how_to_get_one() {
-        let refusal = private("credential:api-key", &environment(None)).expect_err("none");
-        assert!(refusal.contains("LoadCredential="), "{refusal}");
+    fn a_credential_that_is_not_there_says_where_it_would_come_from() {
+        let (directory, _) = file("api-key", b"secret", 0o600);
+        let refusal = |env| private("credential:other", &env).expect_err("none");
+        let (service, command) = (refusal(environment(Some(directory.path()))), refusal(environment(None)));
+        assert!(service.contains("LoadCredential="), "{service}");
+        assert!(command.contains("/nonexistent/other"), "{command}");
     }
 
     #[test]

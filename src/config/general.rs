@@ -21,10 +21,10 @@ const PAGE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8631);
 
 /// Entries of the outbox. The measures of the design are taken with the default, 100,000.
 const MAX_ENTRIES: RangeInclusive<u32> = 1..=1_000_000;
-/// To ten years.
+/// From a test to ten years.
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(24 * 3650);
 /// Wait before a record is sent again: short enough to notice, long enough not to hammer.
-const RETRY: RangeInclusive<Duration> = Duration::from_millis(10)..=hours(24);
+const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=hours(24);
 
 /// A credential, because a key in a file beside the journal would keep nobody out.
 const JOURNAL_KEY: &str = "journal-key";

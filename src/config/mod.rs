@@ -86,7 +86,7 @@ pub struct Environment {
     pub credentials: Option<PathBuf>,
     /// Without that, as on an administrator's command line: the directory of the files that the unit takes them from, which
     /// is the configuration's.
-    pub beside: Option<PathBuf>,
+    pub beside: PathBuf,
 }
 
 impl Environment {
@@ -96,7 +96,7 @@ impl Environment {
             // Without a name, `agent.id` must be set, and the problem says so.
             hostname: fs::read_to_string(HOSTNAME).unwrap_or_default(),
             credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-            beside: configuration.parent().map(Path::to_owned),
+            beside: configuration.parent().map(Path::to_owned).unwrap_or_default(),
         }
     }
 }

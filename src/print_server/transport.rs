@@ -150,17 +150,25 @@ impl Transport {
         }
     }
 
-    /// Whether the last request was answered at all: a connection that is cut before the answer is whole has not.
+    /// Whether the last request was answered at all. Changed too, to what it was, when a connection was cut.
     pub fn reached(&self) -> watch::Receiver<Option<bool>> {
         self.reached.subscribe()
+    }
+
+    /// Notes whether the server is there.
+    pub fn found(&self, there: bool) {
+        self.reached.send_if_modified(|known| known.replace(there) != Some(there));
     }
 
     /// Sends to the print server once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
-        let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { .. });
-        let reached = Some(!result.as_ref().is_err_and(silent));
-        self.reached.send_if_modified(|known| std::mem::replace(known, reached) != reached);
+        match result.as_ref().err().map(|failure| failure.cause) {
+            Some(Cause::Unreachable | Cause::Lost { at_work: true }) => self.found(false),
+            // One connection that was cut says little: whoever watches looks again.
+            Some(Cause::Lost { at_work: false }) => self.reached.send_modify(|_| {}),
+            _ => self.found(true),
+        }
         let answer = result?;
         let ahead = answer.date.map_or(0, |date| date.duration_since(Timestamp::now()).as_secs());
         self.ahead.store(ahead, Ordering::Relaxed);

@@ -28,9 +28,6 @@ use tap::{Step, Tap};
 /// Taps that may wait while one is busy; the next one is refused with feedback.
 pub const QUEUE_LIMIT: usize = 4;
 
-/// Cards that may be held at once: more than fit on a reader, and more than hands.
-const HELD_LIMIT: usize = 8;
-
 /// Which of the waiting documents a tap releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Select {
@@ -75,8 +72,7 @@ pub struct Station {
     policy: Policy,
     current: Option<Tap>,
     queue: VecDeque<(TapId, CardNumber, Instant)>,
-    /// The cards that were held last, and when they were seen.
-    held: Vec<(Read, Instant)>,
+    last: Option<(Read, Instant)>,
     /// The last card that was refused at the reader: why and when.
     refused: Option<(&'static str, Instant)>,
     stopping: bool,
@@ -85,7 +81,7 @@ pub struct Station {
 impl Station {
     /// A station that waits for its first card.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, current: None, queue: VecDeque::new(), held: Vec::new(), refused: None, stopping: false }
+        Self { policy, current: None, queue: VecDeque::new(), last: None, refused: None, stopping: false }
     }
 
     /// True while a tap is under way.
@@ -154,12 +150,8 @@ impl Station {
 
     /// A card counts as held until it has been away for the debounce time: readers repeat while it lies on them.
     fn is_repeat(&mut self, read: &Read, at: Instant) -> bool {
-        self.held.retain(|(_, seen)| at - *seen < self.policy.debounce);
-        let repeat = self.held.iter().position(|(held, _)| held == read).map(|place| self.held.remove(place)).is_some();
-        if self.held.len() == HELD_LIMIT {
-            self.held.remove(0);
-        }
-        self.held.push((read.clone(), at));
+        let repeat = self.last.as_ref().is_some_and(|(last, seen)| last == read && at - *seen < self.policy.debounce);
+        self.last = Some((read.clone(), at));
         repeat
     }
 

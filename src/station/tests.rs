@@ -244,6 +244,13 @@ fn a_card_that_lies_on_the_reader_is_one_tap_until_it_has_been_away_for_the_debo
 }
 
 #[test]
+fn without_a_debounce_time_every_read_is_a_tap() {
+    let mut stage = Stage::with(Policy { debounce: Duration::ZERO, ..policy() });
+    assert_ne!(stage.hold("04A1").1, []);
+    assert_ne!(stage.hold("04A1").1, []);
+}
+
+#[test]
 fn four_cards_wait_for_a_busy_station_and_the_fifth_is_refused() {
     let mut stage = Stage::with(policy());
     let (first, _) = stage.hold("card 0");

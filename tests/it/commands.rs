@@ -64,6 +64,8 @@ async fn usage_mistakes_end_with_64_and_help_with_0() {
     let help = run(&["--help"]).await;
     assert_eq!(help.status.code(), Some(0));
     assert!(text(&help.stdout).contains("64 configuration or usage"), "{}", text(&help.stdout));
+    let codes = text(&help.stdout).lines().find(|line| line.starts_with("Exit codes: ")).unwrap().to_owned();
+    assert!(include_str!("../../README.md").contains(&codes), "README.md does not say: {codes}");
     assert_eq!(run(&["--version"]).await.status.code(), Some(0));
 }
 

@@ -105,3 +105,12 @@ async fn a_server_that_cuts_every_connection_is_not_reachable() {
     scene.server.world().faults.clear();
     scene.status(&agent, |status| status["server"]["reachable"] == true).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_cuts_some_calls_stays_reachable() {
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Record, 3, Kind::CutBefore);
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
+    scene.settled(&agent).await.unwrap();
+    assert!(!log(&scene).contains("server not reachable"), "{}", log(&scene));
+}

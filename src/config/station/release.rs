@@ -7,8 +7,9 @@ use crate::config::{
     section::Section,
 };
 
-/// Documents a tap: what the server lists at most (001, "List documents", `maxRecords`).
-const LIMIT: RangeInclusive<u16> = 1..=500;
+/// Documents a tap: all its releases are one durable write, and sled keeps a write whole through a power cut
+/// up to 128 KiB.
+const LIMIT: RangeInclusive<u16> = 1..=200;
 /// Releases in flight: each is a connection or a stream to the server.
 const PARALLEL: RangeInclusive<u16> = 1..=16;
 /// Copies that the server takes; 0 is "as submitted".

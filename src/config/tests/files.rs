@@ -49,7 +49,7 @@ fn a_bad_secret_file_is_told_at_its_key() {
         (this.file("empty", "\n", 0o600), "must not be empty"),
         (this.file("lines", "hunter2\nhunter2\n", 0o600), "single line"),
         ("/nonexistent/key".to_owned(), "cannot be read"),
-        ("credential:none".to_owned(), "cannot be read"),
+        ("credential:none".to_owned(), "needs the credential none"),
         ("relative".to_owned(), "starts with /, or credential:NAME"),
     ];
     for (place, expected) in cases {

@@ -69,7 +69,7 @@ impl Site {
 
     fn parse(&self, text: &str) -> Result<Config, Problems> {
         let credentials = Some(self.directory.path().to_owned());
-        let env = Environment { hostname: "Lobby-Box".to_owned(), credentials, beside: None };
+        let env = Environment { hostname: "Lobby-Box".to_owned(), credentials, beside: std::path::PathBuf::new() };
         parse(text, Path::new("agent.toml"), &env)
     }
 }
