@@ -98,12 +98,7 @@ impl Client {
     /// [`Cause::NotFound`]: the host name belongs to no account.
     pub async fn account(&self) -> Result<(), Failure> {
         let request = self.transport.request(Method::HEAD, self.url(&["account"]), None);
-        let answered = self.transport.exchange(request).await.map(drop);
-        // Nothing is cheaper: a server that cuts this is not there.
-        if matches!(answered, Err(Failure { cause: Cause::Lost { .. }, .. })) {
-            self.transport.found(false);
-        }
-        answered
+        self.transport.probe(request).await.map(drop)
     }
 
     /// `GET /version` (001, "Get server version"). A server may want somebody to be logged in: see [`Session::version`].

@@ -155,11 +155,6 @@ impl Transport {
         self.reached.subscribe()
     }
 
-    /// Notes whether the server is there.
-    pub fn found(&self, there: bool) {
-        self.reached.send_if_modified(|known| known.replace(there) != Some(there));
-    }
-
     /// Sends to the print server once and reads the whole answer; anything but a 2xx is a failure.
     pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
@@ -169,6 +164,23 @@ impl Transport {
             Some(Cause::Lost { at_work: false }) => self.reached.send_modify(|_| {}),
             _ => self.found(true),
         }
+        self.body(result)
+    }
+
+    /// The same with the cheapest request that there is: a server that cuts that is not there.
+    pub async fn probe(&self, request: RequestBuilder) -> Result<Body, Failure> {
+        let result = self.answer(request).await;
+        let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { .. });
+        self.found(!result.as_ref().is_err_and(silent));
+        self.body(result)
+    }
+
+    fn found(&self, there: bool) {
+        self.reached.send_if_modified(|known| known.replace(there) != Some(there));
+    }
+
+    /// The body of a 2xx. What the server's clock shows is noted.
+    fn body(&self, result: Result<Answer, Failure>) -> Result<Body, Failure> {
         let answer = result?;
         let ahead = answer.date.map_or(0, |date| date.duration_since(Timestamp::now()).as_secs());
         self.ahead.store(ahead, Ordering::Relaxed);

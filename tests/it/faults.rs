@@ -107,9 +107,10 @@ async fn a_server_that_cuts_every_connection_is_not_reachable() {
 }
 
 #[tokio::test]
-async fn a_server_that_cuts_some_calls_stays_reachable() {
+async fn a_server_that_cuts_some_calls_and_answers_others_stays_reachable() {
     let (scene, agent) = playing().await;
     scene.befall(Call::Record, 3, Kind::CutBefore);
+    scene.befall(Call::Account, usize::MAX, status(500));
     assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
     scene.settled(&agent).await.unwrap();
     assert!(!log(&scene).contains("server not reachable"), "{}", log(&scene));
