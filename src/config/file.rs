@@ -89,7 +89,9 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
     match (path.exists(), &env.credentials) {
         (true, _) => Ok((path, readers)),
         (false, Some(_)) => Err(format!("needs the credential {name}: the unit gives it with LoadCredential=")),
-        (false, None) => Err(format!("needs the credential {name}: outside its unit that is the file {}", path.display())),
+        (false, None) => {
+            Err(format!("needs the credential {name}: outside its unit that is the file {}", path.display()))
+        }
     }
 }
 
