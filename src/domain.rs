@@ -1,7 +1,9 @@
-//! The words of the house as types (design, section 1). Pure data: no I/O, no clock, no randomness.
+//! The words of the house as types: docs/architecture.md, "Words". Pure data: no I/O, no clock, no randomness.
 //!
-//! What must never be shown (`Secret`, `Read`, `CardNumber`) prints as `***`, so that no log line, panic or error can
-//! tell it by accident.
+//! Secrets (`Secret`, `Read`, `CardNumber`) print as `***`, so that no log line, panic or error can show them by accident.
+
+mod outcome;
+mod reason;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use zeroize::Zeroizing;
+
+pub use outcome::{Outcome, Verdict};
+pub use reason::Reason;
 
 /// A text that is wiped when dropped and never printed: a token, a key, a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,11 +39,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a reader delivered for one presentation of a card, as text.
+/// The text that a reader delivered for one presentation of a card.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read(pub Secret);
 
-/// What the server knows the card by: a read after the station's conversion.
+/// The number by which the server knows the card: a read after the station's conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardNumber(pub Secret);
 
@@ -91,7 +96,7 @@ pub struct Now {
 /// A station's name, shared by everything that speaks of it.
 pub type StationName = Arc<str>;
 
-/// Who the server says that the card belongs to.
+/// The person to whom the card belongs, as the server says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The login name, as the server spells it.
@@ -100,7 +105,7 @@ pub struct User {
     pub provider: Option<i64>,
 }
 
-/// Which sides of the sheet are printed on. The numbers are the server's (001, "Upload document").
+/// The sides of the sheet that are printed on. The numbers are the server's: docs/print-server-api.md, "Upload a document".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Duplex {
@@ -112,7 +117,7 @@ pub enum Duplex {
     ShortEdge,
 }
 
-/// Where a document stands at the server (001, "Get list of documents for user").
+/// A document's status at the server: docs/print-server-api.md, "Document status".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DocumentStatus {
     /// 0: waits to be released.
@@ -129,14 +134,14 @@ pub enum DocumentStatus {
     Other,
 }
 
-/// One entry of the server's list (001, "DocumentInfo"). All but the uuid may be missing there.
+/// One entry of the server's list, in which all but the uuid may be missing: docs/print-server-api.md, "DocumentInfo".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// The server's name for it.
     pub uuid: String,
     /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
     pub title: String,
-    /// Whose it is; empty when the server does not tell.
+    /// Its owner; empty when the server does not tell.
     pub user: String,
     /// Pages in all; `None` when unknown (the server writes 0 for that).
     pub pages: Option<u32>,
@@ -152,7 +157,7 @@ pub struct Document {
     pub paper_size: Option<String>,
     /// When it was created, by the server's clock.
     pub created: Option<Timestamp>,
-    /// Where it stands.
+    /// Its status.
     pub status: DocumentStatus,
     /// The output port's name that it was printed at, in the history.
     pub port_name: Option<String>,
@@ -161,9 +166,28 @@ pub struct Document {
 impl Document {
     /// The most characters of a title that are kept. A tap's releases are one durable write of bounded size.
     pub const TITLE_LIMIT: usize = 200;
+
+    /// A document that waits and of which nothing more is known, for tests to fill in.
+    #[cfg(test)]
+    pub(crate) fn sample(uuid: &str) -> Self {
+        Self {
+            uuid: uuid.to_owned(),
+            title: String::new(),
+            user: String::new(),
+            pages: None,
+            color_pages: None,
+            copies: None,
+            duplex: None,
+            grayscale: None,
+            paper_size: None,
+            created: None,
+            status: DocumentStatus::Ready,
+            port_name: None,
+        }
+    }
 }
 
-/// How a release differs from what was submitted. `None` leaves the server's word alone.
+/// The differences between a release and the document as it was submitted. `None` leaves the server's word alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseOptions {
     /// Copies.
@@ -176,7 +200,7 @@ pub struct ReleaseOptions {
     pub retain: bool,
 }
 
-/// How a job record names the printer: the server looks an output port up by one of the two.
+/// The printer's name in a job record: the server looks an output port up by one of the two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputPort {
@@ -195,18 +219,18 @@ impl OutputPort {
     }
 }
 
-/// What is to be handed to the output port, as the journal keeps it from before the first byte is sent.
+/// A document to be handed to the output port, as the journal keeps it from before the first byte is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The tap that asked for it.
     pub tap: TapId,
     /// The station where it was.
     pub station: StationName,
-    /// Who held the card.
+    /// The person who held the card.
     pub user: User,
-    /// What is released.
+    /// The document.
     pub document: Document,
-    /// Where to.
+    /// The printer.
     pub port: OutputPort,
     /// When it was stored, by this box's clock.
     pub time: Timestamp,
@@ -219,53 +243,14 @@ pub struct Release {
 /// The journal's number of a release, a job record or an event: order of arrival, never used twice.
 pub type EntryId = u64;
 
-/// How a release ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", content = "reason", rename_all = "lowercase")]
-pub enum Outcome {
-    /// Paper came out; only a printer that was watched tells.
-    Printed,
-    /// The server took it; paper not confirmed.
-    Accepted,
-    /// Nothing was printed, and why.
-    Failed(String),
-    /// Nobody can say, and why.
-    Unknown(String),
-}
-
-impl Outcome {
-    /// Why nobody can say, ever: the document was to stay at the server, so that it waits there tells nothing.
-    pub const RETAINED: &str = "retained";
-
-    /// True when the server may still tell how it ended.
-    pub fn may_be_found_out(&self) -> bool {
-        matches!(self, Self::Unknown(why) if why != Self::RETAINED)
-    }
-
-    /// The outcome's word in metrics, events and lists.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Printed => "printed",
-            Self::Accepted => "accepted",
-            Self::Failed(_) => "failed",
-            Self::Unknown(_) => "unknown",
-        }
-    }
-
-    /// True when the server has the document's pages to account for.
-    pub fn is_released(&self) -> bool {
-        matches!(self, Self::Printed | Self::Accepted)
-    }
-}
-
-/// What `POST /documents/history` is told about one printed document.
+/// One printed document, as the server's history is told: docs/print-server-api.md, "Job records".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// The tap that it belongs to.
     pub tap: TapId,
     /// The station; records of one station keep their order.
     pub station: StationName,
-    /// Whose job it was.
+    /// The person whose job it was.
     pub user: User,
     /// The released document: it stands in the same history and is not its job record.
     pub document: String,
@@ -277,7 +262,7 @@ pub struct JobRecord {
     pub color_pages: Option<u32>,
     /// Such as `A4`.
     pub paper_size: Option<String>,
-    /// `Some(true)` long edge, `Some(false)` short edge; simplex cannot be said (api-notes, T18).
+    /// `Some(true)` long edge, `Some(false)` short edge; simplex cannot be said: docs/print-server-api.md, "Job records".
     pub long_edge: Option<bool>,
     /// The printer.
     pub port: OutputPort,
@@ -338,7 +323,8 @@ pub enum Cause {
     Storage,
 }
 
-/// Who was refused. The documents do not tell a wrong card from a wrong key at `/login` (001, "Login": "401, 403").
+/// The party that was refused. At `/login` the server does not tell a wrong card from a wrong key:
+/// docs/print-server-api.md, "Log in".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// The card (or short id), or the key or device that brought it.
@@ -352,31 +338,15 @@ impl Cause {
     pub fn is_in_doubt(self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Malformed)
     }
-
-    /// The cause's word in events and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Refused(Who::Login) => "unknown-card",
-            Self::Refused(Who::Token) => "not-allowed",
-            Self::NotFound => "not-found",
-            Self::NotReady => "not-ready",
-            Self::Rejected => "rejected",
-            Self::Unreachable => "server-unreachable",
-            Self::Lost { .. } => "answer-lost",
-            Self::Malformed => "malformed-answer",
-            Self::Overloaded { .. } => "server-overloaded",
-            Self::Storage => "storage",
-        }
-    }
 }
 
 /// A cause with its story for the log. The detail never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} ({})", self.detail, self.cause.word())]
+#[error("{} ({})", self.detail, Reason::from(self.cause))]
 pub struct Failure {
-    /// What to decide by.
+    /// The part that decides.
     pub cause: Cause,
-    /// What happened, for a person.
+    /// The story, for a person.
     pub detail: String,
 }
 

@@ -3,18 +3,21 @@
 //! # The parts
 //!
 //! - [`domain`]: the words of the house as types. Pure.
-//! - [`station`]: the one state machine, `handle(event, now) -> effects`. Pure.
-//! - [`convert`]: from a read to a card number. Pure.
-//! - [`backoff`]: how long to wait before the next attempt. Pure.
-//! - [`feedback`]: what the person is told. Pure. [`lamp`]: on the lights of the box.
-//! - [`agent`]: the one loop. It carries the stations' effects out and owns what runs beside it.
+//! - `station`: the one state machine, `handle(event, now) -> effects`. Pure.
+//! - [`convert`]: turns a read into a card number. Pure.
+//! - [`backoff`]: the wait before the next attempt. Pure.
+//! - [`feedback`]: the lights and beeps for the person. Pure. `lamp` shows them on the box's own lights.
+//! - [`agent`]: the one loop. It carries the stations' effects out and owns the parts that run beside it. Its two expensive
+//!   decisions are pure, each in a file of its own: `agent/release/attempt.rs` (is a release sent again?) and
+//!   `agent/record/delivery.rs` (is a job record?).
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
-//! - [`config`]: from `agent.toml` to checked types. [`tls`]: whom to trust. [`random`]: the one source of randomness.
-//!   [`durable`]: small files that are there whole. [`clock`]: not before when it is, and in which order.
+//! - [`config`]: checks `agent.toml`. [`tls`]: the trust in servers. [`random`]: the one source of randomness.
+//!   `durable`: small files that are there whole. [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
-//! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule.
+//! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
+//! two files of the agent or of the journal know each other. More is in `docs/architecture.md`.
 //!
 //! # The rules
 //!
@@ -30,13 +33,13 @@ pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
-pub mod durable;
+mod durable;
 pub mod feedback;
 pub mod journal;
-pub mod lamp;
+mod lamp;
 pub mod print_server;
 pub mod random;
 pub mod reader;
-pub mod station;
+mod station;
 pub mod status;
 pub mod tls;

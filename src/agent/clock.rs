@@ -1,37 +1,37 @@
-//! Writes down now and then what time it was when the print server could be reached; and while the time is not known, waits
-//! for it, so that the journal dates what it stored before.
+//! Writes the time down now and then while the print server can be reached; and while the time is not known, waits for it,
+//! so that the journal can date its entries.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::work::Work;
 use crate::clock::Clock;
+use crate::journal::Journal;
+use crate::status::Board;
 
-/// How often it is looked whether a day has passed.
+/// The pause between two looks whether a day has passed.
 const EVERY: Duration = Duration::from_secs(3600);
 
-/// How often it is looked whether the time is known, while it is not.
+/// The pause between two looks whether the time is known, while it is not.
 const WHILE_UNKNOWN: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(work: Arc<Work>, mut clock: Clock) {
+pub(super) async fn run(journal: Journal, board: Board, mut clock: Clock) {
     while Timestamp::now() < clock.floor() {
         tokio::time::sleep(WHILE_UNKNOWN).await;
     }
     // Before it answers anything, the journal dates what it can.
-    if let Err(error) = work.journal.oldest_record().await {
+    if let Err(error) = journal.oldest_record().await {
         tracing::warn!(%error, "the journal could not be asked");
     }
     loop {
         tokio::time::sleep(EVERY).await;
-        clock = note(&work, clock, false).await;
+        clock = note(&board, clock, false).await;
     }
 }
 
-/// Notes the time, if the server can be reached. Not on the loop's thread: a card is slow.
-pub(super) async fn note(work: &Work, clock: Clock, last: bool) -> Clock {
-    if !work.board.watch().borrow().server.reachable {
+/// Notes the time, if the server can be reached. It does so on a thread of its own, because an SD card is slow.
+pub(super) async fn note(board: &Board, clock: Clock, last: bool) -> Clock {
+    if !board.watch().borrow().server.reachable {
         return clock;
     }
     let mut noted = clock.clone();

@@ -1,4 +1,4 @@
-//! What the control socket answers: everything that the page shows, the queue, and what the readers send.
+//! The routes of the control socket: everything that the page shows, the queue, and the reads of watched readers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -32,20 +32,20 @@ pub fn router(board: Board, journal: Journal) -> Router {
     http::router(board).merge(queue)
 }
 
-/// The routes that show what the stations' readers send.
-pub fn readers(board: Board, stations: &[StationSetup]) -> Router {
+/// The routes that show the reads of the stations' readers.
+pub(crate) fn readers(board: Board, stations: &[StationSetup]) -> Router {
     let watches = stations.iter().map(|setup| (setup.policy.name.clone(), Watch::of(setup))).collect();
-    let readers = Readers { board, watches: Arc::new(watches) };
+    let readers = ReaderWatches { board, watches: Arc::new(watches) };
     Router::new().route("/readers/{station}/watch", get(watch)).with_state(readers)
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ListQuery {
     #[serde(default)]
     after: EntryId,
 }
 
-async fn list(State(journal): State<Journal>, Query(Page { after }): Query<Page>) -> Response {
+async fn list(State(journal): State<Journal>, Query(ListQuery { after }): Query<ListQuery>) -> Response {
     answer(journal.list(after).await)
 }
 
@@ -73,16 +73,16 @@ async fn give_up(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Res
     answer(dropped)
 }
 
-/// What can be watched, and how it stands.
+/// The readers that can be watched, and the board that tells whether they are connected.
 #[derive(Clone)]
-struct Readers {
+struct ReaderWatches {
     board: Board,
     watches: Arc<BTreeMap<StationName, Watch>>,
 }
 
-/// One line of JSON for each thing that is seen, until the asker or the reader goes. The reads are for the asker only: they
-/// stand in no log.
-async fn watch(State(readers): State<Readers>, Path(name): Path<String>) -> Response {
+/// Writes one line of JSON for each thing that is seen, until the asker or the reader goes. The reads are for the asker
+/// only: they stand in no log.
+async fn watch(State(readers): State<ReaderWatches>, Path(name): Path<String>) -> Response {
     let Some(watch) = readers.watches.get(&*name) else {
         return (StatusCode::NOT_FOUND, "watch: no station has this name").into_response();
     };
@@ -106,7 +106,7 @@ async fn watch(State(readers): State<Readers>, Path(name): Path<String>) -> Resp
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-/// 404 and 409 are the asker's mistake, 507 a full disk, 500 any other trouble of the journal.
+/// 404 and 409 are the asker's mistake, 507 is a full disk, 500 any other trouble of the journal.
 fn answer(result: Result<impl Serialize, JournalError>) -> Response {
     let error = match result {
         Ok(found) => return Json(found).into_response(),

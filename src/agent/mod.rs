@@ -1,157 +1,163 @@
 //! The one loop: an event comes in, a station decides, its effects are carried out.
 //!
-//! The loop owns the stations and awaits nothing but its inbox: everything that takes time is a task of its own
-//! (`work`), whose answer comes back as a message. Beside it run the outbox (`outbox`), the questions about releases
-//! that an earlier run or a tap left open (`recover`), the probe that keeps a connection warm (`probe`), the keeper of the device
-//! token (`device`), and the relay of events to the broker (`relay`).
+//! The loop owns the stations and awaits nothing but its inbox and its tasks: everything that takes time is a task of its
+//! own ([`tasks`]), whose result is a message. Each part beside it holds what it needs and no more:
+//!
+//! - [`release`]: whose a document is, whether it is sent, how it ended; the recovery of releases that were left open.
+//! - [`record`]: brings job records to the server.
+//! - [`reporter`], [`event_writer`], [`mqtt_publisher`]: counters, events and states, from here to the broker.
+//! - [`mirror`], [`probe`], [`clock`]: what the board shows of journal and server, whether the server is there, what time it is.
+//! - [`control`], [`show`]: the control socket, and readers that are watched.
 
-mod claims;
 mod clock;
 pub mod control;
-mod device;
-mod events;
-mod outbox;
+mod event_writer;
+mod message;
+mod mirror;
+mod mqtt_publisher;
 mod parts;
 mod probe;
-mod reconcile;
-mod recover;
-mod relay;
-pub mod show;
-mod work;
+mod record;
+mod release;
+mod reporter;
+pub(crate) mod show;
+mod stoppable;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{OnceCell, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::domain::{Failure, Now, ReleaseOptions, StationName, TapId};
+use crate::domain::{Now, Reason, ReleaseOptions, StationName, TapId, User};
 use crate::feedback::Signal;
-use crate::print_server::Session;
+use crate::print_server::{Client, Session};
 use crate::random;
-use crate::reader::{self, ReaderEvent};
-use crate::station::{Effect, Event, Station};
-use crate::status::ReaderState;
-use claims::Claims;
-pub use events::UserNames;
-pub use parts::{Login, MqttSetup, OutboxSetup, Parts, StationSetup};
-use work::{Ended, Work};
+use crate::reader::{self, Fault, ReaderEvent};
+use crate::station::{Effect, Event, Station, TapAnswer};
+use crate::status::{Board, ReaderState};
+use event_writer::EventWriter;
+use message::{LoopMessage, TapOf};
+use mqtt_publisher::MqttPublisher;
+pub(crate) use parts::{Login, MqttSetup, OutboxSetup, Parts, StationSetup};
+use record::outbox::OutboxTask;
+use release::recover::Recovery;
+use release::register::{EndedRelease, Register};
+use reporter::Reporter;
+pub(crate) use reporter::UserNames;
+use stoppable::StoppableTask;
 
-/// Messages that may wait for the loop; then those who send wait.
+/// Reader events that may wait for the loop; then those who send wait.
 const INBOX_LIMIT: usize = 256;
 
-/// How long releases in flight are waited for at the end (design, section 6).
+/// The longest wait for releases in flight at the end: docs/operating.md, "Commands".
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the loop hears.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// From a reader.
-    Reader(StationName, ReaderEvent),
-    /// An answer for a station.
-    Answer(StationName, Event),
-    /// Somebody logged in, or not.
-    LoggedIn(StationName, TapId, Result<Arc<Session>, Failure>),
-}
-
-/// A station and what belongs to its tap.
-struct Desk {
+/// A station with the resources of its taps.
+struct StationSlot {
     station: Station,
     login: Login,
     options: ReleaseOptions,
-    session: Option<Arc<Session>>,
-    /// What the person is told; nobody waits until it is shown.
+    /// Of each tap under way.
+    taps: BTreeMap<TapId, TapResources>,
+    /// The light that the person sees; nobody waits until it is shown.
     signal: watch::Sender<Signal>,
-    /// Whether its reader has told anything yet.
-    heard: bool,
+    /// Whether its reader was tried once.
+    reader_tried: bool,
 }
 
-/// What the loop's owner does while it runs.
-pub trait Host {
+/// The resources of a tap under way.
+#[derive(Default)]
+struct TapResources {
+    session: Option<Arc<Session>>,
+    /// Its releases on their way.
+    sending: Vec<AbortHandle>,
+}
+
+/// The loop's owner while it runs.
+pub(crate) trait Supervisor {
     /// The loop is up and every reader was tried once.
     fn ready(&mut self);
-    /// The loop is alive. Called between two messages, at least as often as [`Host::pulse`].
-    fn alive(&mut self);
-    /// How often [`Host::alive`] is wanted.
-    fn pulse(&self) -> Duration;
+    /// The loop is alive. Called between two messages, at least as often as [`Supervisor::watchdog_interval`].
+    fn keep_alive(&mut self);
+    /// The longest pause between two calls of [`Supervisor::keep_alive`].
+    fn watchdog_interval(&self) -> Duration;
 }
 
 /// Runs until `stop` completes, and then until no release is in flight, at most ten seconds.
-pub async fn run(parts: Parts, host: &mut impl Host, stop: impl Future<Output = ()>) {
-    let (sender, inbox) = mpsc::channel(INBOX_LIMIT);
-    let (doubts, doubted) = mpsc::channel(recover::DOUBT_LIMIT);
-    let (news, heard) = mpsc::channel(events::NEWS_LIMIT);
-    let work = Arc::new(Work {
-        claims: Claims::default(),
-        earlier: OnceCell::new(),
-        doubts,
-        news,
-        started: Instant::now(),
-        client: parts.client,
-        journal: parts.journal,
-        board: parts.board,
-        users: parts.users,
-        events: parts.mqtt.is_some(),
-        sequence: parts.sequence,
-        inbox: sender,
-    });
+pub(crate) async fn run(parts: Parts, supervisor: &mut impl Supervisor, stop: impl Future<Output = ()>) {
+    let started = Instant::now();
+    let Parts { stations, client, device, clock, journal, board, sequence, users, outbox, mqtt } = parts;
+    let (inbox_sender, inbox) = mpsc::channel(INBOX_LIMIT);
+    let (in_doubt, doubted) = mpsc::channel(release::register::IN_DOUBT_LIMIT);
+    let (events, written) = mpsc::channel(event_writer::EVENT_QUEUE_LIMIT);
+    let register = Arc::new(Register::new(journal.clone(), in_doubt, started));
+    let reporter = Reporter::new(board.clone(), users, sequence, events);
     // Before the first card. On a full disk it has to wait, and the recovery tries again.
-    drop(work.left_open().await.map(drop));
+    drop(register.left_open().await.map(drop));
+
     let mut readers = JoinSet::new();
-    let mut desks = BTreeMap::new();
-    for setup in parts.stations {
-        let signal = listen(&mut readers, &setup, &work);
-        let desk = Desk {
-            login: setup.login,
-            options: setup.policy.options,
-            session: None,
-            signal,
-            heard: false,
-            station: Station::new(setup.policy.clone()),
-        };
-        desks.insert(setup.policy.name, desk);
+    let mut slots = BTreeMap::new();
+    for setup in stations {
+        let signal = listen(&mut readers, &setup, &inbox_sender);
+        let StationSetup { policy, login, .. } = setup;
+        let (options, name) = (policy.options, policy.name.clone());
+        let station = Station::new(policy);
+        slots.insert(name, StationSlot { station, login, options, taps: BTreeMap::new(), signal, reader_tried: false });
     }
+
+    let outbox = OutboxTask::new(client.clone(), journal.clone(), board.clone(), outbox, started);
+    let outbox = StoppableTask::spawn(|stopped| outbox.run(stopped));
+    let writer = EventWriter { journal: journal.clone(), board: board.clone(), has_broker: mqtt.is_some() };
+    let writer = StoppableTask::spawn(|stopped| writer.run(written, stopped));
     let mut helpers = JoinSet::new();
-    let outbox = outbox::spawn(work.clone(), parts.outbox);
-    helpers.spawn(recover::run(work.clone(), doubted));
-    helpers.spawn(probe::run(work.clone()));
-    helpers.spawn(clock::run(work.clone(), parts.clock.clone()));
-    if let Some(keeper) = parts.device {
-        helpers.spawn(device::run(work.clone(), keeper));
+    let recovery = Recovery { register: register.clone(), client: client.clone(), reporter: reporter.clone() };
+    helpers.spawn(recovery.run(doubted));
+    helpers.spawn(probe::run(client.clone(), board.clone()));
+    helpers.spawn(mirror::server(board.clone(), client.clone()));
+    helpers.spawn(mirror::journal(board.clone(), journal.clone()));
+    helpers.spawn(clock::run(journal.clone(), board.clone(), clock.clone()));
+    if let Some(keeper) = device {
+        helpers.spawn(mirror::device(board.clone(), keeper));
     }
-    helpers.spawn(events::watch_counts(work.clone()));
-    let told = events::keep(work.clone(), heard);
-    let mqtt = parts.mqtt.map(|setup| {
-        let mqtt = setup.mqtt.clone();
-        helpers.spawn(relay::run(work.clone(), setup));
+    let broker = mqtt.map(|MqttSetup { mqtt, notices, topics }| {
+        let publisher = MqttPublisher { board: board.clone(), journal, mqtt: mqtt.clone(), topics };
+        helpers.spawn(publisher.run(notices));
         mqtt
     });
-    let mut agent = Agent { desks, work: work.clone(), inbox, tasks: JoinSet::new(), stopping: None };
-    agent.run(host, stop, &mut readers).await;
+
+    let tasks = JoinSet::new();
+    let mut agent = AgentLoop { slots, client, register, reporter, board: board.clone(), inbox, tasks, stopping: None };
+    agent.run(supervisor, stop, &mut readers).await;
     // Awaited: nothing of this round may still send when another one asks how its releases ended.
     readers.shutdown().await;
     agent.tasks.shutdown().await;
-    clock::note(&work, parts.clock, true).await;
+    clock::note(&board, clock, true).await;
     outbox.stop(DRAIN_LIMIT).await;
-    told.stop(DRAIN_LIMIT).await;
+    writer.stop(DRAIN_LIMIT).await;
     helpers.shutdown().await;
-    if let Some(mqtt) = mqtt {
+    if let Some(mqtt) = broker {
         mqtt.stop().await;
     }
 }
 
 /// Starts a station's reader and lamps and brings the reader's events to the inbox. Signals go the other way.
-fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) -> watch::Sender<Signal> {
+fn listen(
+    readers: &mut JoinSet<()>,
+    setup: &StationSetup,
+    inbox: &mpsc::Sender<(StationName, ReaderEvent)>,
+) -> watch::Sender<Signal> {
     let (events, mut heard) = mpsc::channel(reader::EVENT_LIMIT);
     let (signal, signals) = watch::channel(Signal::Ready);
     readers.spawn(setup.reader.clone().run(events, signals.clone()));
     readers.spawn(setup.lamps.clone().run(signals));
-    let (name, inbox) = (setup.policy.name.clone(), work.inbox.clone());
+    let (name, inbox) = (setup.policy.name.clone(), inbox.clone());
     readers.spawn(async move {
         while let Some(event) = heard.recv().await {
-            if inbox.send(Message::Reader(name.clone(), event)).await.is_err() {
+            if inbox.send((name.clone(), event)).await.is_err() {
                 return;
             }
         }
@@ -159,30 +165,38 @@ fn listen(readers: &mut JoinSet<()>, setup: &StationSetup, work: &Arc<Work>) -> 
     signal
 }
 
-struct Agent {
-    desks: BTreeMap<StationName, Desk>,
-    work: Arc<Work>,
-    inbox: mpsc::Receiver<Message>,
-    /// What takes time; each answers through the inbox.
-    tasks: JoinSet<()>,
+struct AgentLoop {
+    slots: BTreeMap<StationName, StationSlot>,
+    client: Client,
+    register: Arc<Register>,
+    reporter: Reporter,
+    board: Board,
+    /// From the readers.
+    inbox: mpsc::Receiver<(StationName, ReaderEvent)>,
+    /// Everything that takes time.
+    tasks: JoinSet<LoopMessage>,
     /// Since when, once it is.
     stopping: Option<tokio::time::Instant>,
 }
 
-impl Agent {
-    async fn run(&mut self, host: &mut impl Host, stop: impl Future<Output = ()>, readers: &mut JoinSet<()>) {
-        let mut pulse = tokio::time::interval(host.pulse());
+impl AgentLoop {
+    async fn run(
+        &mut self,
+        supervisor: &mut impl Supervisor,
+        stop: impl Future<Output = ()>,
+        readers: &mut JoinSet<()>,
+    ) {
+        let mut watchdog = tokio::time::interval(supervisor.watchdog_interval());
         let mut ready = false;
         tokio::pin!(stop);
         loop {
-            host.alive();
-            while self.tasks.try_join_next().is_some() {}
-            if !ready && self.desks.values().all(|desk| desk.heard) {
+            supervisor.keep_alive();
+            if !ready && self.slots.values().all(|slot| slot.reader_tried) {
                 ready = true;
-                host.ready();
+                supervisor.ready();
             }
             let drained = self.stopping.map(|since| since + DRAIN_LIMIT);
-            if drained.is_some() && !self.desks.values().any(|desk| desk.station.is_busy()) {
+            if drained.is_some() && !self.slots.values().any(|slot| slot.station.is_busy()) {
                 return;
             }
             tokio::select! {
@@ -195,134 +209,180 @@ impl Agent {
                     tracing::warn!("releases are still in flight; the next start asks the server how they ended");
                     return;
                 }
-                message = self.inbox.recv() => match message {
-                    Some(message) => self.handle(message),
-                    // The loop holds a sender itself, so the inbox stays open.
-                    None => return,
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(message) => self.handle(message),
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => tracing::error!(%error, "a task of a tap has panicked"),
                 },
-                _ = pulse.tick() => {}
+                Some((station, event)) = self.inbox.recv() => self.handle(LoopMessage::Reader(station, event)),
+                _ = watchdog.tick() => {}
             }
         }
     }
 
     fn stop(&mut self) {
         self.stopping = Some(tokio::time::Instant::now());
-        let names: Vec<_> = self.desks.keys().cloned().collect();
+        let names: Vec<_> = self.slots.keys().cloned().collect();
         for name in names {
-            self.tell(&name, Event::Stop);
+            self.decide(&name, Event::Stop);
         }
     }
 
-    fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: LoopMessage) {
         match message {
-            Message::Reader(name, event) => self.reader(&name, event),
-            Message::Answer(name, event) => self.tell(&name, event),
-            Message::LoggedIn(name, tap, result) => {
-                let result = result.map(|session| {
-                    let user = session.user().clone();
-                    if let Some(desk) = self.desks.get_mut(&name) {
-                        desk.session = Some(session);
-                    }
-                    user
-                });
-                self.tell(&name, Event::LoggedIn { tap, result });
+            LoopMessage::Reader(name, event) => self.reader(&name, event),
+            LoopMessage::Answer(TapOf { station, tap }, answer) => self.decide(&station, Event::Answer { tap, answer }),
+            LoopMessage::LoggedIn(TapOf { station, tap }, result) => {
+                let result = result.map(|session| self.logged_in(&station, tap, session));
+                self.decide(&station, Event::Answer { tap, answer: TapAnswer::LoggedIn(result) });
+            }
+            LoopMessage::Version(version) => {
+                self.board.update(|state| state.server.version = version.unwrap_or_default());
             }
         }
+    }
+
+    fn logged_in(&mut self, station: &StationName, tap: TapId, session: Arc<Session>) -> User {
+        if self.board.watch().borrow().server.version.is_empty() {
+            self.tasks.spawn(tasks::version(session.clone()));
+        }
+        let user = session.user().clone();
+        if let Some(resources) = self.slots.get_mut(station).and_then(|slot| slot.taps.get_mut(&tap)) {
+            resources.session = Some(session);
+        }
+        user
     }
 
     fn reader(&mut self, name: &StationName, event: ReaderEvent) {
-        if let Some(desk) = self.desks.get_mut(name) {
-            desk.heard = true;
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.reader_tried = true;
         }
+        let new_tap = || TapId::new(Timestamp::now(), random::bits());
         match event {
             ReaderEvent::Connected => {
                 tracing::info!(station = &**name, "reader connected");
-                self.work.board.update_station(name, |station| station.reader = ReaderState::Connected);
-                self.work.reader_event(name, "connected");
+                self.board.update_station(name, |station| station.reader = ReaderState::Connected);
+                self.reporter.reader(name, &Reason::Connected);
             }
             ReaderEvent::Disconnected(error) => {
                 tracing::warn!(station = &**name, %error, "reader not connected; trying again");
-                self.work.board.update_station(name, |station| station.reader = ReaderState::Disconnected);
-                self.work.reader_event(name, "disconnected");
+                self.board.update_station(name, |station| station.reader = ReaderState::Disconnected);
+                self.reporter.reader(name, &Reason::Disconnected);
             }
-            ReaderEvent::Read(read) => {
-                let tap = TapId::new(Timestamp::now(), random::bits());
-                self.tell(name, Event::Read { read, tap });
-            }
-            ReaderEvent::Unreadable(fault) if fault.is_refusal() => {
-                let tap = TapId::new(Timestamp::now(), random::bits());
-                self.tell(name, Event::CardRefused { tap, reason: fault.word() });
-            }
-            ReaderEvent::Unreadable(fault) => {
-                tracing::debug!(station = &**name, fault = fault.word(), "nothing read");
-                self.tell(name, Event::ReadError);
-            }
+            ReaderEvent::Read(read) => self.decide(name, Event::Read { read, tap: new_tap() }),
+            ReaderEvent::Unreadable(fault) => match refusal(fault) {
+                Some(reason) => self.decide(name, Event::CardRefused { tap: new_tap(), reason }),
+                None => {
+                    tracing::debug!(station = &**name, fault = fault.word(), "nothing read");
+                    self.decide(name, Event::ReadError);
+                }
+            },
         }
     }
 
     /// Lets a station decide and carries its decision out.
-    fn tell(&mut self, name: &StationName, event: Event) {
-        let Some(desk) = self.desks.get_mut(name) else {
+    fn decide(&mut self, name: &StationName, event: Event) {
+        let Some(slot) = self.slots.get_mut(name) else {
             return;
         };
         let now = Now { monotonic: Instant::now(), wall: Timestamp::now() };
         let is_read = matches!(event, Event::Read { .. });
         let is_card = is_read || matches!(event, Event::CardRefused { .. });
-        let effects = desk.station.handle(event, now);
-        // The same card again, while it is held, has none.
+        let effects = slot.station.handle(event, now);
+        // A debounced repeat produces no effects: it is neither timed nor counted.
         if is_read && !effects.is_empty() {
-            self.work.board.metrics.stage(name, "convert", now.monotonic.elapsed());
+            self.board.metrics.stage(name, "convert", now.monotonic.elapsed());
         }
         if is_card && !effects.is_empty() {
-            self.work.count_tap(name);
+            self.reporter.count_tap(name);
         }
-        let busy = desk.station.is_busy();
+        let busy = slot.station.is_busy();
         for effect in effects {
-            carry_out(&self.work, &mut self.tasks, name, desk, effect);
+            self.carry_out(name, effect);
         }
-        if self.work.board.watch().borrow().stations.get(name).is_some_and(|station| station.busy != busy) {
-            self.work.board.update_station(name, |station| station.busy = busy);
+        if self.board.watch().borrow().stations.get(name).is_some_and(|station| station.busy != busy) {
+            self.board.update_station(name, |station| station.busy = busy);
+        }
+    }
+
+    fn carry_out(&mut self, name: &StationName, effect: Effect) {
+        let Some(slot) = self.slots.get_mut(name) else {
+            return;
+        };
+        let (board, register) = (self.board.clone(), self.register.clone());
+        let of = |tap| TapOf { station: name.clone(), tap };
+        match effect {
+            Effect::Feedback(signal) => slot.show(&board, name, signal),
+            Effect::Login { tap, card, until } => {
+                slot.taps.insert(tap, TapResources::default());
+                self.tasks.spawn(tasks::login(self.client.clone(), board, of(tap), slot.login, card, until));
+            }
+            Effect::List { tap, until } => {
+                if let Some(session) = slot.session(tap) {
+                    self.tasks.spawn(tasks::list(session, board, of(tap), until));
+                }
+            }
+            Effect::Store { tap, releases, listed } => {
+                self.tasks.spawn(tasks::store(register, board, of(tap), releases, listed));
+            }
+            Effect::Release { tap, release, deadline } => {
+                if let Some(session) = slot.session(tap) {
+                    let sending = tasks::release(register, session, board, *release, slot.options, deadline);
+                    let sending = self.tasks.spawn(sending);
+                    slot.taps.entry(tap).or_default().sending.push(sending);
+                }
+            }
+            Effect::End { tap, id, document, outcome, record } => {
+                self.reporter.count_document(name, &outcome);
+                let ended = EndedRelease { id, document, outcome, record: record.map(|record| *record) };
+                let of = of(tap);
+                self.tasks.spawn(async move {
+                    register.end(&of.station, tap, ended).await;
+                    LoopMessage::Answer(of, TapAnswer::Ended)
+                });
+            }
+            Effect::LeaveOpen { tap, id, release, reason } => {
+                let (document, reason) = (&release.document.uuid, reason.word());
+                tracing::warn!(station = &**name, %tap, document, reason, "nobody knows yet how a release ended");
+                register.leave_open(id, *release);
+                let of = of(tap);
+                self.tasks.spawn(async move { LoopMessage::Answer(of, TapAnswer::Ended) });
+            }
+            Effect::Abandon { tap, phase, answer } => {
+                tracing::error!(station = &**name, %tap, phase, answer, "an answer fits no phase of its tap");
+                board.metrics.unexpected_answer();
+                let sending = slot.taps.remove(&tap).map(|resources| resources.sending).unwrap_or_default();
+                sending.iter().for_each(AbortHandle::abort);
+            }
+            Effect::Report(report) => {
+                slot.taps.remove(&report.tap);
+                self.reporter.report(name, &report);
+            }
         }
     }
 }
 
-fn carry_out(work: &Arc<Work>, tasks: &mut JoinSet<()>, name: &StationName, desk: &mut Desk, effect: Effect) {
-    let (work, name) = (work.clone(), name.clone());
-    match (effect, &desk.session) {
-        (Effect::Feedback(signal), _) => feedback(&work, &name, desk, signal),
-        (Effect::Login { tap, card, until }, _) => {
-            desk.session = None;
-            tasks.spawn(work.login(name, tap, desk.login, card, until));
-        }
-        (Effect::List { tap, until }, Some(session)) => {
-            tasks.spawn(work.list(name, tap, session.clone(), until));
-        }
-        (Effect::Store { tap, releases }, _) => {
-            tasks.spawn(work.store(name, tap, releases));
-        }
-        (Effect::Release { tap, release, deadline }, Some(session)) => {
-            tasks.spawn(work.release(tap, *release, desk.options, deadline, session.clone()));
-        }
-        (Effect::End { tap, id, document, outcome, record }, _) => {
-            let ended = Ended { id, document, outcome, record: record.map(|record| *record) };
-            tasks.spawn(work.end(name, tap, ended));
-        }
-        (Effect::FindOut { tap, id, release }, _) => {
-            tasks.spawn(work.find_out(tap, id, *release));
-        }
-        (Effect::Report(report), _) => {
-            desk.session = None;
-            work.report(&name, &report);
-        }
-        // A station asks for these only after its login.
-        (Effect::List { .. } | Effect::Release { .. }, None) => {}
+impl StationSlot {
+    /// The session of a tap. A station asks for it only after its login.
+    fn session(&self, tap: TapId) -> Option<Arc<Session>> {
+        self.taps.get(&tap)?.session.clone()
+    }
+
+    fn show(&self, board: &Board, name: &StationName, signal: Signal) {
+        self.signal.send_replace(signal);
+        tracing::debug!(station = &**name, signal = signal.word(), pattern = signal.pattern(), "feedback");
+        board.update_station(name, |station| station.feedback = signal.word());
     }
 }
 
-fn feedback(work: &Work, name: &StationName, desk: &Desk, signal: Signal) {
-    desk.signal.send_replace(signal);
-    tracing::debug!(station = &**name, signal = signal.word(), pattern = signal.pattern(), "feedback");
-    work.board.update_station(name, |station| station.feedback = signal.word());
+/// Why a card is refused at the reader; `None` where no card was there, but noise.
+fn refusal(fault: Fault) -> Option<Reason> {
+    match fault {
+        Fault::AllZero => Some(Reason::AllZero),
+        Fault::RandomUid => Some(Reason::RandomUid),
+        Fault::IncompleteUid => Some(Reason::IncompleteUid),
+        Fault::Noise | Fault::Checksum => None,
+    }
 }
 
 async fn deadline(at: Option<tokio::time::Instant>) {

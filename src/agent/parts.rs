@@ -1,11 +1,11 @@
-//! What an agent is made of. The command line puts it together from the configuration.
+//! The parts of an agent. The command line puts them together from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::UserNames;
+use super::reporter::UserNames;
 use crate::clock::{Clock, Sequence};
 use crate::config::InDoubt;
 use crate::journal::Journal;
@@ -18,73 +18,62 @@ use crate::status::Board;
 use crate::status::mqtt::{Mqtt, Notice};
 use crate::status::topics::Topics;
 
-/// How a station's person says who they are.
+/// The way in which a station's person logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Login {
-    /// The card number.
+pub(crate) enum Login {
     Card,
     /// The number is a short id.
     ShortId,
 }
 
-/// One station, ready to be put up.
+/// One station, ready to be started.
 #[derive(Clone, Debug)]
-pub struct StationSetup {
-    /// What it decides by.
-    pub policy: Policy,
-    /// How it logs in.
-    pub login: Login,
-    /// Its reader.
-    pub reader: Reader,
+pub(crate) struct StationSetup {
+    pub(crate) policy: Policy,
+    pub(crate) login: Login,
+    pub(crate) reader: Reader,
     /// The lights of the box that belong to it.
-    pub lamps: Lamps,
+    pub(crate) lamps: Lamps,
 }
 
-/// How the outbox delivers.
+/// The delivery of job records.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxSetup {
-    /// What to do when an answer was lost.
-    pub in_doubt: InDoubt,
+pub(crate) struct OutboxSetup {
+    /// The rule for a record whose answer was lost.
+    pub(crate) in_doubt: InDoubt,
     /// The shortest wait after a failure.
-    pub retry_min: Duration,
+    pub(crate) retry_min: Duration,
     /// The longest.
-    pub retry_max: Duration,
-    /// The server stamps a record with the time that it names.
-    pub datetime: bool,
+    pub(crate) retry_max: Duration,
+    /// True: the server stamps a record with the time that it names.
+    pub(crate) datetime: bool,
 }
 
 /// The connection to a broker.
 #[derive(Debug)]
-pub struct MqttSetup {
-    /// The client.
-    pub mqtt: Mqtt,
-    /// What it tells.
-    pub notices: mpsc::Receiver<Notice>,
-    /// Where things go.
-    pub topics: Topics,
+pub(crate) struct MqttSetup {
+    pub(crate) mqtt: Mqtt,
+    /// The client's reports: connected, acknowledged, and so on.
+    pub(crate) notices: mpsc::Receiver<Notice>,
+    pub(crate) topics: Topics,
 }
 
 /// Everything that the agent is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// At least one.
-    pub stations: Vec<StationSetup>,
-    /// The print server.
-    pub client: Client,
+    pub(crate) stations: Vec<StationSetup>,
+    pub(crate) client: Client,
     /// Keeps the client's device token fresh, if this box registers itself.
-    pub device: Option<Keeper>,
-    /// What is known of time.
-    pub clock: Clock,
-    /// What is promised.
-    pub journal: Journal,
-    /// What is told.
-    pub board: Board,
+    pub(crate) device: Option<Keeper>,
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) board: Board,
     /// Orders events.
-    pub sequence: Arc<Sequence>,
-    /// How events name people.
-    pub users: UserNames,
-    /// How records are delivered.
-    pub outbox: OutboxSetup,
+    pub(crate) sequence: Arc<Sequence>,
+    /// The form in which events name people.
+    pub(crate) users: UserNames,
+    pub(crate) outbox: OutboxSetup,
     /// The broker, if there is one.
-    pub mqtt: Option<MqttSetup>,
+    pub(crate) mqtt: Option<MqttSetup>,
 }

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 use super::doors::Doors;
 use super::{Exit, assemble, load, log, runtime};
-use crate::agent::{self, Host};
+use crate::agent::{self, Supervisor};
 use crate::clock::Sequence;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, Limits};
 
 /// How often the loop shows that it is alive when no watchdog asks for it.
-const PULSE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
@@ -73,14 +73,14 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         let page = doors.serve(&mut servers, &parts, journal)?;
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut next = Next::Exit(Exit::Done);
-        let mut host = ServiceManager { page };
+        let mut supervisor = ServiceManager { page };
         let end = async {
             next = tokio::select! {
                 next = signals.stop_or_reload(path, &config, &doors) => next,
                 () = journal.closed() => Next::Exit(Exit::Disk),
             };
         };
-        agent::run(parts, &mut host, end).await;
+        agent::run(parts, &mut supervisor, end).await;
         servers.shutdown().await;
         match next {
             Next::Round(reloaded) => (config, doors) = *reloaded,
@@ -101,17 +101,17 @@ struct ServiceManager {
     page: String,
 }
 
-impl Host for ServiceManager {
+impl Supervisor for ServiceManager {
     fn ready(&mut self) {
         notify(&[NotifyState::Ready, NotifyState::Status(&self.page)]);
     }
 
-    fn alive(&mut self) {
+    fn keep_alive(&mut self) {
         notify(&[NotifyState::Watchdog]);
     }
 
-    fn pulse(&self) -> Duration {
-        sd_notify::watchdog_enabled().map_or(PULSE, |limit| limit / 3)
+    fn watchdog_interval(&self) -> Duration {
+        sd_notify::watchdog_enabled().map_or(KEEP_ALIVE, |limit| limit / 3)
     }
 }
 

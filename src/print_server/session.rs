@@ -1,5 +1,7 @@
 //! A user who has logged in, for the time of one tap. The tokens are in memory only.
 
+use std::time::Duration;
+
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use tokio::sync::Mutex;
@@ -39,6 +41,11 @@ impl Session {
     /// Who logged in.
     pub fn user(&self) -> &User {
         &self.user
+    }
+
+    /// As [`Client::settled_after`].
+    pub fn settled_after(&self) -> Duration {
+        self.client.settled_after()
     }
 
     /// `GET /documents`: what waits for this user (001, "Get list of documents for user").

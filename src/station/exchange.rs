@@ -1,183 +1,134 @@
-//! What a station hears, and what it wants done about it.
+//! The events that a station is told, and the effects that it asks for.
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{CardNumber, Document, EntryId, Failure, JobRecord, Outcome, Read, Release, TapId, User};
+use crate::convert::ConvertError;
+use crate::domain::{
+    CardNumber, Document, EntryId, Failure, JobRecord, Outcome, Read, Reason, Release, TapId, User, Verdict,
+};
 use crate::feedback::Signal;
 
 /// Whether a release may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It is durable, under this number.
     Stored(EntryId),
-    /// The disk is full, and nobody wants a record of it: it may be sent without an entry (design, promise 7).
+    /// The disk is full, and nobody wants a record of it: it may be sent without an entry (docs/architecture.md,
+    /// "Promises").
     Unstored,
-    /// Another tap of this box is at the document: it is not this one's to send.
+    /// Another tap of this box is releasing the document.
     Elsewhere,
+    /// A tap of this box has released the document since the list was asked for: the list is out of date.
+    Outdated,
 }
 
-/// What happened.
+/// The result of an attempt to release a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It has an outcome.
+    Ended(Outcome),
+    /// It may have been done: the release stays open, and the server's history may still tell.
+    LeftOpen(Reason),
+}
+
+/// Something that happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// A card was held to the reader.
     Read {
-        /// What the reader delivered.
         read: Read,
         /// The tap's id, should the read become one.
         tap: TapId,
     },
     /// The reader delivered something that is no read.
     ReadError,
-    /// The reader delivered a card that no station may take, and why in a word.
+    /// The reader delivered a card that no station may take.
     CardRefused {
         /// The tap's id, should it become one.
         tap: TapId,
-        /// For the operator.
-        reason: &'static str,
+        reason: Reason,
     },
-    /// The answer to [`Effect::Login`].
-    LoggedIn {
-        /// Of this tap.
-        tap: TapId,
-        /// Who it is.
-        result: Result<User, Failure>,
-    },
-    /// The answer to [`Effect::List`].
-    Listed {
-        /// Of this tap.
-        tap: TapId,
-        /// What waits.
-        result: Result<Vec<Document>, Failure>,
-    },
-    /// The answer to [`Effect::Store`]: what may be sent is durable.
-    Stored {
-        /// Of this tap.
-        tap: TapId,
-        /// Which may be sent, in order.
-        result: Result<Vec<Admission>, Failure>,
-    },
-    /// The answer to [`Effect::Release`].
-    Released {
-        /// Of this tap.
-        tap: TapId,
-        /// Of which document.
-        document: String,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// The answer to [`Effect::End`] and [`Effect::FindOut`]. A failure is told, but changes nothing: the journal still holds the release, and
-    /// the next start asks the server how it ended.
-    Ended {
-        /// Of this tap.
-        tap: TapId,
-    },
-    /// No more taps: the one at work ends, those that wait are refused.
+    /// The answer to an effect of this tap.
+    Answer { tap: TapId, answer: TapAnswer },
+    /// No more taps: those at work end, those that wait for an earlier one are refused.
     Stop,
 }
 
-/// What to do about it.
+/// The answer to an effect.
+#[derive(Clone, Debug)]
+pub(crate) enum TapAnswer {
+    /// To [`Effect::Login`].
+    LoggedIn(Result<User, Failure>),
+    /// To [`Effect::List`]: the documents that wait, as they were some time after `asked`.
+    Listed { asked: Instant, result: Result<Vec<Document>, Failure> },
+    /// To [`Effect::Store`]: which of its releases may be sent, in their order.
+    Stored { releases: Vec<Release>, result: Result<Vec<Admission>, Failure> },
+    /// To [`Effect::Release`].
+    Released { document: String, ending: Ending },
+    /// To [`Effect::End`] and [`Effect::LeaveOpen`]. An outcome that the journal did not take is brought to it later: the
+    /// tap is over all the same.
+    Ended,
+}
+
+impl TapAnswer {
+    /// The answer's name in the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::LoggedIn(_) => "logged-in",
+            Self::Listed { .. } => "listed",
+            Self::Stored { .. } => "stored",
+            Self::Released { .. } => "released",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Tell the person.
+pub(crate) enum Effect {
+    /// Show it to the person.
     Feedback(Signal),
-    /// Log in at the server.
-    Login {
-        /// For this tap.
-        tap: TapId,
-        /// With this card.
-        card: CardNumber,
-        /// While the server is away, try again until then.
-        until: Option<Instant>,
-    },
-    /// Ask which documents wait, as the user who logged in.
-    List {
-        /// For this tap.
-        tap: TapId,
-        /// While the server is away, try again until then.
-        until: Option<Instant>,
-    },
-    /// Make all of these durable in one write.
-    Store {
-        /// For this tap.
-        tap: TapId,
-        /// In the order in which they will be sent.
-        releases: Vec<Release>,
-    },
+    /// Log in at the server; while it is away, try again until `until`.
+    Login { tap: TapId, card: CardNumber, until: Option<Instant> },
+    /// Ask which documents wait, as the user who logged in; while the server is away, try again until `until`.
+    List { tap: TapId, until: Option<Instant> },
+    /// Make all of these durable in one write, in the order in which they will be sent. The list that they come from was
+    /// asked for at `listed`.
+    Store { tap: TapId, releases: Vec<Release>, listed: Instant },
     /// Hand one to the output port, but not after `deadline`.
-    Release {
-        /// For this tap.
-        tap: TapId,
-        /// What and where to.
-        release: Box<Release>,
-        /// Not sent after this.
-        deadline: Instant,
-    },
+    Release { tap: TapId, release: Box<Release>, deadline: Instant },
     /// Make an outcome durable, and the job record that follows from it, in one transaction.
     End {
-        /// For this tap.
         tap: TapId,
         /// The journal's number, if it has an entry.
         id: Option<EntryId>,
-        /// Of which document.
         document: String,
-        /// How it ended.
         outcome: Outcome,
-        /// What the server is to be told.
         record: Option<Box<JobRecord>>,
     },
-    /// The tap does not know how a release ended: leave it open, and find out.
-    FindOut {
-        /// For this tap.
-        tap: TapId,
-        /// The journal's number.
-        id: EntryId,
-        /// What was perhaps released.
-        release: Box<Release>,
-    },
-    /// Tell the operator; the tap is over, its session can be forgotten.
+    /// Leave a release open in the journal: the recovery finds out how it ended. `reason` is why nobody knows it yet.
+    LeaveOpen { tap: TapId, id: EntryId, release: Box<Release>, reason: Reason },
+    /// Stop sending for this tap at once: an answer came that fits no phase. It is a fault of this program, to be told.
+    Abandon { tap: TapId, phase: &'static str, answer: &'static str },
+    /// Tell the operator. The tap is over, and its session can be forgotten.
     Report(Report),
 }
 
-/// How a tap ended: one line of the audit.
+/// The end of a tap: one line of the audit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// Which tap.
-    pub tap: TapId,
-    /// In one word.
-    pub verdict: Verdict,
-    /// Why, in a word or a short sentence without secrets; empty when all is well.
-    pub reason: String,
-    /// Who it was, when that is known.
-    pub user: Option<User>,
-    /// How each release ended.
-    pub outcomes: Vec<Outcome>,
+pub(crate) struct Report {
+    pub(crate) tap: TapId,
+    pub(crate) verdict: Verdict,
+    /// `None` when all is well.
+    pub(crate) reason: Option<Reason>,
+    /// More for the log, where the reason needs it; it never holds the read.
+    pub(crate) detail: Option<ConvertError>,
+    /// The person, once that is known.
+    pub(crate) user: Option<User>,
+    /// One for each release.
+    pub(crate) outcomes: Vec<Outcome>,
     /// Pages of the documents that were released.
-    pub pages: u32,
+    pub(crate) pages: u32,
     /// From the read to the end.
-    pub duration: Duration,
-}
-
-/// The word for a tap in events and metrics (design, section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All that waited was released (perhaps nothing waited).
-    Released,
-    /// The card, the person or the moment was not accepted; nothing was released.
-    Refused,
-    /// Something that should have been released was not.
-    Failed,
-    /// For at least one document nobody can say.
-    Unknown,
-}
-
-impl Verdict {
-    /// As it is written in events and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
+    pub(crate) duration: Duration,
 }

@@ -1,17 +1,21 @@
-//! The one state machine: what a station does about each thing that happens to it. Pure.
+//! The one state machine: it decides what a station does about each thing that happens to it. Pure.
 //!
 //! [`Station::handle`] takes an event and the time and answers with effects, in order. The agent carries them out and
 //! brings every answer back as an event. Nothing here waits, so nothing here can be late: the deadline is judged when
 //! a release's turn comes.
 //!
 //! Invariants:
-//! - One tap at a time; at most [`QUEUE_LIMIT`] more wait for their turn.
-//! - No [`Effect::Release`] before [`Event::Stored`] said that all releases of the tap are durable, with one exception:
+//! - At most [`TAP_LIMIT`] taps are under way. Each logs in and lists at once; releases are sent in the order of the taps.
+//! - No [`Effect::Release`] before [`TapAnswer::Stored`] said that all releases of the tap are durable, with one exception:
 //!   where no job record is wanted, a full disk does not keep people from printing ([`Admission::Unstored`]).
-//! - Every release gets exactly one [`Effect::End`] or [`Effect::FindOut`], and the tap ends when all of those are done.
-//! - Every accepted read gets exactly one [`Effect::Report`].
+//! - Every release gets exactly one [`Effect::End`] or [`Effect::LeaveOpen`], and the tap ends when all of those are done.
+//! - Every accepted read gets exactly one [`Effect::Report`]. An answer that fits no phase ends its tap
+//!   ([`Effect::Abandon`]); an answer to a tap that is over is ignored.
+//! - The light belongs to the last person who tapped: an earlier tap that ends is told to the operator only.
 
 mod exchange;
+mod policy;
+mod signal;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -19,97 +23,53 @@ mod tests;
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::convert::{Conversion, ConvertError};
-use crate::domain::{CardNumber, Cause, Document, Now, OutputPort, Read, ReleaseOptions, Secret, StationName, TapId};
+use crate::convert::ConvertError;
+use crate::domain::{CardNumber, Now, Read, Reason, Secret, TapId, Verdict};
 use crate::feedback::Signal;
-pub use exchange::{Admission, Effect, Event, Report, Verdict};
-use tap::{Step, Tap};
+pub(crate) use exchange::{Admission, Effect, Ending, Event, Report, TapAnswer};
+pub(crate) use policy::Policy;
+pub use policy::Select;
+use tap::{Tap, TapStep};
 
-/// Taps that may wait while one is busy; the next one is refused with feedback.
-pub const QUEUE_LIMIT: usize = 4;
-
-/// Which of the waiting documents a tap releases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Select {
-    /// All, in the server's order.
-    All,
-    /// Only the one submitted last.
-    Newest,
-    /// Only the one submitted first.
-    Oldest,
-}
-
-/// What a station does with a card. Comes from `[[station]]`.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// The station's name.
-    pub name: StationName,
-    /// From a read to a card number; `None`: the read as it is.
-    pub convert: Option<Conversion>,
-    /// The same card, away for less than this, is one tap.
-    pub debounce: Duration,
-    /// Which documents.
-    pub select: Select,
-    /// At most so many documents a tap.
-    pub limit: usize,
-    /// At most so many releases at a time.
-    pub parallel: usize,
-    /// How they differ from what was submitted.
-    pub options: ReleaseOptions,
-    /// True: a tap whose server is away is kept until the deadline. False: it is refused at once.
-    pub hold: bool,
-    /// A release that has not been sent this long after the card was held is not sent any more.
-    pub deadline: Duration,
-    /// Whether the server is told a job record for each released document.
-    pub record: bool,
-    /// Where to.
-    pub port: OutputPort,
-}
+/// Taps that may be under way at a time; the next one is refused with feedback.
+pub(crate) const TAP_LIMIT: usize = 5;
 
 /// One reader and one printer that belong together.
 #[derive(Debug)]
-pub struct Station {
+pub(crate) struct Station {
     policy: Policy,
-    current: Option<Tap>,
-    queue: VecDeque<(TapId, CardNumber, Instant)>,
+    /// In the order in which the cards were held.
+    taps: VecDeque<Tap>,
+    /// The tap of the person who stands there.
+    light: Option<TapId>,
+    /// The last read, and when it was last seen.
     last: Option<(Read, Instant)>,
     /// The last card that was refused at the reader: why and when.
-    refused: Option<(&'static str, Instant)>,
+    refused: Option<(Reason, Instant)>,
     stopping: bool,
 }
 
 impl Station {
     /// A station that waits for its first card.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, current: None, queue: VecDeque::new(), last: None, refused: None, stopping: false }
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, taps: VecDeque::new(), light: None, last: None, refused: None, stopping: false }
     }
 
     /// True while a tap is under way.
-    pub fn is_busy(&self) -> bool {
-        self.current.is_some()
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.taps.is_empty()
     }
 
-    /// The one entrance. An answer to a tap that is over is ignored.
-    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+    /// The one entrance.
+    pub(crate) fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
         let mut effects = match event {
             Event::Read { read, tap } => self.read(read, tap, now),
             Event::CardRefused { tap, reason } => self.card_refused(tap, reason, now),
             Event::ReadError => vec![Effect::Feedback(Signal::ReadError)],
             Event::Stop => self.stop(now),
-            Event::LoggedIn { tap, result } => self.step(tap, now, |it, policy| it.logged_in(result, policy)),
-            Event::Listed { tap, result } => self.step(tap, now, |it, policy| it.listed(result, policy, now)),
-            Event::Stored { tap, result } => self.step(tap, now, |it, policy| it.stored(result, policy, now)),
-            Event::Released { tap, document, outcome } => {
-                self.step(tap, now, |it, policy| it.released(&document, outcome, policy, now))
-            }
-            Event::Ended { tap } => self.step(tap, now, |it, policy| it.ended(policy, now)),
+            Event::Answer { tap, answer } => self.answer(tap, answer, now),
         };
-        if self.current.is_none()
-            && let Some((tap, card, at)) = self.queue.pop_front()
-        {
-            // No signal: it was told when it began to wait, and the one before it is being told how it ended.
-            effects.push(self.begin(tap, card, at));
-        }
+        effects.extend(self.send(now));
         effects
     }
 
@@ -118,27 +78,29 @@ impl Station {
         if self.stopping || self.is_repeat(&read, at) {
             return Vec::new();
         }
+        self.light = Some(tap);
         match self.convert(&read) {
-            Err(error) => refuse(tap, Signal::ReadError, format!("card not converted: {error}")),
+            Err(error) => refuse(tap, Reason::CardNotConverted, Some(error)),
+            Ok(_) if self.taps.len() >= TAP_LIMIT => refuse(tap, Reason::Busy, None),
             Ok(card) => {
-                if self.current.is_none() {
-                    vec![Effect::Feedback(Signal::Reading), self.begin(tap, card, at)]
-                } else if self.queue.len() < QUEUE_LIMIT {
-                    self.queue.push_back((tap, card, at));
-                    vec![Effect::Feedback(Signal::Reading)]
-                } else {
-                    refuse(tap, Signal::Refused, "busy".to_owned())
-                }
+                let begun = Tap::new(tap, at);
+                let until = begun.kept_until(&self.policy);
+                self.taps.push_back(begun);
+                vec![Effect::Feedback(Signal::Reading), Effect::Login { tap, card, until }]
             }
         }
     }
 
     /// As a read, it is told once while the card is held.
-    fn card_refused(&mut self, tap: TapId, reason: &'static str, now: Now) -> Vec<Effect> {
+    fn card_refused(&mut self, tap: TapId, reason: Reason, now: Now) -> Vec<Effect> {
         let at = now.monotonic;
-        let before = self.refused.replace((reason, at));
+        let before = self.refused.replace((reason.clone(), at));
         let repeat = before.is_some_and(|(last, seen)| last == reason && at - seen < self.policy.debounce);
-        if self.stopping || repeat { Vec::new() } else { refuse(tap, Signal::Refused, reason.to_owned()) }
+        if self.stopping || repeat {
+            return Vec::new();
+        }
+        self.light = Some(tap);
+        refuse(tap, reason, None)
     }
 
     fn convert(&self, read: &Read) -> Result<CardNumber, ConvertError> {
@@ -155,83 +117,93 @@ impl Station {
         repeat
     }
 
-    fn begin(&mut self, tap: TapId, card: CardNumber, at: Instant) -> Effect {
-        let current = self.current.insert(Tap::new(tap, at));
-        Effect::Login { tap, card, until: current.held(&self.policy) }
-    }
-
+    /// Refuses those who wait for an earlier tap and have nothing stored yet; the others end by themselves.
     fn stop(&mut self, now: Now) -> Vec<Effect> {
         self.stopping = true;
-        let waiting = std::mem::take(&mut self.queue);
-        waiting
-            .into_iter()
-            .flat_map(|(tap, _, at)| {
-                let mut effects = refuse(tap, Signal::Refused, "stopping".to_owned());
-                if let Some(Effect::Report(report)) = effects.last_mut() {
-                    report.duration = now.monotonic - at;
-                }
-                effects
-            })
-            .collect()
+        let mut effects = Vec::new();
+        let mut kept = VecDeque::new();
+        for tap in std::mem::take(&mut self.taps) {
+            if kept.is_empty() || !tap.has_nothing_stored() {
+                kept.push_back(tap);
+            } else {
+                effects.extend(self.over(tap, Signal::Refused, Verdict::Refused, Some(Reason::Stopping), now));
+            }
+        }
+        self.taps = kept;
+        effects
     }
 
-    /// Moves the tap at work, if it is this one, and closes it when it is over.
-    fn step(&mut self, tap: TapId, now: Now, step: impl FnOnce(&mut Tap, &Policy) -> Step) -> Vec<Effect> {
-        let Some(current) = self.current.as_mut().filter(|current| current.id == tap) else {
-            return Vec::new();
+    /// Moves the tap that asked, and closes it when it is over.
+    fn answer(&mut self, id: TapId, answer: TapAnswer, now: Now) -> Vec<Effect> {
+        let Some(index) = self.taps.iter().position(|tap| tap.id == id) else {
+            return late(id, answer);
         };
-        match step(current, &self.policy) {
-            Step::Go(effects) => effects,
-            Step::Over { signal, verdict, reason } => {
-                let report = current.report(verdict, reason, now);
-                self.current = None;
-                vec![Effect::Feedback(signal), Effect::Report(report)]
+        let earlier = self.taps.iter().take(index);
+        let taken: HashSet<String> = earlier.flat_map(Tap::documents).map(str::to_owned).collect();
+        let name = answer.name();
+        let tap = &mut self.taps[index];
+        match tap.handle(answer, &self.policy, now, &taken) {
+            TapStep::Go(effects) => effects,
+            TapStep::Over { signal, verdict, reason } => match self.taps.remove(index) {
+                Some(tap) => self.over(tap, signal, verdict, reason, now),
+                None => Vec::new(),
+            },
+            TapStep::Misfit { phase } => {
+                let mut effects = vec![Effect::Abandon { tap: id, phase, answer: name }];
+                effects.extend(tap.abandon(now));
+                if let Some(tap) = self.taps.remove(index) {
+                    let reason = Some(Reason::UnexpectedAnswer);
+                    effects.extend(self.over(tap, Signal::Refused, Verdict::Unknown, reason, now));
+                }
+                effects
             }
         }
     }
+
+    /// Releases leave in the order of the taps: none of a later one before the last of an earlier one was answered.
+    fn send(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for tap in &mut self.taps {
+            effects.extend(tap.send(&self.policy, now));
+            if tap.may_still_send() {
+                break;
+            }
+        }
+        effects
+    }
+
+    fn over(&self, tap: Tap, signal: Signal, verdict: Verdict, reason: Option<Reason>, now: Now) -> Vec<Effect> {
+        let light = (self.light == Some(tap.id)).then_some(Effect::Feedback(signal));
+        light.into_iter().chain([Effect::Report(tap.report(verdict, reason, now))]).collect()
+    }
 }
 
-/// A read that never became a tap at work.
-fn refuse(tap: TapId, signal: Signal, reason: String) -> Vec<Effect> {
+/// An answer to a tap that is over changes nothing, but releases that were stored meanwhile are not to be forgotten: they
+/// were never sent, and the recovery ends them.
+fn late(tap: TapId, answer: TapAnswer) -> Vec<Effect> {
+    let TapAnswer::Stored { releases, result: Ok(admissions) } = answer else {
+        return Vec::new();
+    };
+    let left_open = |(admission, release)| match admission {
+        Admission::Stored(id) => {
+            Some(Effect::LeaveOpen { tap, id, release: Box::new(release), reason: Reason::UnexpectedAnswer })
+        }
+        Admission::Unstored | Admission::Elsewhere | Admission::Outdated => None,
+    };
+    admissions.into_iter().zip(releases).filter_map(left_open).collect()
+}
+
+/// The end of a read that never became a tap at work.
+fn refuse(tap: TapId, reason: Reason, detail: Option<ConvertError>) -> Vec<Effect> {
     let report = Report {
         tap,
         verdict: Verdict::Refused,
-        reason,
+        reason: Some(reason.clone()),
+        detail,
         user: None,
         outcomes: Vec::new(),
         pages: 0,
         duration: Duration::ZERO,
     };
-    vec![Effect::Feedback(signal), Effect::Report(report)]
-}
-
-/// The documents that this tap is to release, of those that the server listed.
-fn select(mut documents: Vec<Document>, policy: &Policy) -> Vec<Document> {
-    let mut seen = HashSet::new();
-    documents.retain(|document| document.status == crate::domain::DocumentStatus::Ready);
-    documents.retain(|document| seen.insert(document.uuid.clone()));
-    match policy.select {
-        Select::All => {}
-        Select::Newest => {
-            documents = documents.into_iter().max_by_key(|document| document.created).into_iter().collect()
-        }
-        Select::Oldest => {
-            documents = documents.into_iter().min_by_key(|document| document.created).into_iter().collect()
-        }
-    }
-    documents.truncate(policy.limit);
-    documents
-}
-
-/// What the person is told when the server's answer ends the tap.
-fn signal_of(cause: Cause) -> (Signal, Verdict) {
-    use crate::domain::Who;
-    match cause {
-        Cause::Refused(Who::Login) | Cause::NotFound => (Signal::UnknownCard, Verdict::Refused),
-        Cause::Refused(Who::Token) | Cause::NotReady | Cause::Rejected => (Signal::Refused, Verdict::Refused),
-        Cause::Storage => (Signal::Refused, Verdict::Failed),
-        Cause::Unreachable | Cause::Lost { .. } | Cause::Malformed | Cause::Overloaded { .. } => {
-            (Signal::ServerUnreachable, Verdict::Failed)
-        }
-    }
+    vec![Effect::Feedback(signal::of_reason(&reason)), Effect::Report(report)]
 }

@@ -1,95 +1,160 @@
-//! One tap on its way: login, list, store, release, end. Each method is one step of the table in the design, section 2.
+//! One tap: logging in, listing, storing, releasing. Each phase takes one kind of answer, and any other is a fault that ends
+//! the tap.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
-use super::{Admission, Effect, Policy, Report, Verdict, select, signal_of};
-use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Release, TapId, User};
+use super::exchange::{Admission, Effect, Ending, Report, TapAnswer};
+use super::policy::{Policy, select};
+use super::signal::{after_failure, after_releases, of_reason};
+use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Reason, Release, TapId, User, Verdict};
 use crate::feedback::Signal;
 
-/// Reasons that come from an answer of the server, not from its absence.
-const REFUSALS: [&str; 7] =
-    ["not-ready", "rejected", "not-allowed", "not-found", "at the server", Outcome::RETAINED, ELSEWHERE];
-
-/// Why something was not sent any more.
-const DEADLINE: &str = "deadline";
-
-/// Another tap has the document, at this or at another station of the box.
-pub(super) const ELSEWHERE: &str = "at-another-station";
-
-/// What a step leads to.
+/// The result of a step.
 #[must_use]
-pub(super) enum Step {
-    /// On with these.
+pub(super) enum TapStep {
+    /// The tap goes on with these.
     Go(Vec<Effect>),
     /// The tap is over.
-    Over { signal: Signal, verdict: Verdict, reason: String },
+    Over { signal: Signal, verdict: Verdict, reason: Option<Reason> },
+    /// The answer fits no phase.
+    Misfit { phase: &'static str },
 }
 
 #[derive(Debug)]
 pub(super) struct Tap {
     pub(super) id: TapId,
     started: Instant,
-    user: Option<User>,
-    /// Those that [`Effect::Store`] was asked to make durable.
-    stored: Vec<Release>,
+    phase: TapPhase,
+}
+
+/// The phase of a tap, with all that belongs to it there.
+#[derive(Debug)]
+enum TapPhase {
+    LoggingIn,
+    Listing { user: User },
+    Storing { user: User, releases: Vec<Release> },
+    Releasing(Releasing),
+}
+
+/// A release that was admitted, with the journal's number if it has an entry.
+type Admitted = (Option<EntryId>, Release);
+
+#[derive(Debug)]
+struct Releasing {
+    user: User,
     /// May be sent, and not yet sent.
-    waiting: VecDeque<(Option<EntryId>, Release)>,
-    /// Sent, and not yet ended.
-    sent: Vec<(Option<EntryId>, Release)>,
-    /// How many [`Effect::End`] and [`Effect::FindOut`] are not yet done.
+    waiting: VecDeque<Admitted>,
+    /// Sent, and not yet answered.
+    sent: Vec<Admitted>,
+    /// The number of [`Effect::End`] and [`Effect::LeaveOpen`] that are not yet done.
     ending: usize,
     outcomes: Vec<Outcome>,
     pages: u32,
 }
 
+impl TapPhase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::LoggingIn => "logging-in",
+            Self::Listing { .. } => "listing",
+            Self::Storing { .. } => "storing",
+            Self::Releasing(_) => "releasing",
+        }
+    }
+}
+
 impl Tap {
     pub(super) fn new(id: TapId, started: Instant) -> Self {
-        Self {
-            id,
-            started,
-            user: None,
-            stored: Vec::new(),
-            waiting: VecDeque::new(),
-            sent: Vec::new(),
-            ending: 0,
-            outcomes: Vec::new(),
-            pages: 0,
-        }
+        Self { id, started, phase: TapPhase::LoggingIn }
     }
 
     /// Until when this tap is kept while the server is away, where the policy keeps it.
-    pub(super) fn held(&self, policy: &Policy) -> Option<Instant> {
+    pub(super) fn kept_until(&self, policy: &Policy) -> Option<Instant> {
         policy.hold.then_some(self.started + policy.deadline)
     }
 
-    pub(super) fn logged_in(&mut self, result: Result<User, Failure>, policy: &Policy) -> Step {
+    /// True while nothing of it is stored: such a tap can be refused without a trace.
+    pub(super) fn has_nothing_stored(&self) -> bool {
+        matches!(self.phase, TapPhase::LoggingIn | TapPhase::Listing { .. })
+    }
+
+    /// True until its last release was answered: later taps send nothing before.
+    pub(super) fn may_still_send(&self) -> bool {
+        match &self.phase {
+            TapPhase::LoggingIn | TapPhase::Listing { .. } | TapPhase::Storing { .. } => true,
+            TapPhase::Releasing(it) => !it.waiting.is_empty() || !it.sent.is_empty(),
+        }
+    }
+
+    /// The documents that this tap is about to release: they come out, so no later tap lists them as waiting.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &str> {
+        let (stored, admitted) = match &self.phase {
+            TapPhase::LoggingIn | TapPhase::Listing { .. } => (None, None),
+            TapPhase::Storing { releases, .. } => (Some(releases), None),
+            TapPhase::Releasing(it) => (None, Some(it.waiting.iter().chain(&it.sent))),
+        };
+        let stored = stored.into_iter().flatten();
+        stored.chain(admitted.into_iter().flatten().map(|(_, release)| release)).map(|it| it.document.uuid.as_str())
+    }
+
+    /// Moves the tap on. `taken` are the documents that earlier taps of this station are about to release.
+    pub(super) fn handle(&mut self, answer: TapAnswer, policy: &Policy, now: Now, taken: &HashSet<String>) -> TapStep {
+        match (&mut self.phase, answer) {
+            (TapPhase::LoggingIn, TapAnswer::LoggedIn(result)) => self.logged_in(result, policy),
+            (TapPhase::Listing { .. }, TapAnswer::Listed { asked, result }) => match result {
+                Err(failure) => over(&failure),
+                Ok(documents) => self.listed(documents, asked, policy, now, taken),
+            },
+            (TapPhase::Storing { releases, .. }, TapAnswer::Stored { result, .. }) => match result {
+                Err(failure) => over(&failure),
+                Ok(admissions) if admissions.len() == releases.len() => self.stored(&admissions, now),
+                Ok(_) => TapStep::Misfit { phase: "storing" },
+            },
+            (TapPhase::Releasing(it), TapAnswer::Released { document, ending }) => {
+                let Some(index) = it.sent.iter().position(|(_, sent)| sent.document.uuid == document) else {
+                    return TapStep::Misfit { phase: "releasing" };
+                };
+                let (id, release) = it.sent.swap_remove(index);
+                TapStep::Go(vec![it.end(self.id, id, release, ending, now)])
+            }
+            (TapPhase::Releasing(it), TapAnswer::Ended) if it.ending > 0 => {
+                it.ending -= 1;
+                it.step()
+            }
+            (phase, _) => TapStep::Misfit { phase: phase.name() },
+        }
+    }
+
+    fn logged_in(&mut self, result: Result<User, Failure>, policy: &Policy) -> TapStep {
         match result {
             Err(failure) => over(&failure),
             Ok(user) => {
-                self.user = Some(user);
-                Step::Go(vec![Effect::List { tap: self.id, until: self.held(policy) }])
+                self.phase = TapPhase::Listing { user };
+                TapStep::Go(vec![Effect::List { tap: self.id, until: self.kept_until(policy) }])
             }
         }
     }
 
-    pub(super) fn listed(&mut self, result: Result<Vec<Document>, Failure>, policy: &Policy, now: Now) -> Step {
-        let documents = match result {
-            Err(failure) => return over(&failure),
-            Ok(documents) => select(documents, policy),
-        };
-        if !documents.is_empty() && now.monotonic >= self.started + policy.deadline {
-            let reason = DEADLINE.to_owned();
-            return Step::Over { signal: Signal::ServerUnreachable, verdict: Verdict::Failed, reason };
-        }
-        let Some(user) = self.user.clone() else {
-            // A list before a login cannot be ours to release.
-            return Step::Go(Vec::new());
-        };
+    fn listed(
+        &mut self,
+        documents: Vec<Document>,
+        asked: Instant,
+        policy: &Policy,
+        now: Now,
+        taken: &HashSet<String>,
+    ) -> TapStep {
+        let documents = select(documents, policy, taken);
         if documents.is_empty() {
-            let reason = "no-documents".to_owned();
-            return Step::Over { signal: Signal::NoDocuments, verdict: Verdict::Released, reason };
+            return no_documents();
         }
+        if now.monotonic >= self.started + policy.deadline {
+            let reason = Some(Reason::Deadline);
+            return TapStep::Over { signal: Signal::ServerUnreachable, verdict: Verdict::Failed, reason };
+        }
+        let Some(user) = self.user().cloned() else {
+            return TapStep::Misfit { phase: self.phase.name() };
+        };
         let release = |document| Release {
             tap: self.id,
             station: policy.name.clone(),
@@ -100,113 +165,129 @@ impl Tap {
             record: policy.record,
             retain: policy.options.retain,
         };
-        self.stored = documents.into_iter().map(release).collect();
-        Step::Go(vec![Effect::Store { tap: self.id, releases: self.stored.clone() }])
+        let releases: Vec<Release> = documents.into_iter().map(release).collect();
+        self.phase = TapPhase::Storing { user: user.clone(), releases: releases.clone() };
+        TapStep::Go(vec![Effect::Store { tap: self.id, releases, listed: asked }])
     }
 
-    pub(super) fn stored(&mut self, result: Result<Vec<Admission>, Failure>, policy: &Policy, now: Now) -> Step {
-        let admissions = match result {
-            Err(failure) => return over(&failure),
-            Ok(admissions) => admissions,
+    fn stored(&mut self, admissions: &[Admission], now: Now) -> TapStep {
+        let TapPhase::Storing { user, releases } = std::mem::replace(&mut self.phase, TapPhase::LoggingIn) else {
+            return TapStep::Misfit { phase: self.phase.name() };
         };
+        let (waiting, sent, outcomes) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut it = Releasing { user, waiting, sent, ending: 0, outcomes, pages: 0 };
         let mut effects = Vec::new();
-        for (admission, release) in admissions.into_iter().zip(std::mem::take(&mut self.stored)) {
+        for (admission, release) in admissions.iter().zip(releases) {
             match admission {
-                Admission::Stored(id) => self.waiting.push_back((Some(id), release)),
-                Admission::Unstored => self.waiting.push_back((None, release)),
+                Admission::Stored(id) => it.waiting.push_back((Some(*id), release)),
+                Admission::Unstored => it.waiting.push_back((None, release)),
                 Admission::Elsewhere => {
-                    effects.push(self.end(None, release, Outcome::Failed(ELSEWHERE.to_owned()), now));
+                    let ending = Ending::Ended(Outcome::Failed(Reason::AtAnotherStation));
+                    effects.push(it.end(self.id, None, release, ending, now));
                 }
+                Admission::Outdated => {}
             }
         }
-        effects.extend(self.send(policy, now));
-        Step::Go(effects)
+        let nothing_left = it.waiting.is_empty() && it.ending == 0;
+        self.phase = TapPhase::Releasing(it);
+        if nothing_left { no_documents() } else { TapStep::Go(effects) }
     }
 
-    pub(super) fn released(&mut self, document: &str, outcome: Outcome, policy: &Policy, now: Now) -> Step {
-        let Some(index) = self.sent.iter().position(|(_, sent)| sent.document.uuid == document) else {
-            return Step::Go(Vec::new());
+    /// As many releases as may run at a time; each that is past its deadline ends unsent.
+    pub(super) fn send(&mut self, policy: &Policy, now: Now) -> Vec<Effect> {
+        let (tap, deadline) = (self.id, self.started + policy.deadline);
+        let TapPhase::Releasing(it) = &mut self.phase else {
+            return Vec::new();
         };
-        let (id, release) = self.sent.swap_remove(index);
-        let mut effects = vec![self.end(id, release, outcome, now)];
-        effects.extend(self.send(policy, now));
-        Step::Go(effects)
-    }
-
-    pub(super) fn ended(&mut self, policy: &Policy, now: Now) -> Step {
-        self.ending = self.ending.saturating_sub(1);
-        let effects = self.send(policy, now);
-        if self.sent.is_empty() && self.ending == 0 { self.finish() } else { Step::Go(effects) }
-    }
-
-    /// As many releases as may run at a time; what is past its deadline ends unsent.
-    fn send(&mut self, policy: &Policy, now: Now) -> Vec<Effect> {
-        let deadline = self.started + policy.deadline;
         let mut effects = Vec::new();
-        while self.sent.len() < policy.parallel
-            && let Some((id, release)) = self.waiting.pop_front()
+        while it.sent.len() < policy.parallel
+            && let Some((id, release)) = it.waiting.pop_front()
         {
             if now.monotonic >= deadline {
-                effects.push(self.end(id, release, Outcome::Failed(DEADLINE.to_owned()), now));
+                let ending = Ending::Ended(Outcome::Failed(Reason::Deadline));
+                effects.push(it.end(tap, id, release, ending, now));
             } else {
                 let boxed = Box::new(release.clone());
-                self.sent.push((id, release));
-                effects.push(Effect::Release { tap: self.id, release: boxed, deadline });
+                it.sent.push((id, release));
+                effects.push(Effect::Release { tap, release: boxed, deadline });
             }
         }
         effects
     }
 
-    fn end(&mut self, id: Option<EntryId>, release: Release, outcome: Outcome, now: Now) -> Effect {
-        self.ending += 1;
-        self.outcomes.push(outcome.clone());
-        if let Some(id) = id
-            && outcome.may_be_found_out()
-        {
-            return Effect::FindOut { tap: self.id, id, release: Box::new(release) };
-        }
-        let record = (outcome.is_released() && release.record).then(|| Box::new(JobRecord::of(&release, now.wall)));
-        if outcome.is_released() {
-            self.pages = self.pages.saturating_add(release.document.pages.unwrap_or(0));
-        }
-        Effect::End { tap: self.id, id, document: release.document.uuid, outcome, record }
+    /// Gives the tap up after an answer that fits no phase. Its stored releases are left open, sent or not: the recovery
+    /// finds out.
+    pub(super) fn abandon(&mut self, now: Now) -> Vec<Effect> {
+        let tap = self.id;
+        let TapPhase::Releasing(it) = &mut self.phase else {
+            return Vec::new();
+        };
+        let open: Vec<Admitted> = it.sent.drain(..).chain(it.waiting.drain(..)).collect();
+        open.into_iter()
+            .map(|(id, release)| it.end(tap, id, release, Ending::LeftOpen(Reason::UnexpectedAnswer), now))
+            .collect()
     }
 
-    fn finish(&self) -> Step {
-        let released = self.outcomes.iter().filter(|outcome| outcome.is_released()).count();
-        let unknown = self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown(_)));
-        let first_reason = self.outcomes.iter().find_map(|outcome| match outcome {
-            Outcome::Failed(reason) | Outcome::Unknown(reason) => Some(reason.clone()),
-            Outcome::Printed | Outcome::Accepted => None,
-        });
-        let verdict = match (&first_reason, unknown) {
-            (None, _) => Verdict::Released,
-            (Some(_), true) => Verdict::Unknown,
-            (Some(_), false) => Verdict::Failed,
+    pub(super) fn report(self, verdict: Verdict, reason: Option<Reason>, now: Now) -> Report {
+        let duration = now.monotonic - self.started;
+        let (user, outcomes, pages) = match self.phase {
+            TapPhase::LoggingIn => (None, Vec::new(), 0),
+            TapPhase::Listing { user } | TapPhase::Storing { user, .. } => (Some(user), Vec::new(), 0),
+            TapPhase::Releasing(it) => (Some(it.user), it.outcomes, it.pages),
         };
-        let signal = match (released, &first_reason) {
-            (_, None) => Signal::Done,
-            (0, Some(reason)) if REFUSALS.contains(&reason.as_str()) => Signal::Refused,
-            (0, Some(_)) => Signal::ServerUnreachable,
-            (_, Some(_)) => Signal::Partly,
-        };
-        Step::Over { signal, verdict, reason: first_reason.unwrap_or_default() }
+        Report { tap: self.id, verdict, reason, detail: None, user, outcomes, pages, duration }
     }
 
-    pub(super) fn report(&mut self, verdict: Verdict, reason: String, now: Now) -> Report {
-        Report {
-            tap: self.id,
-            verdict,
-            reason,
-            user: self.user.take(),
-            outcomes: std::mem::take(&mut self.outcomes),
-            pages: self.pages,
-            duration: now.monotonic - self.started,
+    fn user(&self) -> Option<&User> {
+        match &self.phase {
+            TapPhase::LoggingIn => None,
+            TapPhase::Listing { user } | TapPhase::Storing { user, .. } => Some(user),
+            TapPhase::Releasing(it) => Some(&it.user),
         }
     }
 }
 
-fn over(failure: &Failure) -> Step {
-    let (signal, verdict) = signal_of(failure.cause);
-    Step::Over { signal, verdict, reason: failure.cause.word().to_owned() }
+impl Releasing {
+    fn end(&mut self, tap: TapId, id: Option<EntryId>, release: Release, ending: Ending, now: Now) -> Effect {
+        self.ending += 1;
+        let outcome = match (ending, id) {
+            (Ending::Ended(outcome), _) => outcome,
+            (Ending::LeftOpen(reason), Some(id)) => {
+                self.outcomes.push(Outcome::Unknown(reason.clone()));
+                return Effect::LeaveOpen { tap, id, release: Box::new(release), reason };
+            }
+            // Without an entry nobody could be asked later.
+            (Ending::LeftOpen(reason), None) => Outcome::Unknown(reason),
+        };
+        self.outcomes.push(outcome.clone());
+        let record = (outcome.is_released() && release.record).then(|| Box::new(JobRecord::of(&release, now.wall)));
+        if outcome.is_released() {
+            self.pages = self.pages.saturating_add(release.document.pages.unwrap_or(0));
+        }
+        Effect::End { tap, id, document: release.document.uuid, outcome, record }
+    }
+
+    fn step(&self) -> TapStep {
+        if !self.waiting.is_empty() || !self.sent.is_empty() || self.ending > 0 {
+            return TapStep::Go(Vec::new());
+        }
+        let first_bad = |outcome: &Outcome| outcome.reason().cloned();
+        let Some(reason) = self.outcomes.iter().find_map(first_bad) else {
+            return TapStep::Over { signal: Signal::Done, verdict: Verdict::Released, reason: None };
+        };
+        let unknown = self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown(_)));
+        let verdict = if unknown { Verdict::Unknown } else { Verdict::Failed };
+        let some_came = self.outcomes.iter().any(Outcome::is_released);
+        TapStep::Over { signal: after_releases(some_came, &reason), verdict, reason: Some(reason) }
+    }
+}
+
+fn no_documents() -> TapStep {
+    let reason = Reason::NoDocuments;
+    TapStep::Over { signal: of_reason(&reason), verdict: Verdict::Released, reason: Some(reason) }
+}
+
+fn over(failure: &Failure) -> TapStep {
+    let (signal, verdict) = after_failure(failure.cause);
+    TapStep::Over { signal, verdict, reason: Some(failure.cause.into()) }
 }

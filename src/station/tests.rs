@@ -1,11 +1,12 @@
-//! The station without a runtime: events in, effects out.
+//! The station without a runtime: events in, effects out. One tap at a time here; several in [`several`].
+
+mod several;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::tap::ELSEWHERE;
 use super::*;
-use crate::domain::{DocumentStatus, EntryId, Failure, Outcome, User, Who};
+use crate::domain::{Cause, Document, EntryId, Failure, Outcome, OutputPort, Release, ReleaseOptions, User, Who};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -27,18 +28,10 @@ fn policy() -> Policy {
 
 fn document(uuid: &str, created_ms: i64) -> Document {
     Document {
-        uuid: uuid.to_owned(),
         title: format!("title of {uuid}"),
-        user: "ada".to_owned(),
         pages: Some(3),
-        color_pages: Some(0),
-        copies: Some(1),
-        duplex: None,
-        grayscale: None,
-        paper_size: None,
         created: Timestamp::from_millisecond(created_ms).ok(),
-        status: DocumentStatus::Ready,
-        port_name: None,
+        ..Document::sample(uuid)
     }
 }
 
@@ -72,17 +65,44 @@ impl Stage {
     /// A tap up to its stored releases; gives the effects of [`Event::Stored`].
     fn up_to_stored(&mut self, documents: Vec<Document>) -> (TapId, Vec<Effect>) {
         let (tap, _) = self.hold("04A1");
+        let releases = self.up_to_storing(tap, documents);
+        let admissions = (1..=releases.len() as EntryId).map(Admission::Stored).collect();
+        (tap, self.stored(tap, releases, admissions))
+    }
+
+    fn answer(&mut self, tap: TapId, answer: TapAnswer) -> Vec<Effect> {
+        self.handle(Event::Answer { tap, answer })
+    }
+
+    fn logged_in(&mut self, tap: TapId) -> Vec<Effect> {
         let user = User { name: "ada".to_owned(), provider: Some(1) };
-        self.handle(Event::LoggedIn { tap, result: Ok(user) });
-        let stored = self.handle(Event::Listed { tap, result: Ok(documents) });
-        let [Effect::Store { releases, .. }] = stored.as_slice() else { panic!("{stored:?}") };
-        let stored = (1..=releases.len() as EntryId).map(Admission::Stored).collect();
-        (tap, self.handle(Event::Stored { tap, result: Ok(stored) }))
+        self.answer(tap, TapAnswer::LoggedIn(Ok(user)))
+    }
+
+    fn listed(&mut self, tap: TapId, documents: Vec<Document>) -> Vec<Effect> {
+        let asked = self.now.monotonic;
+        self.answer(tap, TapAnswer::Listed { asked, result: Ok(documents) })
+    }
+
+    /// A login, a list and the store that follows; gives the releases.
+    fn up_to_storing(&mut self, tap: TapId, documents: Vec<Document>) -> Vec<Release> {
+        self.logged_in(tap);
+        let effects = self.listed(tap, documents);
+        let [Effect::Store { releases, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+        releases.clone()
+    }
+
+    fn stored(&mut self, tap: TapId, releases: Vec<Release>, admissions: Vec<Admission>) -> Vec<Effect> {
+        self.answer(tap, TapAnswer::Stored { releases, result: Ok(admissions) })
     }
 
     /// The answer to a release.
     fn released(&mut self, tap: TapId, document: &str, outcome: Outcome) -> Vec<Effect> {
-        self.handle(Event::Released { tap, document: document.to_owned(), outcome })
+        self.answer(tap, TapAnswer::Released { document: document.to_owned(), ending: Ending::Ended(outcome) })
+    }
+
+    fn ended(&mut self, tap: TapId) -> Vec<Effect> {
+        self.answer(tap, TapAnswer::Ended)
     }
 }
 
@@ -122,9 +142,9 @@ fn a_tap_releases_what_waits_at_most_so_many_at_a_time_and_ends_when_all_is_dura
     assert_eq!(sent(&effects), ["c"]);
     stage.released(tap, "a", Outcome::Accepted);
     stage.released(tap, "c", Outcome::Accepted);
-    assert_eq!(stage.handle(Event::Ended { tap }), []);
-    assert_eq!(stage.handle(Event::Ended { tap }), []);
-    let effects = stage.handle(Event::Ended { tap });
+    assert_eq!(stage.ended(tap), []);
+    assert_eq!(stage.ended(tap), []);
+    let effects = stage.ended(tap);
     assert_eq!(signals(&effects), [Signal::Done]);
     let report = report(&effects).unwrap();
     assert_eq!((report.verdict, report.pages, report.outcomes.len()), (Verdict::Released, 9, 3));
@@ -135,11 +155,9 @@ fn a_tap_releases_what_waits_at_most_so_many_at_a_time_and_ends_when_all_is_dura
 fn nothing_is_sent_before_it_is_stored() {
     let mut stage = Stage::with(policy());
     let (tap, _) = stage.hold("04A1");
-    stage.handle(Event::LoggedIn { tap, result: Ok(User { name: "ada".to_owned(), provider: None }) });
-    let effects = stage.handle(Event::Listed { tap, result: Ok(vec![document("a", 1)]) });
-    assert!(matches!(effects.as_slice(), [Effect::Store { .. }]), "{effects:?}");
+    let releases = stage.up_to_storing(tap, vec![document("a", 1)]);
     let full = Failure::new(Cause::Storage, "disk full");
-    let effects = stage.handle(Event::Stored { tap, result: Err(full) });
+    let effects = stage.answer(tap, TapAnswer::Stored { releases, result: Err(full) });
     assert_eq!((sent(&effects), signals(&effects)), (Vec::<String>::new(), vec![Signal::Refused]));
 }
 
@@ -155,79 +173,70 @@ fn a_release_whose_turn_comes_after_the_deadline_is_never_sent() {
         matches!(&effects[1], Effect::End { id: Some(2), outcome: Outcome::Failed(_), record: None, .. }),
         "{effects:?}"
     );
-    stage.handle(Event::Ended { tap });
-    let effects = stage.handle(Event::Ended { tap });
+    stage.ended(tap);
+    let effects = stage.ended(tap);
     assert_eq!(signals(&effects), [Signal::Partly]);
     assert_eq!(report(&effects).unwrap().verdict, Verdict::Failed);
 }
 
 #[test]
-fn an_outcome_that_nobody_knows_is_reported_and_left_open_unless_nobody_ever_will() {
-    for (why, left_open) in [("answer-lost", true), (Outcome::RETAINED, false)] {
-        let mut stage = Stage::with(policy());
-        let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
-        let effects = stage.released(tap, "a", Outcome::Unknown(why.to_owned()));
-        match &effects[..] {
-            [Effect::FindOut { id: 1, release, .. }] if left_open => assert_eq!(release.document.uuid, "a"),
-            [Effect::End { id: Some(1), record: None, .. }] if !left_open => {}
-            _ => panic!("{why}: {effects:?}"),
-        }
-        let effects = stage.handle(Event::Ended { tap });
-        assert_eq!(report(&effects).unwrap().verdict, Verdict::Unknown);
-    }
+fn a_release_that_nobody_knows_of_is_reported_and_left_open() {
+    let mut stage = Stage::with(policy());
+    let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
+    let ending = Ending::LeftOpen(Reason::AnswerLost);
+    let effects = stage.answer(tap, TapAnswer::Released { document: "a".to_owned(), ending });
+    let [Effect::LeaveOpen { id: 1, release, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(release.document.uuid, "a");
+    assert_eq!(report(&stage.ended(tap)).unwrap().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_release_that_nobody_will_ever_know_of_ends_in_the_journal() {
+    let mut stage = Stage::with(policy());
+    let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
+    let effects = stage.released(tap, "a", Outcome::Unknown(Reason::Retained));
+    assert!(matches!(&effects[..], [Effect::End { id: Some(1), record: None, .. }]), "{effects:?}");
+    assert_eq!(report(&stage.ended(tap)).unwrap().verdict, Verdict::Unknown);
 }
 
 /// A tap with three documents, of which the journal admits them so.
 fn admitted(admissions: [Admission; 3]) -> (Stage, TapId, Vec<Effect>) {
     let mut stage = Stage::with(Policy { parallel: 3, record: false, ..policy() });
     let (tap, _) = stage.hold("04A1");
-    stage.handle(Event::LoggedIn { tap, result: Ok(User { name: "ada".to_owned(), provider: None }) });
-    stage.handle(Event::Listed { tap, result: Ok(vec![document("a", 1), document("b", 2), document("c", 3)]) });
-    let effects = stage.handle(Event::Stored { tap, result: Ok(admissions.to_vec()) });
+    let releases = stage.up_to_storing(tap, vec![document("a", 1), document("b", 2), document("c", 3)]);
+    let effects = stage.stored(tap, releases, admissions.to_vec());
     (stage, tap, effects)
 }
 
 #[test]
-fn what_another_tap_has_is_not_sent_and_the_person_is_told() {
+fn a_document_of_another_tap_is_not_sent_and_the_person_is_told() {
     let (mut stage, tap, effects) = admitted([Admission::Elsewhere, Admission::Stored(1), Admission::Elsewhere]);
     assert_eq!(sent(&effects), ["b"]);
     stage.released(tap, "b", Outcome::Accepted);
-    assert_eq!((stage.handle(Event::Ended { tap }), stage.handle(Event::Ended { tap })), (vec![], vec![]));
-    let effects = stage.handle(Event::Ended { tap });
+    assert_eq!((stage.ended(tap), stage.ended(tap)), (vec![], vec![]));
+    let effects = stage.ended(tap);
     let report = report(&effects).unwrap();
-    assert_eq!((report.verdict, report.reason.as_str()), (Verdict::Failed, ELSEWHERE));
+    assert_eq!((report.verdict, &report.reason), (Verdict::Failed, &Some(Reason::AtAnotherStation)));
     assert_eq!(signals(&effects), [Signal::Partly]);
 }
 
 #[test]
-fn what_has_no_entry_is_sent_and_ended_without_one_and_never_left_open() {
+fn a_document_that_has_come_out_since_the_list_was_asked_for_is_neither_sent_nor_a_failure() {
+    let (mut stage, tap, effects) = admitted([Admission::Outdated, Admission::Stored(1), Admission::Outdated]);
+    assert_eq!(sent(&effects), ["b"]);
+    stage.released(tap, "b", Outcome::Accepted);
+    assert_eq!(signals(&stage.ended(tap)), [Signal::Done]);
+    let (stage, _, effects) = admitted([Admission::Outdated; 3]);
+    assert_eq!((signals(&effects), stage.station.is_busy()), (vec![Signal::NoDocuments], false));
+}
+
+#[test]
+fn a_release_without_an_entry_is_sent_and_ended_without_one_and_never_left_open() {
     let (mut stage, tap, effects) = admitted([Admission::Unstored; 3]);
     assert_eq!(sent(&effects), ["a", "b", "c"]);
-    for (document, outcome) in [("a", Outcome::Accepted), ("b", Outcome::Unknown("answer-lost".to_owned()))] {
-        let effects = stage.released(tap, document, outcome);
+    for (document, ending) in [("a", Ending::Ended(Outcome::Accepted)), ("b", Ending::LeftOpen(Reason::AnswerLost))] {
+        let effects = stage.answer(tap, TapAnswer::Released { document: document.to_owned(), ending });
         assert!(matches!(&effects[..], [Effect::End { id: None, record: None, .. }]), "{effects:?}");
-    }
-}
-
-#[test]
-fn a_document_that_the_server_lists_twice_is_released_once() {
-    let chosen = super::select(vec![document("a", 1), document("b", 2), document("a", 1)], &policy());
-    assert_eq!(chosen.len(), 2);
-}
-
-#[test]
-fn the_policy_chooses_the_documents() {
-    for (select, limit, expected) in [
-        (Select::All, 50, vec!["b", "a", "c"]),
-        (Select::All, 2, vec!["b", "a"]),
-        (Select::Newest, 50, vec!["c"]),
-        (Select::Oldest, 50, vec!["a"]),
-    ] {
-        let mut waiting = vec![document("b", 2), document("a", 1), document("c", 3), document("d", 4)];
-        waiting[3].status = DocumentStatus::Coming;
-        let chosen = super::select(waiting, &Policy { select, limit, ..policy() });
-        let uuids: Vec<_> = chosen.iter().map(|document| document.uuid.as_str()).collect();
-        assert_eq!(uuids, expected, "{select:?} {limit}");
     }
 }
 
@@ -251,41 +260,14 @@ fn without_a_debounce_time_every_read_is_a_tap() {
 }
 
 #[test]
-fn four_cards_wait_for_a_busy_station_and_the_fifth_is_refused() {
-    let mut stage = Stage::with(policy());
-    let (first, _) = stage.hold("card 0");
-    for number in 1..=QUEUE_LIMIT {
-        assert_eq!(signals(&stage.hold(&format!("card {number}")).1), [Signal::Reading]);
-    }
-    let effects = stage.hold("one too many").1;
-    assert_eq!(signals(&effects), [Signal::Refused]);
-    assert_eq!(report(&effects).unwrap().reason, "busy");
-    let refused = Failure::new(Cause::Refused(Who::Login), "403");
-    let effects = stage.handle(Event::LoggedIn { tap: first, result: Err(refused) });
-    assert_eq!(signals(&effects), [Signal::UnknownCard]);
-    assert!(matches!(effects.last(), Some(Effect::Login { .. })), "{effects:?}");
-}
-
-#[test]
-fn a_stop_refuses_those_who_wait_and_lets_the_tap_at_work_end() {
-    let mut stage = Stage::with(policy());
-    let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
-    stage.hold("another");
-    let effects = stage.handle(Event::Stop);
-    assert_eq!(report(&effects).unwrap().reason, "stopping");
-    assert_eq!(stage.hold("a third").1, []);
-    stage.released(tap, "a", Outcome::Accepted);
-    let effects = stage.handle(Event::Ended { tap });
-    assert_eq!(signals(&effects), [Signal::Done]);
-    assert!(!stage.station.is_busy());
-}
-
-#[test]
 fn a_read_that_cannot_be_converted_is_refused_and_never_a_login() {
     let mut stage = Stage::with(Policy { convert: "hex2dec".parse().ok(), ..policy() });
     let effects = stage.hold("not hex").1;
     assert_eq!(signals(&effects), [Signal::ReadError]);
-    assert!(!report(&effects).unwrap().reason.contains("not hex"));
+    let report = report(&effects).unwrap();
+    assert_eq!(report.reason, Some(Reason::CardNotConverted));
+    let detail = report.detail.as_ref().unwrap().to_string();
+    assert!(!detail.is_empty() && !detail.contains("not hex"), "{detail}");
     assert!(!stage.station.is_busy());
 }
 
@@ -302,7 +284,7 @@ fn every_failure_tells_the_person_what_it_means_for_them() {
     ] {
         let mut stage = Stage::with(policy());
         let (tap, _) = stage.hold("04A1");
-        let effects = stage.handle(Event::LoggedIn { tap, result: Err(Failure::new(cause, "x")) });
+        let effects = stage.answer(tap, TapAnswer::LoggedIn(Err(Failure::new(cause, "x"))));
         assert_eq!(signals(&effects), [signal], "{cause:?}");
     }
 }
@@ -315,60 +297,11 @@ fn a_tap_is_kept_while_the_server_is_away_only_where_the_policy_says_so_and_only
         let (tap, effects) = stage.hold("04A1");
         assert!(matches!(&effects[1], Effect::Login { until, .. } if *until == expected), "{effects:?}");
         stage.pass(Duration::from_secs(30));
-        let user = User { name: "ada".to_owned(), provider: None };
-        let effects = stage.handle(Event::LoggedIn { tap, result: Ok(user) });
+        let effects = stage.logged_in(tap);
         assert_eq!(effects, [Effect::List { tap, until: expected }]);
         stage.pass(DEADLINE);
-        let effects = stage.handle(Event::Listed { tap, result: Ok(vec![document("a", 1)]) });
+        let effects = stage.listed(tap, vec![document("a", 1)]);
         assert_eq!(signals(&effects), [Signal::ServerUnreachable], "too late to print");
-    }
-}
-
-proptest! {
-    /// Whatever happens in whatever order: every stored release is sent at most once and ended exactly once, a read that
-    /// was accepted is reported exactly once, and the station is free in the end.
-    #[test]
-    fn every_release_ends_once_and_every_tap_is_reported_once(
-        count in 1usize..12,
-        parallel in 1usize..5,
-        order in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..4, 0u64..40), 12),
-    ) {
-        let mut stage = Stage::with(Policy { parallel, ..policy() });
-        let documents = (0..count).map(|n| document(&format!("d{n}"), n as i64)).collect();
-        let (tap, effects) = stage.up_to_stored(documents);
-        let (mut in_flight, mut ended, mut reports) = (sent(&effects), 0, 0);
-        let is_end = |effect: &&Effect| matches!(effect, Effect::End { .. } | Effect::FindOut { .. });
-        let mut ends = effects.iter().filter(is_end).count();
-        let mut sends = in_flight.len();
-        for (index, outcome, wait) in order {
-            if in_flight.is_empty() {
-                break;
-            }
-            prop_assert!(in_flight.len() <= parallel);
-            stage.pass(Duration::from_secs(wait));
-            let document = in_flight.swap_remove(index.index(in_flight.len()));
-            let outcome = match outcome {
-                0 => Outcome::Printed,
-                1 => Outcome::Accepted,
-                2 => Outcome::Failed("x".to_owned()),
-                _ => Outcome::Unknown("x".to_owned()),
-            };
-            let effects = stage.released(tap, &document, outcome.clone());
-            prop_assert_eq!(stage.released(tap, &document, outcome), vec![], "told twice");
-            let new = sent(&effects);
-            sends += new.len();
-            in_flight.extend(new);
-            ends += effects.iter().filter(is_end).count();
-        }
-        while ended < ends {
-            ended += 1;
-            let effects = stage.handle(Event::Ended { tap });
-            reports += usize::from(report(&effects).is_some());
-        }
-        prop_assert_eq!(ends, count);
-        prop_assert!(sends <= count);
-        prop_assert_eq!(reports, 1);
-        prop_assert!(!stage.station.is_busy());
     }
 }
 
@@ -376,10 +309,10 @@ proptest! {
 fn a_card_that_no_station_may_take_is_reported_once_while_it_is_held() {
     let mut stage = Stage::with(policy());
     let tap = TapId::new(stage.now.wall, 1);
-    let refused = |stage: &mut Stage| stage.handle(Event::CardRefused { tap, reason: "random-uid" });
+    let refused = |stage: &mut Stage| stage.handle(Event::CardRefused { tap, reason: Reason::RandomUid });
     let effects = refused(&mut stage);
     let [Effect::Feedback(Signal::Refused), Effect::Report(report)] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((report.verdict, report.reason.as_str()), (Verdict::Refused, "random-uid"));
+    assert_eq!((report.verdict, &report.reason), (Verdict::Refused, &Some(Reason::RandomUid)));
     stage.pass(Duration::from_millis(100));
     assert_eq!(refused(&mut stage), []);
     stage.pass(policy().debounce);

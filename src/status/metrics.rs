@@ -11,12 +11,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{ReaderState, State};
+use crate::domain::Verdict;
 
 /// Seconds: from a warm request on a local network to the deadline of a tap.
 const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
 
-/// How taps, documents and stages are called (design, section 7).
-const TAPS: [&str; 4] = ["released", "refused", "failed", "unknown"];
+/// The outcomes of documents and the stages of taps, by their words.
 const DOCUMENTS: [&str; 3] = ["accepted", "failed", "unknown"];
 const STAGES: [&str; 6] = ["convert", "login", "list", "store", "release", "record"];
 
@@ -51,6 +51,7 @@ pub struct Metrics {
     possible_duplicates: Counter,
     unstored: Counter,
     events_lost: Counter,
+    unexpected_answers: Counter,
 }
 
 impl Metrics {
@@ -63,13 +64,14 @@ impl Metrics {
             possible_duplicates: Counter::default(),
             unstored: Counter::default(),
             events_lost: Counter::default(),
+            unexpected_answers: Counter::default(),
         }
     }
 
     /// A station that will be heard of: a counter is there, as zero, before it counts.
     pub fn station(&self, station: &str) {
-        for outcome in TAPS {
-            drop(self.taps.get_or_create(&outcome_labels(station, outcome)));
+        for verdict in Verdict::ALL {
+            drop(self.taps.get_or_create(&outcome_labels(station, verdict.word())));
         }
         for outcome in DOCUMENTS {
             drop(self.documents.get_or_create(&outcome_labels(station, outcome)));
@@ -109,6 +111,11 @@ impl Metrics {
         self.events_lost.inc();
     }
 
+    /// An answer fitted no phase of its tap: a fault of this program.
+    pub fn unexpected_answer(&self) {
+        self.unexpected_answers.inc();
+    }
+
     pub(super) fn render(&self, state: &State, oldest_s: u64) -> String {
         let mut registry = Registry::with_prefix("print_release");
         registry.register("taps", "Taps by how they ended", self.taps.clone());
@@ -121,6 +128,8 @@ impl Metrics {
         );
         registry.register("unstored_releases", "Releases sent without a journal entry", self.unstored.clone());
         registry.register("events_lost", "Events not told, because too many waited", self.events_lost.clone());
+        let unexpected = self.unexpected_answers.clone();
+        registry.register("unexpected_answers", "Answers that fitted no phase of their tap", unexpected);
         let entries = Family::<StateLabels, Gauge>::default();
         let outbox = &state.outbox;
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use print_release_agent::domain::{Document, Outcome, Release};
+use print_release_agent::domain::{Document, Outcome, Reason, Release};
 use print_release_agent::journal::{
     Counts, ENTRY_LIMIT, EVENT_LIMIT, Journal, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Limits,
     PAYLOAD_LIMIT, VERIFY_STEP,
@@ -31,7 +31,7 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
         store_record(&journal, 1).await;
         store_record(&journal, 2).await;
         let unknown = journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
-        journal.end_release(unknown[0], Outcome::Unknown("not-listed".to_owned()), None).await.unwrap();
+        journal.end_release(unknown[0], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
         // Six: two events, a dead letter, two records, and a release that nobody knows. Each tap costs one more.
         let left = |counts: Counts| (counts.events, counts.releases, counts.dead, counts.records, counts.lost);
         assert_eq!(left(counts(&journal)), (2, 1, 1, 2, 0));

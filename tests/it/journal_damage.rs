@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use print_release_agent::domain::{EntryId, JobRecord, Outcome};
+use print_release_agent::domain::{EntryId, JobRecord, Outcome, Reason};
 use print_release_agent::journal::{ASIDE_LIMIT, Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
@@ -253,7 +253,7 @@ fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
     make_unreadable(dir.path(), "releases", ids[0]);
     let journal = open(dir.path());
     runtime.block_on(async {
-        journal.end_release(ids[1], Outcome::Failed("interrupted".to_owned()), None).await.unwrap();
+        journal.end_release(ids[1], Outcome::Failed(Reason::Interrupted), None).await.unwrap();
         for (record, id) in made.iter().zip(&ids) {
             // Twice: the answer to the first may have been lost.
             for _ in 0..2 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use print_release_agent::domain::Outcome;
+use print_release_agent::domain::{Outcome, Reason};
 use print_release_agent::journal::{DeadLetter, Journal, JournalError, StoredEvent, StoredRecord, StoredRelease};
 use ring::digest;
 use serde_json::Value;
@@ -24,7 +24,7 @@ impl Entries {
     fn new() -> Self {
         let released = |id| StoredRelease { id, release: release(id), outcome: None, carried_over: None, made: None };
         let recorded = |id| StoredRecord { id, record: record(id), attempted: None, carried_over: None, made: None };
-        let unknown = Some(Outcome::Unknown("not-listed".to_owned()));
+        let unknown = Some(Outcome::Unknown(Reason::NotListed));
         Self {
             open: released(1),
             unknown: StoredRelease { outcome: unknown, ..released(2) },

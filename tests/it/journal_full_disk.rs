@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use print_release_agent::domain::Outcome;
+use print_release_agent::domain::{Outcome, Reason};
 use print_release_agent::journal::{Journal, JournalError};
 use tokio::task::JoinSet;
 
@@ -127,7 +127,7 @@ fn a_damaged_database_is_carried_over_where_there_is_no_room_for_a_copy() {
         let mut ends = JoinSet::new();
         for id in ids {
             let journal = journal.clone();
-            let failed = Outcome::Failed("not-ready".to_owned());
+            let failed = Outcome::Failed(Reason::NotReady);
             ends.spawn(async move { journal.end_release(id, failed, None).await.unwrap() });
         }
         ends.join_all().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use print_release_agent::domain::{EntryId, Outcome};
+use print_release_agent::domain::{EntryId, Outcome, Reason};
 use print_release_agent::journal::Journal;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -137,8 +137,8 @@ impl Run {
                 let Some(id) = choose(&model.open, which) else { return };
                 let number = model.open.remove(&id).unwrap();
                 let (outcome, made) = match outcome {
-                    0 => (Outcome::Failed("not-ready".to_owned()), None),
-                    1 => (Outcome::Unknown("not-listed".to_owned()), None),
+                    0 => (Outcome::Failed(Reason::NotReady), None),
+                    1 => (Outcome::Unknown(Reason::NotListed), None),
                     2 => (Outcome::Accepted, None),
                     _ => (Outcome::Accepted, Some(record(number))),
                 };

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use jiff::Timestamp;
 use print_release_agent::agent::control;
-use print_release_agent::domain::{EntryId, Outcome};
+use print_release_agent::domain::{EntryId, Outcome, Reason};
 use print_release_agent::journal::Journal;
 use print_release_agent::status::{self, Board};
 use serde_json::Value;
@@ -44,7 +44,7 @@ async fn fill(journal: &Journal) -> [EntryId; 5] {
     }
     let record = journal.oldest_record().await.unwrap().unwrap().id;
     let ids = journal.store_releases(vec![release(7), release(8)], Vec::new()).await.unwrap();
-    journal.end_release(ids[1], Outcome::Unknown("not-listed".to_owned()), None).await.unwrap();
+    journal.end_release(ids[1], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
     [ids[0], ids[1], record, dead[0], dead[1]]
 }
 

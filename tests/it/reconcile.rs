@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{ApiKey, Call, Document, Kind, Status, World};
-use print_release_agent::domain::{self, EntryId, JobRecord, Outcome, Release, User};
+use print_release_agent::domain::{self, EntryId, JobRecord, Outcome, Reason, Release, User};
 use print_release_agent::journal::Journal;
 use serde_json::Value;
 
@@ -233,7 +233,7 @@ async fn documents_of_dead_letters_and_of_unknown_releases_are_not_taken_for_job
         let dead = store(&journal, dead).await;
         journal.bury_record(dead, "no such printer".to_owned()).await.unwrap();
         let unknown = journal.store_releases(vec![unknown], Vec::new()).await.unwrap();
-        journal.end_release(unknown[0], Outcome::Unknown("not-listed".to_owned()), None).await.unwrap();
+        journal.end_release(unknown[0], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
         let doubtful = store(&journal, doubtful).await;
         journal.mark_record(doubtful, Some(now)).await.unwrap();
         close(journal, &state);

@@ -1,6 +1,6 @@
-//! Did a job record arrive although its answer was lost? The server's history tells, if it may be read.
+//! Did a job record arrive although its answer was lost? Pure: the history's rows come in.
 //!
-//! A record has no key of its own at the server, so it is known by what it says: user, title, pages. Equal ones are
+//! A record has no key of its own at the server, so it is known by its content: user, title, pages. Equal ones are
 //! counted, not merged: the history must hold one more than those that are known to stand there for another reason,
 //! that is, released documents under their own uuid, and records of the ledger. So that the count is exact, an equal record
 //! of the ledger must stand in the window or outside as a whole: the window grows until that is so.
@@ -10,82 +10,31 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::work::Work;
+use super::delivery::Arrival;
 use crate::clock;
-use crate::domain::{Cause, Document, DocumentStatus, Failure, JobRecord};
-use crate::journal::{JournalError, StoredRecord};
-use crate::print_server::HistoryQuery;
+use crate::domain::{Document, DocumentStatus, JobRecord};
+use crate::journal::StoredRecord;
 
-/// How far the server's clock, as its `Date` header tells it, may be from the time stamps in its history.
+/// The largest difference between the server's clock, as its `Date` header tells it, and the time stamps in its history.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// How far back a record is looked for that comes from a damaged database and does not know its time.
+/// A record that comes from a damaged database and does not know its time is looked for so far back.
 const FAR_BACK: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What the history says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Arrived,
-    Absent,
-}
-
-/// Looks for the record that was sent at `attempted`, by the server's clock. Waits first until the server cannot be at
-/// work on it any more.
-pub(super) async fn look_up(
-    work: &Work,
-    datetime: bool,
-    stored: &StoredRecord,
-    attempted: Timestamp,
-) -> Result<Found, Failure> {
-    let wall = Timestamp::now();
-    let now = work.client.server_time(wall);
-    let clocks = Clocks { now, ahead: wall.duration_until(now), settled: work.client.settled_after(), datetime };
-    let since = now.duration_since(attempted).unsigned_abs();
-    tokio::time::sleep(clocks.settled.saturating_sub(since)).await;
-    // The mark may be from an earlier run, whose clock may have been another one.
-    tokio::time::sleep_until((work.started + clocks.settled).into()).await;
-    let mut ledger = work.journal.ledger().await.map_err(storage)?;
-    ledger.retain(|entry| entry.record.user.name.eq_ignore_ascii_case(&stored.record.user.name));
-    let mut released = documents(work, &stored.record.user.name).await?;
-    released.extend(ledger.iter().map(|entry| entry.record.document.clone()));
-    ledger.retain(|entry| equal(&entry.record, &stored.record));
-    let window = Window::of(stored, &ledger, &clocks);
-    let query =
-        HistoryQuery { user: Some(stored.record.user.name.clone()), from: window.span.from, to: window.span.to };
-    let history = work.client.history(&query).await?;
-    Ok(window.judge(&stored.record, &released, &history))
-}
-
-/// The documents of this user that the journal knows as released, or as perhaps released: they stand in the history too.
-async fn documents(work: &Work, user: &str) -> Result<HashSet<String>, Failure> {
-    let mut documents = HashSet::new();
-    let mut next = Some(0);
-    while let Some(after) = next {
-        let page = work.journal.list(after).await.map_err(storage)?;
-        let releases = page.releases.into_iter().map(|stored| (stored.release.user, stored.release.document.uuid));
-        let records = page.records.into_iter().map(|stored| stored.record);
-        let dead = page.dead.into_iter().map(|letter| letter.record);
-        let known = releases.chain(records.chain(dead).map(|record| (record.user, record.document)));
-        documents.extend(known.filter(|(of, _)| of.name.eq_ignore_ascii_case(user)).map(|(_, document)| document));
-        next = page.next;
-    }
-    Ok(documents)
-}
-
-/// What decides where the row of a record stands in the history.
-struct Clocks {
+/// The clocks that decide at which time the row of a record stands in the history.
+pub(super) struct Clocks {
     /// By the server's clock.
-    now: Timestamp,
-    /// How far the server's clock is before this box's.
-    ahead: SignedDuration,
+    pub(super) now: Timestamp,
+    /// The server's clock is before this box's by so much.
+    pub(super) ahead: SignedDuration,
     /// The server stamps a row before this has passed.
-    settled: Duration,
+    pub(super) settled: Duration,
     /// The server stamps a row with the time that the record names, where it names one.
-    datetime: bool,
+    pub(super) datetime: bool,
 }
 
 impl Clocks {
-    /// What was written down by this box's clock, by either clock: it may have been set since.
+    /// A time of this box's clock, by either clock: this box's may have been set since.
     fn both(&self, time: Timestamp) -> [Timestamp; 2] {
         [time, time.saturating_add(self.ahead).unwrap_or(time)]
     }
@@ -93,13 +42,13 @@ impl Clocks {
 
 /// A time, by the server's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    from: Timestamp,
-    to: Timestamp,
+pub(super) struct HistorySpan {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
 }
 
-impl Span {
-    /// Where the row of this record stands, if it is there; `None` for one that was never sent.
+impl HistorySpan {
+    /// The time in which the row of this record stands, if it is there; `None` for one that was never sent.
     fn of(stored: &StoredRecord, clocks: &Clocks) -> Option<Self> {
         let latest = |sent: Timestamp| sent.saturating_add(clocks.settled).unwrap_or(Timestamp::MAX);
         let (from, to) = if clocks.datetime && clock::is_possible(stored.record.time) {
@@ -137,16 +86,16 @@ fn far_back(now: Timestamp) -> Timestamp {
 
 /// The time in which a record's row must stand, and how many equal ones certainly stand there too.
 #[derive(Debug, PartialEq, Eq)]
-struct Window {
-    span: Span,
+pub(super) struct HistoryWindow {
+    pub(super) span: HistorySpan,
     known: usize,
 }
 
-impl Window {
+impl HistoryWindow {
     /// `equals` are acknowledged records that look the same.
-    fn of(stored: &StoredRecord, equals: &[StoredRecord], clocks: &Clocks) -> Self {
-        let own = Span::of(stored, clocks).unwrap_or(Span { from: far_back(clocks.now), to: clocks.now });
-        let mut apart: Vec<Span> = equals.iter().filter_map(|entry| Span::of(entry, clocks)).collect();
+    pub(super) fn of(stored: &StoredRecord, equals: &[StoredRecord], clocks: &Clocks) -> Self {
+        let own = HistorySpan::of(stored, clocks).unwrap_or(HistorySpan { from: far_back(clocks.now), to: clocks.now });
+        let mut apart: Vec<HistorySpan> = equals.iter().filter_map(|entry| HistorySpan::of(entry, clocks)).collect();
         let mut window = Self { span: own, known: 0 };
         loop {
             let (within, rest): (Vec<_>, Vec<_>) = apart.into_iter().partition(|span| span.meets(&window.span));
@@ -160,13 +109,13 @@ impl Window {
     }
 
     /// `released` are documents, whose rows are no job records; `history` is what stands in the window.
-    fn judge(&self, record: &JobRecord, released: &HashSet<String>, history: &[Document]) -> Found {
+    pub(super) fn judge(&self, record: &JobRecord, released: &HashSet<String>, history: &[Document]) -> Arrival {
         let seen = history.iter().filter(|row| !released.contains(&row.uuid) && says(row, record)).count();
-        if seen > self.known { Found::Arrived } else { Found::Absent }
+        if seen > self.known { Arrival::Arrived } else { Arrival::Absent }
     }
 }
 
-/// Whether a row of the history says what the record says. What a server leaves out does not tell against it.
+/// Whether a row of the history says what the record says. A field that the server leaves out does not tell against it.
 fn says(row: &Document, record: &JobRecord) -> bool {
     matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
         && (row.user.is_empty() || row.user.eq_ignore_ascii_case(&record.user.name))
@@ -176,12 +125,8 @@ fn says(row: &Document, record: &JobRecord) -> bool {
 }
 
 /// Whether two records would look the same in the history.
-fn equal(one: &JobRecord, other: &JobRecord) -> bool {
+pub(super) fn equal(one: &JobRecord, other: &JobRecord) -> bool {
     one.user == other.user && one.title == other.title && one.pages == other.pages && one.paper_size == other.paper_size
-}
-
-fn storage(error: JournalError) -> Failure {
-    Failure::new(Cause::Storage, error.to_string())
 }
 
 #[cfg(test)]
@@ -233,24 +178,18 @@ mod tests {
 
     fn row(second: i64) -> Document {
         Document {
-            uuid: format!("row-{second}"),
             title: "Same.pdf".to_owned(),
             user: "Ada".to_owned(),
             pages: Some(3),
-            color_pages: None,
-            copies: None,
-            duplex: None,
-            grayscale: None,
-            paper_size: None,
             created: Some(at(second)),
             status: DocumentStatus::Printed,
-            port_name: None,
+            ..Document::sample(&format!("row-{second}"))
         }
     }
 
-    /// What the server would answer, and what is made of it.
-    fn found(stored: &StoredRecord, equals: &[StoredRecord], rows: &[Document], clocks: &Clocks) -> Found {
-        let window = Window::of(stored, equals, clocks);
+    /// The judgement about the rows that the server would answer.
+    fn found(stored: &StoredRecord, equals: &[StoredRecord], rows: &[Document], clocks: &Clocks) -> Arrival {
+        let window = HistoryWindow::of(stored, equals, clocks);
         let stands = |row: &&Document| row.created.is_some_and(|at| window.span.from <= at && at <= window.span.to);
         let history: Vec<Document> = rows.iter().filter(stands).cloned().collect();
         window.judge(&stored.record, &HashSet::from(["document-0".to_owned()]), &history)
@@ -265,12 +204,12 @@ mod tests {
         let other_pages = Document { pages: Some(4), ..row(100) };
         let silent = Document { title: String::new(), pages: None, ..row(100) };
         for (rows, expected) in [
-            (vec![], Found::Absent),
-            (vec![row(100)], Found::Arrived),
-            (vec![row(100 + SETTLED)], Found::Arrived),
-            (vec![silent], Found::Arrived),
-            (vec![row(10)], Found::Absent),
-            (vec![of_document, not_printed, other_title, other_pages], Found::Absent),
+            (vec![], Arrival::Absent),
+            (vec![row(100)], Arrival::Arrived),
+            (vec![row(100 + SETTLED)], Arrival::Arrived),
+            (vec![silent], Arrival::Arrived),
+            (vec![row(10)], Arrival::Absent),
+            (vec![of_document, not_printed, other_title, other_pages], Arrival::Absent),
         ] {
             assert_eq!(found(&sent(100), &[], &rows, &now), expected, "{rows:?}");
         }
@@ -280,8 +219,8 @@ mod tests {
     fn an_equal_record_at_the_edge_of_the_window_is_counted() {
         // Marked well before, stamped only just before its answer: its row stands among ours.
         let (earlier, ours) = (sent(80), sent(101));
-        assert_eq!(found(&ours, std::slice::from_ref(&earlier), &[row(100)], &clocks(1_000)), Found::Absent);
-        assert_eq!(found(&ours, &[earlier], &[row(100), row(101)], &clocks(1_000)), Found::Arrived);
+        assert_eq!(found(&ours, std::slice::from_ref(&earlier), &[row(100)], &clocks(1_000)), Arrival::Absent);
+        assert_eq!(found(&ours, &[earlier], &[row(100), row(101)], &clocks(1_000)), Arrival::Arrived);
     }
 
     #[test]
@@ -289,25 +228,25 @@ mod tests {
         const DAY: i64 = 24 * 3600;
         let back = carried_over(0, 9 * DAY);
         let now = clocks(10 * DAY);
-        assert_eq!(found(&back, &[], &[row(8 * DAY)], &now), Found::Arrived);
-        assert_eq!(found(&back, &[], &[row(9 * DAY + 3600)], &now), Found::Absent);
+        assert_eq!(found(&back, &[], &[row(8 * DAY)], &now), Arrival::Arrived);
+        assert_eq!(found(&back, &[], &[row(9 * DAY + 3600)], &now), Arrival::Absent);
         // A second one of two that were delivered; and of one.
         let first = carried_over(0, 9 * DAY);
-        assert_eq!(found(&back, std::slice::from_ref(&first), &[row(DAY), row(2 * DAY)], &now), Found::Arrived);
-        assert_eq!(found(&back, &[first], &[row(DAY)], &now), Found::Absent);
+        assert_eq!(found(&back, std::slice::from_ref(&first), &[row(DAY), row(2 * DAY)], &now), Arrival::Arrived);
+        assert_eq!(found(&back, &[first], &[row(DAY)], &now), Arrival::Absent);
         // By a clock that was set since, or by none.
         let set = Clocks { ahead: SignedDuration::from_hours(-3), ..clocks(10 * DAY) };
-        assert_eq!(found(&back, &[], &[row(-2 * 3600)], &set), Found::Arrived);
+        assert_eq!(found(&back, &[], &[row(-2 * 3600)], &set), Arrival::Arrived);
         let timeless = StoredRecord { attempted: Some(Timestamp::UNIX_EPOCH), ..back };
-        assert_eq!(found(&timeless, &[], &[row(-DAY)], &now), Found::Arrived);
+        assert_eq!(found(&timeless, &[], &[row(-DAY)], &now), Arrival::Arrived);
     }
 
     #[test]
     fn a_record_that_names_its_time_stands_there() {
         let named = Clocks { datetime: true, ..clocks(1_000) };
         let late = StoredRecord { attempted: Some(at(900)), ..sent(101) };
-        assert_eq!(found(&late, &[], &[row(100)], &named), Found::Arrived);
-        assert_eq!(found(&late, &[], &[row(900)], &named), Found::Absent);
+        assert_eq!(found(&late, &[], &[row(100)], &named), Arrival::Arrived);
+        assert_eq!(found(&late, &[], &[row(900)], &named), Arrival::Absent);
     }
 
     proptest! {
@@ -330,7 +269,7 @@ mod tests {
             if !arrived {
                 rows.pop();
             }
-            let expected = if arrived { Found::Arrived } else { Found::Absent };
+            let expected = if arrived { Arrival::Arrived } else { Arrival::Absent };
             prop_assert_eq!(found(&doubtful, &ledger, &rows, &clocks(100_000)), expected);
         }
     }

@@ -1,0 +1,8 @@
+//! Job records: from the journal to the server's acknowledgement.
+//!
+//! [`delivery`] and [`window`] decide, without I/O; [`outbox`] and [`lookup`] carry out.
+
+mod delivery;
+mod lookup;
+pub(super) mod outbox;
+mod window;

@@ -1,0 +1,256 @@
+//! Tracks which tap (or the recovery) currently owns each document of the box, so that two taps never release the same one.
+//!
+//! Two taps may want a document at one moment, at two stations or one after the other at one; and the recovery wants to
+//! know how a release ended that was left open. One of them owns the document and the others leave it alone, or one
+//! printed document would be recorded twice.
+//!
+//! A document that stays at the server (`retain`) is released anew by each tap: only a tap owns it, never the recovery. And
+//! such a tap cannot take the recovery's place: with its entry it would be forgotten that an earlier request, which takes
+//! the document away, may still come to its end.
+//!
+//! A list is as old as its question. A document whose release ended since then may stand in it as READY, so the time of
+//! each release is remembered for as long as a list can be on its way.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::{EntryId, Release, TapId};
+
+/// A list that was asked for longer ago than this has been given up: no deadline of a tap is longer.
+const LIST_AGE: Duration = Duration::from_secs(2 * 3600);
+
+/// Documents that were released and are remembered for [`LIST_AGE`], at most.
+const RELEASED_LIMIT: usize = 10_000;
+
+/// The answer to a tap that wants a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nobody owned it; now the tap does.
+    Free,
+    /// The recovery owned it; the tap's release takes this entry's place.
+    InsteadOf(EntryId),
+    /// Another tap owns it, or the recovery does and this tap may not take its place.
+    Elsewhere,
+    /// It was released after the tap's list had been asked for.
+    Outdated,
+}
+
+impl Claim {
+    /// True when the tap owns the document now.
+    pub(super) fn is_granted(self) -> bool {
+        matches!(self, Self::Free | Self::InsteadOf(_))
+    }
+}
+
+/// Whether the recovery may end a release that was left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It may, and the document is free from now on.
+    Now,
+    /// A tap wants to take its place, and may yet give it back.
+    Later,
+    /// Another release has taken its place.
+    Never,
+}
+
+/// An open release that is not to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EarlierRelease {
+    id: EntryId,
+    /// Nothing was sent for it after this.
+    sent: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Recovery(EarlierRelease),
+    Tap { tap: TapId, earlier: Option<EarlierRelease> },
+}
+
+#[derive(Debug, Default)]
+struct Documents {
+    owners: HashMap<String, Owner>,
+    /// Documents whose release worked, and when that was known; oldest first.
+    released: VecDeque<(Instant, String)>,
+}
+
+/// Every document that is under release. A release that ended in the journal is not here.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Mutex<Documents>);
+
+impl Claims {
+    /// An earlier run or tap left a release open. A tap that owns the document already owns it with that.
+    pub(super) fn was_left_open(&self, release: &Release, id: EntryId, sent: Instant) {
+        if release.retain {
+            return;
+        }
+        let left = EarlierRelease { id, sent };
+        match self.lock().owners.entry(release.document.uuid.clone()).or_insert(Owner::Recovery(left)) {
+            Owner::Recovery(earlier) => *earlier = left,
+            Owner::Tap { earlier, .. } => *earlier = Some(left),
+        }
+    }
+
+    /// A tap wants to release a document of a list that was asked for at `listed`.
+    pub(super) fn claim(&self, release: &Release, listed: Instant) -> Claim {
+        let (mut documents, uuid) = (self.lock(), &release.document.uuid);
+        let earlier = match documents.owners.get(uuid) {
+            Some(Owner::Tap { .. }) => return Claim::Elsewhere,
+            Some(Owner::Recovery(_)) if release.retain => return Claim::Elsewhere,
+            Some(Owner::Recovery(earlier)) => Some(*earlier),
+            None => None,
+        };
+        let since_then = documents.released.iter().rev().take_while(|(at, _)| *at >= listed);
+        if since_then.into_iter().any(|(_, released)| released == uuid) {
+            return Claim::Outdated;
+        }
+        documents.owners.insert(uuid.to_owned(), Owner::Tap { tap: release.tap, earlier });
+        earlier.map_or(Claim::Free, |earlier| Claim::InsteadOf(earlier.id))
+    }
+
+    /// A tap could not store its claims: all is as before.
+    pub(super) fn give_back(&self, tap: TapId, uuid: &str) {
+        let mut documents = self.lock();
+        if let Some(Owner::Tap { tap: owner, earlier }) = documents.owners.get(uuid).copied()
+            && owner == tap
+        {
+            match earlier {
+                Some(earlier) => drop(documents.owners.insert(uuid.to_owned(), Owner::Recovery(earlier))),
+                None => drop(documents.owners.remove(uuid)),
+            }
+        }
+    }
+
+    /// Until when an earlier release of this document may have been sent. It may have printed it.
+    pub(super) fn sent_before(&self, uuid: &str) -> Option<Instant> {
+        match self.lock().owners.get(uuid)? {
+            Owner::Recovery(earlier) => Some(earlier.sent),
+            Owner::Tap { earlier, .. } => earlier.map(|earlier| earlier.sent),
+        }
+    }
+
+    /// A tap is over with a document, if it owned it; `released`: when it was known to come out.
+    pub(super) fn end(&self, tap: TapId, uuid: &str, released: Option<Instant>) {
+        let mut documents = self.lock();
+        if matches!(documents.owners.get(uuid), Some(Owner::Tap { tap: owner, .. }) if *owner == tap) {
+            documents.owners.remove(uuid);
+            documents.remember(uuid, released);
+        }
+    }
+
+    /// A tap is over with a document, and nobody knows how its release ended: the recovery owns it from now on.
+    pub(super) fn leave_open(&self, release: &Release, id: EntryId, sent: Instant) {
+        self.end(release.tap, &release.document.uuid, None);
+        self.was_left_open(release, id, sent);
+    }
+
+    /// The recovery knows how a release ended; `released`: when it was known that the document came out.
+    pub(super) fn resolve(&self, release: &Release, id: EntryId, released: Option<Instant>) -> Turn {
+        let (mut documents, uuid) = (self.lock(), &release.document.uuid);
+        if release.retain {
+            return Turn::Now;
+        }
+        match documents.owners.get(uuid) {
+            Some(Owner::Recovery(earlier)) if earlier.id == id => {
+                documents.owners.remove(uuid);
+                documents.remember(uuid, released);
+                Turn::Now
+            }
+            Some(Owner::Tap { earlier: Some(earlier), .. }) if earlier.id == id => Turn::Later,
+            _ => Turn::Never,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Documents> {
+        // Nothing that holds it can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Documents {
+    fn remember(&mut self, uuid: &str, released: Option<Instant>) {
+        let Some(now) = released else {
+            return;
+        };
+        self.released.push_back((now, uuid.to_owned()));
+        let is_old = |at: Instant| now.saturating_duration_since(at) > LIST_AGE;
+        while self.released.front().is_some_and(|(at, _)| is_old(*at)) || self.released.len() > RELEASED_LIMIT {
+            self.released.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::{Document, OutputPort, User};
+
+    fn tap(number: u128) -> TapId {
+        TapId::new(Timestamp::UNIX_EPOCH, number)
+    }
+
+    /// A claim after a list that was asked for just now.
+    fn claim(claims: &Claims, release: &Release) -> Claim {
+        claims.claim(release, Instant::now())
+    }
+
+    #[test]
+    fn a_document_belongs_to_the_first_tap_that_wants_it_until_that_one_is_over_with_it() {
+        let claims = Claims::default();
+        assert_eq!(claim(&claims, &release("a", 1, false)), Claim::Free);
+        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Elsewhere);
+        claims.end(tap(2), "a", None);
+        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Elsewhere, "it is not the second one's to end");
+        claims.end(tap(1), "a", None);
+        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
+    }
+
+    /// The release of a document by a tap.
+    fn release(document: &str, number: u128, retain: bool) -> Release {
+        let document = Document::sample(document);
+        let user = User { name: "ada".to_owned(), provider: None };
+        let (station, port) = ("lobby".into(), OutputPort::Serial("DEMO0001".to_owned()));
+        Release { tap: tap(number), station, user, document, port, time: Timestamp::UNIX_EPOCH, record: true, retain }
+    }
+
+    #[test]
+    fn a_release_left_open_is_ended_by_the_recovery_or_replaced_by_a_tap_never_both() {
+        let (claims, sent) = (Claims::default(), Instant::now());
+        let (a, b) = (release("a", 0, false), release("b", 0, false));
+        claims.leave_open(&a, 7, sent);
+        claims.leave_open(&b, 8, sent);
+        assert_eq!(claim(&claims, &release("a", 1, true)), Claim::Elsewhere, "it would be forgotten who was before");
+        assert_eq!(claim(&claims, &release("a", 1, false)), Claim::InsteadOf(7));
+        assert_eq!((claims.resolve(&a, 7, None), claims.sent_before("a")), (Turn::Later, Some(sent)));
+        claims.give_back(tap(1), "a");
+        assert_eq!((claims.resolve(&a, 7, None), claims.resolve(&a, 7, None)), (Turn::Now, Turn::Never));
+        assert_eq!(claim(&claims, &release("b", 1, false)), Claim::InsteadOf(8));
+        claims.leave_open(&release("b", 1, false), 9, sent);
+        assert_eq!((claims.resolve(&b, 8, None), claims.resolve(&b, 9, None)), (Turn::Never, Turn::Now));
+        assert_eq!(claim(&claims, &release("b", 1, false)), Claim::Free);
+    }
+
+    #[test]
+    fn a_document_that_stays_at_the_server_is_free_when_its_tap_is_over_and_still_ended_by_the_recovery() {
+        let (claims, kept) = (Claims::default(), release("a", 1, true));
+        assert_eq!((claim(&claims, &kept), claim(&claims, &release("a", 2, false))), (Claim::Free, Claim::Elsewhere));
+        claims.leave_open(&kept, 7, Instant::now());
+        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
+        assert_eq!(claims.resolve(&kept, 7, None), Turn::Now);
+    }
+
+    #[test]
+    fn a_document_that_was_released_since_the_list_was_asked_for_is_not_released_again() {
+        let (claims, asked) = (Claims::default(), Instant::now());
+        assert_eq!(claims.claim(&release("a", 1, false), asked), Claim::Free);
+        claims.end(tap(1), "a", Some(asked + Duration::from_millis(5)));
+        assert_eq!(claims.claim(&release("a", 2, false), asked), Claim::Outdated);
+        let asked_later = asked + Duration::from_millis(6);
+        assert_eq!(claims.claim(&release("a", 2, false), asked_later), Claim::Free, "the server says READY again");
+        claims.end(tap(2), "a", None);
+        assert_eq!(claims.claim(&release("a", 3, false), asked_later), Claim::Free, "nothing came out");
+    }
+}

@@ -1,0 +1,330 @@
+//! The recovery: brings releases that were left open to their end.
+//!
+//! An earlier run left them open: they may have been sent or not, and the user's token is gone. Or a tap did, because the
+//! server did not answer until its deadline. The server's history tells by the document's uuid. Nothing is released again.
+//!
+//! They stay open in the journal until it is known: if this run does not find out, the next one does. Outcomes that the
+//! journal did not take are brought to it here, too. One question is asked at a time, and none waits for another: each
+//! release has a time of its own when it is due.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use super::attempt::{Attempt, AttemptEvent, AttemptStep};
+use super::claims::Turn;
+use super::register::{EndedRelease, InDoubtRelease, Register};
+use crate::agent::reporter::Reporter;
+use crate::backoff::Backoff;
+use crate::domain::{DocumentStatus, EntryId, Failure, JobRecord, Outcome, Reason, Release, StationName, Verdict};
+use crate::journal::StoredRelease;
+use crate::print_server::{Client, HistoryQuery};
+use crate::random;
+use crate::station::Report;
+
+/// Between two attempts while the journal takes nothing, or a tap may yet give the document back.
+const RETRY: Backoff = match Backoff::new(Duration::from_millis(500), Duration::from_secs(60)) {
+    Ok(backoff) => backoff,
+    Err(_) => panic!("checked when compiled"),
+};
+
+/// Around a document's creation, by the server's own clock on both sides.
+const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// A document whose creation is not known is looked for so far back.
+const FAR_BACK: SignedDuration = SignedDuration::from_hours(6 * 24);
+
+/// The parts that the recovery works with.
+#[derive(Debug)]
+pub(in crate::agent) struct Recovery {
+    pub(in crate::agent) register: Arc<Register>,
+    pub(in crate::agent) client: Client,
+    pub(in crate::agent) reporter: Reporter,
+}
+
+/// A release on its way to its end.
+#[derive(Debug)]
+struct PendingRelease {
+    id: EntryId,
+    station: StationName,
+    due: Instant,
+    backoff: Backoff,
+    /// Whether the log knows that it is not ended at once.
+    is_logged: bool,
+    stage: RecoveryStage,
+}
+
+#[derive(Debug)]
+enum RecoveryStage {
+    /// Nobody knows yet how it ended.
+    FindingOut(OpenRelease, Attempt, AttemptEvent),
+    /// It is known, and may not be ended before it is clear that no tap takes the release's place.
+    Judged(OpenRelease, Outcome),
+    /// It is known and not yet durable; the report follows, unless it was told before.
+    Storing(Box<EndedRelease>, Option<Report>),
+}
+
+/// A release that was left open.
+#[derive(Debug)]
+struct OpenRelease {
+    release: Box<Release>,
+    /// The reason in the event that ends it well.
+    found_out: Reason,
+}
+
+impl PendingRelease {
+    fn open(id: EntryId, release: Box<Release>, sent: Instant, found_out: Reason, settles_in: Duration) -> Self {
+        let attempt = Attempt::of_recovery(release.retain, sent, settles_in);
+        let station = release.station.clone();
+        let stage = RecoveryStage::FindingOut(OpenRelease { release, found_out }, attempt, AttemptEvent::Due);
+        Self { id, station, due: Instant::now(), backoff: RETRY, is_logged: false, stage }
+    }
+
+    fn of_tap(in_doubt: InDoubtRelease, settles_in: Duration) -> Self {
+        match in_doubt {
+            InDoubtRelease::Open { id, release, sent } => Self::open(id, release, sent, Reason::AfterDoubt, settles_in),
+            InDoubtRelease::Unstored { station, id, ended } => {
+                let stage = RecoveryStage::Storing(ended, None);
+                Self { id, station, due: Instant::now(), backoff: RETRY, is_logged: true, stage }
+            }
+        }
+    }
+
+    /// Asks now instead of later; the attempt itself knows when it is too early.
+    fn hurry(&mut self) {
+        if matches!(self.stage, RecoveryStage::FindingOut(_, _, AttemptEvent::Due)) {
+            self.due = Instant::now();
+        }
+    }
+}
+
+impl Recovery {
+    /// Ends every release of which nobody knows how it ended, unless a tap takes it over.
+    pub(in crate::agent) async fn run(self, mut in_doubt: mpsc::Receiver<InDoubtRelease>) {
+        let mut backoff = RETRY;
+        let left_open: Vec<StoredRelease> = loop {
+            match self.register.left_open().await {
+                Ok(open) => break open.to_vec(),
+                Err(_) => tokio::time::sleep(backoff.next(random::word())).await,
+            }
+        };
+        let (settles_in, sent) = (self.client.settled_after(), self.register.started());
+        let of_earlier_run = |it: StoredRelease| {
+            PendingRelease::open(it.id, Box::new(it.release), sent, Reason::AfterRestart, settles_in)
+        };
+        let mut pending: Vec<PendingRelease> = left_open.into_iter().map(of_earlier_run).collect();
+        let mut reached = self.client.reached();
+        let mut known = *reached.borrow_and_update();
+        loop {
+            let first = pending.iter().enumerate().min_by_key(|(_, it)| it.due).map(|(index, it)| (index, it.due));
+            tokio::select! {
+                biased;
+                more = in_doubt.recv() => match more {
+                    Some(more) => pending.push(PendingRelease::of_tap(more, settles_in)),
+                    None => return,
+                },
+                changed = reached.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let before = std::mem::replace(&mut known, *reached.borrow_and_update());
+                    if before != known && known == Some(true) {
+                        // The server is back: those that wait for it need not wait longer.
+                        pending.iter_mut().for_each(PendingRelease::hurry);
+                    }
+                }
+                () = until(first.map(|(_, due)| due)) => {
+                    if let Some((index, _)) = first
+                        && let Some(again) = self.advance(pending.swap_remove(index)).await
+                    {
+                        pending.push(again);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step with a release; `None` when it is over.
+    async fn advance(&self, mut it: PendingRelease) -> Option<PendingRelease> {
+        it.stage = match it.stage {
+            RecoveryStage::FindingOut(open, mut attempt, event) => {
+                match attempt.handle(event, Instant::now(), random::word()) {
+                    AttemptStep::AskStatus => {
+                        let answer = self.ask(&open.release).await;
+                        if let Err(failure) = &answer
+                            && !std::mem::replace(&mut it.is_logged, true)
+                        {
+                            let tap = open.release.tap;
+                            tracing::warn!(%tap, id = it.id, error = %failure, "release still open; asking again");
+                        }
+                        RecoveryStage::FindingOut(
+                            open,
+                            attempt,
+                            AttemptEvent::Status(answer.map_err(|failure| failure.cause)),
+                        )
+                    }
+                    AttemptStep::Wait(until) => {
+                        it.due = until;
+                        RecoveryStage::FindingOut(open, attempt, AttemptEvent::Due)
+                    }
+                    AttemptStep::End(outcome) => RecoveryStage::Judged(open, outcome),
+                    // The recovery has no mandate to send, and leaves nothing to another recovery.
+                    AttemptStep::Send | AttemptStep::LeaveOpen(_) => {
+                        RecoveryStage::Judged(open, Outcome::Unknown(Reason::UnexpectedAnswer))
+                    }
+                }
+            }
+            RecoveryStage::Judged(open, outcome) => match self.register.resolve(&open.release, it.id, &outcome) {
+                Turn::Now => {
+                    let report = report(&open.release, outcome.clone(), open.found_out);
+                    RecoveryStage::Storing(Box::new(ended(it.id, &open.release, outcome)), Some(report))
+                }
+                // One paper, one record.
+                Turn::Never => {
+                    let superseded = Outcome::Failed(Reason::Superseded);
+                    RecoveryStage::Storing(Box::new(ended(it.id, &open.release, superseded)), None)
+                }
+                Turn::Later => {
+                    it.due = Instant::now() + it.backoff.next(random::word());
+                    RecoveryStage::Judged(open, outcome)
+                }
+            },
+            RecoveryStage::Storing(ended, report) => match self.register.store_end(it.id, &ended).await {
+                Ok(()) => {
+                    self.tell(&it.station, &ended, report);
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(id = it.id, %error, "outcome not stored yet");
+                    it.due = Instant::now() + it.backoff.next(random::word());
+                    RecoveryStage::Storing(ended, report)
+                }
+            },
+        };
+        Some(it)
+    }
+
+    fn tell(&self, station: &StationName, ended: &EndedRelease, report: Option<Report>) {
+        let Some(report) = report else {
+            return;
+        };
+        let (tap, document, outcome) = (report.tap, &ended.document, &ended.outcome);
+        let reason = report.reason.as_ref().map(Reason::word);
+        tracing::warn!(%tap, document, outcome = outcome.word(), reason, "release in doubt ended");
+        self.reporter.count_document(station, outcome);
+        self.reporter.report_late(station, &report);
+    }
+
+    /// The document's status by the server's history; `None`: it is not there.
+    async fn ask(&self, release: &Release) -> Result<Option<DocumentStatus>, Failure> {
+        let now = self.client.server_time(Timestamp::now());
+        let (from, to) = match release.document.created {
+            Some(created) => (created.checked_sub(MARGIN), created.checked_add(MARGIN)),
+            None => (now.checked_sub(FAR_BACK), now.checked_add(MARGIN)),
+        };
+        let query = HistoryQuery {
+            user: Some(release.user.name.clone()),
+            from: from.unwrap_or(Timestamp::MIN),
+            to: to.unwrap_or(Timestamp::MAX),
+        };
+        let history = self.client.history(&query).await?;
+        Ok(history.into_iter().find(|row| row.uuid == release.document.uuid).map(|row| row.status))
+    }
+}
+
+fn ended(id: EntryId, release: &Release, outcome: Outcome) -> EndedRelease {
+    let record = (outcome.is_released() && release.record).then(|| JobRecord::of(release, release.time));
+    EndedRelease { id: Some(id), document: release.document.uuid.clone(), outcome, record }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The report of a release that ended after its tap.
+fn report(release: &Release, outcome: Outcome, found_out: Reason) -> Report {
+    let (verdict, reason) = match &outcome {
+        Outcome::Printed | Outcome::Accepted => (Verdict::Released, found_out),
+        Outcome::Failed(reason) => (Verdict::Failed, reason.clone()),
+        Outcome::Unknown(reason) => (Verdict::Unknown, reason.clone()),
+    };
+    Report {
+        tap: release.tap,
+        verdict,
+        reason: Some(reason),
+        detail: None,
+        user: Some(release.user.clone()),
+        pages: if outcome.is_released() { release.document.pages.unwrap_or(0) } else { 0 },
+        outcomes: vec![outcome],
+        duration: Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::reporter::UserNames;
+    use crate::clock::Sequence;
+    use crate::domain::{Document, OutputPort, Secret, TapId, User};
+    use crate::journal::{Journal, Limits};
+    use crate::print_server::Settings;
+    use crate::status::Board;
+    use crate::tls::Trust;
+
+    fn release(document: &str) -> Release {
+        Release {
+            tap: TapId::new(Timestamp::UNIX_EPOCH, 1),
+            station: "lobby".into(),
+            user: User { name: "ada".to_owned(), provider: None },
+            document: Document::sample(document),
+            port: OutputPort::Serial("DEMO0001".to_owned()),
+            time: Timestamp::now(),
+            record: true,
+            retain: false,
+        }
+    }
+
+    /// A server that is not there.
+    fn nobody() -> Settings {
+        Settings {
+            url: "http://127.0.0.1:9/api/v1".parse().unwrap(),
+            oauth_url: "http://127.0.0.1:9/oauth/v1".parse().unwrap(),
+            api_key: Secret::new("key"),
+            device_token: None,
+            trust: Trust { ca: None, client: None, pins: Vec::new(), floor: Timestamp::UNIX_EPOCH },
+            proxy: None,
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            history_datetime: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_release_that_cannot_be_asked_about_yet_holds_no_other_one_up() {
+        crate::tls::install_provider();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        let ids = journal.store_releases(vec![release("a"), release("b")], Vec::new()).await.unwrap();
+        let client = Client::new(nobody()).unwrap();
+        let board = Board::new("box", ["lobby".into()], Timestamp::UNIX_EPOCH);
+        let (events, _written) = mpsc::channel(8);
+        let reporter = Reporter::new(board, UserNames::Omit, Arc::new(Sequence::begin()), events);
+        let (in_doubt, doubted) = mpsc::channel(8);
+        let register = Arc::new(Register::new(journal.clone(), in_doubt.clone(), Instant::now()));
+        // The first settles half a minute from now; the second only waits for the disk.
+        let recovery = tokio::spawn(Recovery { register, client, reporter }.run(doubted));
+        let ended = Box::new(ended(ids[1], &release("b"), Outcome::Accepted));
+        in_doubt.send(InDoubtRelease::Unstored { station: "lobby".into(), id: ids[1], ended }).await.unwrap();
+        let mut counts = journal.counts();
+        let stored = async { counts.wait_for(|counts| counts.records == 1).await.map(drop) };
+        let stored = tokio::time::timeout(Duration::from_secs(20), stored).await;
+        assert!(stored.is_ok(), "it waits behind the other one");
+        assert_eq!(journal.open_releases().await.unwrap().len(), 1);
+        recovery.abort();
+    }
+}
