@@ -203,7 +203,7 @@ mod references {
         for path in commented().iter().chain(&documents()) {
             let text = read(path);
             let is_document = path.ends_with(".md");
-            // A profile has times called T1 and T2, as its reader's manual has them.
+            // A profile may have times that its reader's manual calls by a T and a number.
             if !is_document && !path.starts_with("firmware-config/readers/") {
                 for (line, comment) in comments(path, &text).into_iter().filter(|(_, comment)| trap.is_match(comment)) {
                     found.push((format!("{path}:{line}"), comment.chars().take(80).collect::<String>()));
