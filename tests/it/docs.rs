@@ -276,6 +276,24 @@ mod references {
     }
 }
 
+/// README's tree names every folder of the repository and every part of the program.
+#[test]
+fn the_tree_of_the_readme_names_what_is_there() {
+    let tree = section("README.md", "The tree");
+    let mut missing = Vec::new();
+    for folder in ["", "src", "tests", "docs"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+            let path = entry.strip_prefix(root()).unwrap().display().to_string();
+            // Folders of the root, and everything in the others; not the output of the build.
+            let counts = entry.is_dir() && path != "target" && !path.starts_with('.') || !folder.is_empty();
+            if counts && !tree.contains(&path) {
+                missing.push(path);
+            }
+        }
+    }
+    nothing("README.md, \"The tree\" lacks", &missing);
+}
+
 mod operating {
     use super::*;
 
