@@ -8,20 +8,20 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use print_release_agent::domain::StationName;
+use jiff::SignedDuration;
+use print_release_agent::demo::process::AgentProcess;
+use print_release_agent::demo::scene::Scene;
 use print_release_agent::feedback::{Colour, Signal};
 use print_release_agent::journal::{
     ASIDE_LIMIT, ENTRY_LIMIT, EVENT_LIMIT, LEDGER_AGE, LEDGER_LIMIT, PAYLOAD_LIMIT, RESERVE_BYTES,
 };
-use print_release_agent::status::Board;
 use print_release_agent::status::topics::Topics;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::support::{playing, program};
+use crate::support::mosquitto::free_port;
+use crate::support::program;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -374,10 +374,12 @@ mod operating {
         same("entities of Home Assistant", &documented, &entities);
     }
 
-    fn board() -> Board {
-        let board = Board::new("<a>", [StationName::from("<s>")], Timestamp::UNIX_EPOCH);
-        board.update(|state| state.mqtt = Some(true));
-        board
+    /// The real program with a broker that is not there: then it tells everything that it ever tells.
+    async fn running() -> (Scene, AgentProcess) {
+        let scene = Scene::set(program()).await.unwrap();
+        scene.configure("", &[&format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"", free_port())]).unwrap();
+        let agent = scene.start().await.unwrap();
+        (scene, agent)
     }
 
     /// The paths of all values that hold no others.
@@ -393,16 +395,19 @@ mod operating {
         }
     }
 
-    #[test]
-    fn the_status_document_has_the_fields_that_are_written() {
+    #[tokio::test]
+    async fn the_status_document_has_the_fields_that_are_written() {
+        let (scene, agent) = running().await;
         let mut real = BTreeSet::new();
-        fields(&board().document(Timestamp::UNIX_EPOCH), "", &mut real);
+        fields(&scene.status(&agent, |_| true).await.unwrap(), "", &mut real);
+        let real = real.into_iter().map(|field| field.replace("stations.lobby.", "stations.<s>.")).collect();
         same("fields of the status document", &first_words(&rows("Status document", "field")), &real);
     }
 
-    #[test]
-    fn metrics_and_their_labels_are_those_that_are_told() {
-        let text = board().metrics_text(Timestamp::UNIX_EPOCH);
+    #[tokio::test]
+    async fn metrics_and_their_labels_are_those_that_are_told() {
+        let (scene, agent) = running().await;
+        let text = scene.get(&agent, "/metrics").await.unwrap();
         let label = regex(r#"([a-z_]+)="([^"]*)""#);
         let mut real: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -512,24 +517,19 @@ mod operating {
         }
     }
 
-    /// A tap with the real program: its event has the fields, its state directory the files, that the document names.
     #[tokio::test]
     async fn an_event_has_the_fields_and_a_state_directory_the_files_that_are_documented() {
-        let (scene, agent) = playing().await;
-        scene.tap(&agent, "grace").await.unwrap();
-        scene.settled(&agent).await.unwrap();
-        let status = scene.status(&agent, |status| status["stations"]["lobby"]["last"].is_object());
-        let status = tokio::time::timeout(Duration::from_secs(60), status).await.unwrap().unwrap();
+        let (scene, agent) = running().await;
         let mut real = BTreeSet::new();
-        fields(&status["stations"]["lobby"]["last"], "", &mut real);
+        fields(&scene.tap(&agent, "grace").await.unwrap(), "", &mut real);
         same("fields of an event", &first_words(&rows("Events", "field")), &real);
+        scene.settled(&agent).await.unwrap();
         agent.terminate().await.unwrap();
 
         let config = fs::read_to_string(scene.config()).unwrap();
         let state_dir = regex(r#"state_dir = "([^"]+)""#).captures(&config).unwrap()[1].to_owned();
-        let documented = first_words(&rows("What is kept where", "file"));
         let found = fs::read_dir(state_dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let found: BTreeSet<_> = found.collect();
+        let (found, documented): (BTreeSet<_>, _) = (found.collect(), first_words(&rows("What is kept where", "file")));
         assert!(found.len() > 3 && found.is_subset(&documented), "{found:?}, and documented are {documented:?}");
     }
 }
