@@ -236,9 +236,8 @@ impl AgentLoop {
                 let result = result.map(|session| self.logged_in(&station, tap, session));
                 self.decide(&station, Event::Answer { tap, answer: TapAnswer::LoggedIn(result) });
             }
-            LoopMessage::Version(version) => {
-                self.board.update(|state| state.server.version = version.unwrap_or_default());
-            }
+            LoopMessage::Version(Some(version)) => self.board.update(|state| state.server.version = version),
+            LoopMessage::Version(None) => {}
         }
     }
 
