@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::limit;
+
 /// Which modules of this crate each module may know. `demo` and `cli` put things together and may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
@@ -90,6 +92,7 @@ fn known(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn no_module_knows_more_than_it_may() {
+    let _limit = limit();
     for (module, allowed) in MAY_KNOW {
         for path in sources(module).iter().filter(|path| !path.components().any(|part| part.as_os_str() == "tests")) {
             for known in known(&code(path)) {
@@ -103,6 +106,7 @@ fn no_module_knows_more_than_it_may() {
 
 #[test]
 fn every_module_of_the_crate_has_its_rule() {
+    let _limit = limit();
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
     for line in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
         let module = line.trim_end_matches(';');
@@ -113,6 +117,7 @@ fn every_module_of_the_crate_has_its_rule() {
 
 #[test]
 fn decisions_have_no_io() {
+    let _limit = limit();
     for module in PURE {
         for path in sources(module) {
             let code = code(&path);
@@ -134,6 +139,7 @@ fn decisions_have_no_io() {
 /// standard library is held to it by clippy (`incompatible_msrv`).
 #[test]
 fn no_dependency_needs_a_newer_compiler_than_cargo_toml_promises() {
+    let _limit = limit();
     let platform = ["--filter-platform", "aarch64-unknown-linux-gnu", "--all-features"];
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--format-version", "1"])
