@@ -4,6 +4,7 @@
 
 mod broker;
 mod commands;
+mod demo;
 mod faults;
 mod house;
 mod identity;
