@@ -28,13 +28,10 @@ use tokio::time::Instant;
 
 use crate::support::platter::Dice;
 use crate::support::table::Row;
-use crate::support::{attic, dice, limit_of, log, program, queue, soon};
+use crate::support::{attic, dice, limit_of_campaign, log, program, queue, soon};
 
 /// The number of kills unless `PRINT_RELEASE_KILLS` says otherwise.
 const KILLS: usize = 40;
-
-/// A kill takes a second or two; a run that takes longer than this for each hangs.
-const LIMIT_OF_A_KILL: Duration = Duration::from_secs(20);
 
 /// After so many kills everything comes to its end and is reckoned up: a loss shows only then.
 const PEACE_EVERY: usize = 20;
@@ -268,8 +265,8 @@ fn records(world: &World) -> HashMap<(&str, &str), usize> {
 
 #[tokio::test]
 async fn killed_at_any_moment_nothing_is_lost_released_twice_or_recorded_twice() {
+    let _limit = limit_of_campaign("PRINT_RELEASE_KILLS");
     let kills = std::env::var("PRINT_RELEASE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
-    let _limit = limit_of(LIMIT_OF_A_KILL * u32::try_from(kills).unwrap());
     let mut campaign = Campaign::begin().await;
     while campaign.row.tried < kills {
         campaign.live_and_die().await;

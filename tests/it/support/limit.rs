@@ -5,8 +5,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Ten times as long as the slowest test takes beside others.
+/// Several times as long as the slowest test takes beside others.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// A kill or a cut of a campaign takes a second or two.
+const LIMIT_OF_A_TRY: Duration = Duration::from_secs(20);
 
 /// Ends its test's time limit when it is dropped.
 pub struct Limit(#[expect(dead_code, reason = "dropping it ends the wait of the thread at the other end")] Sender<()>);
@@ -17,7 +20,14 @@ pub fn limit() -> Limit {
     limit_of(LIMIT)
 }
 
-/// The same with another limit, for a campaign that may be told to take longer.
+/// The same for a campaign, which is told in this variable how often it tries.
+#[must_use]
+pub fn limit_of_campaign(variable: &str) -> Limit {
+    let tries = std::env::var(variable).ok().and_then(|tries| tries.parse().ok()).unwrap_or(0);
+    limit_of(LIMIT.max(LIMIT_OF_A_TRY * tries))
+}
+
+/// The same with another limit.
 #[must_use]
 pub fn limit_of(limit: Duration) -> Limit {
     let test = thread::current().name().unwrap_or("?").to_owned();

@@ -25,7 +25,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::random;
 use serde_json::Value;
 
-pub use limit::{limit, limit_of};
+pub use limit::{limit, limit_of, limit_of_campaign};
 use platter::Dice;
 
 /// The program under test: the one that was built with the tests, or the one that `PRINT_RELEASE_PROGRAM` names.
