@@ -1,15 +1,16 @@
 //! `demo`: the whole way of a tap without a server, a reader or a configuration.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, runtime};
 use crate::demo::headless;
 use crate::demo::page::Stage;
+use crate::demo::process::AgentProcess;
 use crate::demo::scene::Scene;
 
 #[derive(clap::Args)]
@@ -22,7 +23,18 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let played = std::env::current_exe().context("find this program").and_then(|program| {
         let runtime = runtime().context("start the runtime")?;
-        if arguments.headless { runtime.block_on(headless::play(&program)) } else { runtime.block_on(open(&program)) }
+        runtime.block_on(async {
+            // They are listened for before there is anything to leave behind: agent, directory and reader go when they are dropped.
+            let mut end = EndSignals::listen().context("listen for signals")?;
+            if arguments.headless {
+                tokio::select! {
+                    played = headless::play(&program) => played,
+                    () = end.recv() => anyhow::bail!("play to the end: a signal came before"),
+                }
+            } else {
+                show(&program, &mut end).await
+            }
+        })
     });
     match played {
         Ok(true) => Exit::Done,
@@ -34,29 +46,65 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// Shows the page until Ctrl-C. True when the agent ended in order.
-async fn open(program: &Path) -> anyhow::Result<bool> {
+/// The signals that end the demo in order.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+/// Shows the page until a signal comes. True when the agent ended in order, which a second signal does not wait for.
+async fn show(program: &Path, end: &mut EndSignals) -> anyhow::Result<bool> {
+    let (stage, agent, listener) = tokio::select! {
+        opened = open(program) => opened?,
+        () = end.recv() => return Ok(true),
+    };
+    tokio::select! {
+        served = async { axum::serve(listener, stage.clone().router()).await } => served.context("show the page")?,
+        () = end.recv() => {}
+    }
+    let ended = tokio::select! {
+        ended = agent.terminate() => ended.context("stop the agent")?.success(),
+        () = end.recv() => false,
+    };
+    // The agent has written its last by now.
+    drop(stage);
+    Ok(ended)
+}
+
+/// Starts everything and says where the page is.
+async fn open(program: &Path) -> anyhow::Result<(Stage, AgentProcess, TcpListener)> {
     let scene = Scene::set(program).await.context("set the stage")?;
     let agent = scene.start().await.context("start the agent")?;
     let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
     let address = listener.local_addr().context("open the page")?;
-    // Not the way of the other commands, which end at once where nobody reads: the agent has to go too.
+    // The other commands exit at once where nobody reads. This one fails instead, so that the agent ends with it.
     writeln!(
-        std::io::stdout(),
+        io::stdout(),
         "The demo's page: http://{address}/    (Ctrl-C ends it)\n\
          The agent's own page: {}/    its configuration: {}",
         agent.page(),
         scene.config().display()
     )
     .context("say where the page is")?;
-    let router = Stage::new(scene, agent.page()).router();
-    let listen = |kind| signal(kind).context("listen for signals");
-    let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
-    tokio::select! {
-        served = async { axum::serve(listener, router).await } => served.context("show the page")?,
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    Ok(agent.terminate().await.context("stop the agent")?.success())
+    Ok((Stage::new(scene, agent.page()), agent, listener))
 }

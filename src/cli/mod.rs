@@ -102,6 +102,11 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "demo")]
+    if let Err(error) = crate::demo::process::end_with_parent() {
+        eprintln!("failed to start for a demo: {error}");
+        return Exit::Failed.into();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

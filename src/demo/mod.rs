@@ -13,4 +13,5 @@ pub mod page;
 pub mod process;
 pub mod reader;
 pub mod scene;
+mod scene_dir;
 pub mod server;

@@ -1,19 +1,50 @@
-//! The agent as a process: the real program, started, told to stop, killed.
+//! The agent as a process: the real program, started, told to stop, killed. It does not outlive the process that started it.
 //!
-//! It is told about the agent's readiness and page as a service manager is, through `NOTIFY_SOCKET` (sd_notify(3)).
+//! It tells of its readiness and its page as it would tell a service manager, through `NOTIFY_SOCKET` (sd_notify(3)).
 
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 
 /// A program that is not ready by then never will be.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// A running agent. Killed when dropped.
+/// A killed process is gone within milliseconds; after so many of them its end is no longer waited for.
+const GONE_LIMIT_MS: usize = 5_000;
+
+/// In this variable a process finds the id of the one that it must not outlive.
+const PARENT: &str = "PRINT_RELEASE_PARENT";
+
+/// A command that starts this program, or another build of it, and ends it together with the calling process, however that ends.
+///
+/// The kernel ties it to the calling thread, so that one has to live as long as the child.
+pub fn tied_to_this_process(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env(PARENT, std::process::id().to_string()).kill_on_drop(true);
+    command
+}
+
+/// Asks the kernel to end this process when its parent ends, even by SIGKILL. Does nothing in a process that was not started by
+/// [`tied_to_this_process`].
+///
+/// # Errors
+/// The parent has ended already, or the kernel refuses.
+pub fn end_with_parent() -> io::Result<()> {
+    let Some(parent) = std::env::var_os(PARENT) else {
+        return Ok(());
+    };
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A parent that ended before the kernel was asked is found here: somebody else has adopted this process.
+    let adopted = getppid().is_none_or(|process| *process.as_raw_nonzero().to_string() != *parent);
+    if adopted { Err(io::Error::other("the process that started this one has ended")) } else { Ok(()) }
+}
+
+/// A running agent. It is killed when dropped.
 #[derive(Debug)]
 pub struct AgentProcess {
     child: Child,
@@ -21,33 +52,33 @@ pub struct AgentProcess {
 }
 
 impl AgentProcess {
-    /// Starts `program run --config config` and waits until it is ready: every reader was tried once. Its log goes to
-    /// `log`.
+    /// Starts `program run --config config` and waits until it is ready: every reader was tried once. Its log goes to `log`.
+    /// A socket lies beside `config` until then.
     ///
     /// # Errors
     /// It cannot be started, or is not ready in time: `TimedOut`, with its exit code if it ended.
     pub async fn start(program: &Path, config: &Path, log: Stdio) -> io::Result<Self> {
-        let dir = tempfile::tempdir()?;
+        let dir = tempfile::tempdir_in(config.parent().unwrap_or(Path::new("")))?;
         let socket = dir.path().join("notify");
         let manager = UnixDatagram::bind(&socket)?;
-        let mut child = Command::new(program)
+        let child = tied_to_this_process(program)
             .arg("run")
             .arg("--config")
             .arg(config)
             .env("NOTIFY_SOCKET", &socket)
             .stderr(log)
-            // Ctrl-C on a terminal is for who started it; that one tells it to stop.
+            // Ctrl-C on a terminal is for the process that started the agent, and that one tells it to stop.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()?;
-        let page = tokio::select! {
+        let mut agent = Self { child, page: String::new() };
+        agent.page = tokio::select! {
             page = ready(&manager) => page?,
-            status = child.wait() => {
+            status = agent.child.wait() => {
                 return Err(io::Error::other(format!("the agent ended before it was ready: {}", status?)));
             }
             () = tokio::time::sleep(READY_LIMIT) => return Err(io::ErrorKind::TimedOut.into()),
         };
-        Ok(Self { child, page })
+        Ok(agent)
     }
 
     /// The address of its page, such as `http://127.0.0.1:8631`.
@@ -55,7 +86,7 @@ impl AgentProcess {
         &self.page
     }
 
-    /// Its number, until it has ended.
+    /// Its process id, until it has ended.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
@@ -73,7 +104,7 @@ impl AgentProcess {
     /// # Errors
     /// It has ended before.
     pub async fn terminate(mut self) -> io::Result<ExitStatus> {
-        self.signal(rustix::process::Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         self.child.wait().await
     }
 
@@ -81,11 +112,11 @@ impl AgentProcess {
     ///
     /// # Errors
     /// It has ended before.
-    pub fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::NotFound, "the agent has ended");
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?;
-        let process = rustix::process::Pid::from_raw(id).ok_or_else(gone)?;
-        Ok(rustix::process::kill_process(process, signal)?)
+        let process = Pid::from_raw(id).ok_or_else(gone)?;
+        Ok(kill_process(process, signal)?)
     }
 
     /// Waits for its end.
@@ -94,6 +125,19 @@ impl AgentProcess {
     /// The system will not tell.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+}
+
+impl Drop for AgentProcess {
+    /// Waits until it is gone, so that it writes no more into a directory that is removed next.
+    fn drop(&mut self) {
+        // An error says that it has ended before.
+        if self.child.start_kill().is_ok() {
+            let mut checks = 0..GONE_LIMIT_MS;
+            while checks.next().is_some() && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }
 

@@ -1,15 +1,15 @@
-//! A virtual card reader: a pseudo-terminal behind a stable path, as udev's by-id links are.
+//! A virtual card reader: a pseudo-terminal behind a path that stays the same, as udev's by-id links do.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::ioctl_tiocnxcl;
 
-/// A pseudo-terminal has any.
+/// A pseudo-terminal takes any rate.
 const BAUD: u32 = 9600;
 
 /// A reader that can be plugged, unplugged and held a card to.
@@ -24,7 +24,7 @@ impl VirtualReader {
     /// Plugs a reader in at `link`.
     ///
     /// # Errors
-    /// No pseudo-terminal to be had, or no link to be made.
+    /// The system has no pseudo-terminal left, or the link cannot be made.
     pub fn plug(link: &Path) -> io::Result<Self> {
         let mut reader = Self { link: link.to_owned(), wire: None };
         reader.plug_again()?;
@@ -38,19 +38,23 @@ impl VirtualReader {
 
     /// Plugs it in again: another device node behind the same path.
     ///
+    /// The path leads to the descriptor that this process holds and not to `/dev/pts/N`. The kernel gives a number that is free
+    /// again to the next pseudo-terminal, so a link to it that a killed process left would lead to somebody else's reader.
+    ///
     /// # Errors
     /// As [`VirtualReader::plug`].
     pub fn plug_again(&mut self) -> io::Result<()> {
-        // Not for the agent to inherit: the line must hang up when this end is dropped.
+        self.unplug();
+        // The agent must not inherit it: the line must hang up when this end is dropped.
         let wire = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&wire)?;
         unlockpt(&wire)?;
         let name = ptsname(&wire, Vec::new())?;
-        // Raw from the start, or the line discipline would echo what is held before the agent opens it.
+        // It is raw from the start, or the line discipline would echo a card that is held before the agent opens it.
         drop(tokio_serial::new(name.to_string_lossy(), BAUD).open()?);
         let line = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-        drop(std::fs::remove_file(&self.link));
-        std::os::unix::fs::symlink(name.to_string_lossy().as_ref(), &self.link)?;
+        let held_here = format!("/proc/{}/fd/{}", std::process::id(), line.as_raw_fd());
+        std::os::unix::fs::symlink(held_here, &self.link)?;
         self.wire = Some((File::from(wire), line));
         Ok(())
     }
@@ -66,8 +70,9 @@ impl VirtualReader {
 
     /// Unplugs it: the device node is gone at once.
     pub fn unplug(&mut self) {
-        self.wire = None;
+        // The link goes first, because the descriptor's number is free for the next reader of this process as soon as it is closed.
         drop(std::fs::remove_file(&self.link));
+        self.wire = None;
     }
 
     /// Holds a card to it: the number and a carriage return.
@@ -87,5 +92,11 @@ impl VirtualReader {
             Some((wire, _)) => (&mut &*wire).write_all(bytes),
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "the reader is unplugged")),
         }
+    }
+}
+
+impl Drop for VirtualReader {
+    fn drop(&mut self) {
+        self.unplug();
     }
 }

@@ -8,10 +8,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::process::AgentProcess;
 use super::reader::VirtualReader;
+use super::scene_dir::SceneDir;
 use super::server::{Call, Document, Fault, Kind, OPEN_KEY, Options, PrintServer, World};
 use crate::tls;
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A stage. Everything on it is gone when it is dropped.
 #[derive(Debug)]
 pub struct Scene {
-    dir: TempDir,
+    dir: SceneDir,
     program: PathBuf,
     /// The print server, as everybody sees it.
     pub server: PrintServer,
@@ -49,7 +49,7 @@ impl Scene {
     /// As [`Scene::set`].
     pub fn set_with(program: &Path, server: PrintServer) -> anyhow::Result<Self> {
         tls::install_provider();
-        let dir = tempfile::Builder::new().prefix("print-release-").tempdir()?;
+        let dir = SceneDir::create()?;
         let reader = VirtualReader::plug(&dir.path().join("reader"))?;
         let client = reqwest::Client::builder().no_proxy().build()?;
         let scene = Self {

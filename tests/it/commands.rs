@@ -10,7 +10,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use serde_json::Value;
 
-use crate::support::{journal, playing, program};
+use crate::support::{journal, playing, program, skipped};
 
 /// Runs the program, beside whatever the test's runtime serves.
 async fn run(arguments: &[&str]) -> Output {
@@ -151,8 +151,9 @@ async fn the_play_holds_for_somebody_who_is_not_root() {
         play.uid(65_534).gid(65_534);
     }
     let output = match play.args(["demo", "--headless"]).output().await {
-        // The program lies where only root may go.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return skipped("the program lies where only root may go");
+        }
         output => output.unwrap(),
     };
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -195,7 +196,9 @@ fn what_may_not_be_read_is_not_called_empty() {
         // Somebody who may read the configuration and nothing else. Only root can become that.
         let output = run.arg("--config").arg(&config).args(["queue", command]).uid(65_534).output();
         let output = match output {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return skipped("not root, or the program lies where only root may go");
+            }
             output => output.unwrap(),
         };
         let told = String::from_utf8(output.stderr).unwrap();

@@ -8,7 +8,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 
 use crate::support::table::Row;
-use crate::support::{log, playing};
+use crate::support::{limit, log, playing};
 
 const fn status(code: u16) -> Kind {
     Kind::Status { code, retry_after: None }
@@ -75,26 +75,31 @@ async fn every_fault_befalls(call: Call) {
 
 #[tokio::test]
 async fn no_fault_of_a_login_loses_or_doubles_anything() {
+    let _limit = limit();
     every_fault_befalls(Call::Login).await;
 }
 
 #[tokio::test]
 async fn no_fault_of_a_list_loses_or_doubles_anything() {
+    let _limit = limit();
     every_fault_befalls(Call::List).await;
 }
 
 #[tokio::test]
 async fn no_fault_of_a_release_loses_or_doubles_anything() {
+    let _limit = limit();
     every_fault_befalls(Call::Release).await;
 }
 
 #[tokio::test]
 async fn no_fault_of_a_record_loses_or_doubles_anything() {
+    let _limit = limit();
     every_fault_befalls(Call::Record).await;
 }
 
 #[tokio::test]
 async fn a_server_that_cuts_every_connection_is_not_reachable() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     for call in [Call::Account, Call::Login] {
         scene.befall(call, usize::MAX, Kind::CutBefore);
@@ -108,6 +113,7 @@ async fn a_server_that_cuts_every_connection_is_not_reachable() {
 
 #[tokio::test]
 async fn a_server_that_cuts_some_calls_and_answers_others_stays_reachable() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.befall(Call::Record, 3, Kind::CutBefore);
     scene.befall(Call::Account, usize::MAX, status(500));

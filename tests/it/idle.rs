@@ -10,7 +10,7 @@ use std::time::Duration;
 use print_release_agent::demo::scene::Scene;
 
 use crate::support::mosquitto::Mosquitto;
-use crate::support::program;
+use crate::support::{limit, program};
 
 /// For what is done once after the start.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ fn woken(process: &Path) -> u64 {
 #[tokio::test]
 #[ignore = "two minutes, and a program that is not the one under test"]
 async fn an_idle_agent_needs_little_memory_seldom_wakes_and_writes_nothing() {
+    let _limit = limit();
     let broker = Mosquitto::start("allow_anonymous true");
     let scene = Scene::set(program()).await.unwrap();
     scene.configure("", &[&format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"", broker.port())]).unwrap();

@@ -5,6 +5,7 @@
 mod broker;
 mod commands;
 mod docs;
+mod demo;
 mod faults;
 mod house;
 mod identity;
@@ -18,6 +19,7 @@ mod journal_full_disk;
 mod journal_model;
 mod journal_power_cuts;
 mod journal_queue;
+mod limits;
 mod mqtt;
 mod nothing_lost;
 mod package;

@@ -9,7 +9,8 @@
 //! server (`retain`), so that each tap there may release it anew; but never the same tap twice. The server's clock is
 //! minutes away from the box's, and the configuration is reloaded at random moments.
 //!
-//! `tests/run nothing-lost --kills N` runs it for as long as wanted and prints the table.
+//! `tests/run nothing-lost --kills N` runs it for as long as wanted and prints the table. `PRINT_RELEASE_SEED` takes the seed that a
+//! run has printed: faults, cards and moments are then the same, as far as the machine keeps to the moments.
 //!
 //! [`World::repeated`]: print_release_agent::demo::server::World::repeated
 
@@ -21,62 +22,57 @@ use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind, World};
-use print_release_agent::random;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::support::platter::Dice;
 use crate::support::table::Row;
-use crate::support::{attic, log, program, queue, soon};
+use crate::support::{attic, dice, limit_of_campaign, log, program, queue, soon};
 
-/// Without another word; `PRINT_RELEASE_KILLS` says how many.
+/// The number of kills unless `PRINT_RELEASE_KILLS` says otherwise.
 const KILLS: usize = 40;
 
 /// After so many kills everything comes to its end and is reckoned up: a loss shows only then.
 const PEACE_EVERY: usize = 20;
 
-/// How long the program lives at most, in milliseconds, from its readiness: mostly as long as a tap takes ...
+/// The program lives at most so many milliseconds from its readiness: mostly as long as a tap takes.
 const SHORT_LIFE: u64 = 400;
 
-/// ... and now and then so long that what waits until the server is certainly over with a request comes to its turn.
+/// Now and then it lives so long that the agent also gets to the work that waits until the server is certainly over with a request.
 const LONG_LIFE: u64 = 3_000;
 
 /// A kill comes at any moment, or within so many microseconds after a call arrived at the server or ended there.
 const KILL_WINDOW_US: u64 = 20_000;
 
-/// Of those calls, one of the first so many.
+/// The kill waits for one of so many first calls.
 const CALLS: u64 = 24;
 
-/// The shortest that there is, so that there are many attempts; after three times that the server counts as over with a
-/// request, and late work must come before that.
+/// The shortest time limit that the configuration takes, so that there are many attempts. The agent takes the server to be over with
+/// a request after three times that; late work must come before.
 const REQUEST_TIMEOUT_MS: u64 = 500;
 const LATE_MS: u64 = 1_200;
 
-/// How many minutes the server's clock is away at most.
+/// The server's clock is at most so many minutes away.
 const CLOCK_MIN: u64 = 10;
 
 /// Users of the demo: each has a card and one document a round.
 const USERS: [&str; 3] = ["ada", "grace", "linus"];
 
-/// A number below `limit`.
-fn below(limit: u64) -> u64 {
-    random::word() % limit
-}
-
-fn some_fault() -> (Call, Kind) {
+fn some_fault(dice: &mut Dice) -> (Call, Kind) {
     let calls = [Call::Login, Call::List, Call::Release, Call::Release, Call::Record, Call::Record, Call::History];
     let kinds = [
         Kind::CutBefore,
         Kind::CutAfter,
         Kind::HangAfter,
         Kind::Garbage,
-        Kind::Delay(Duration::from_millis(below(300))),
-        Kind::Late(Duration::from_millis(below(LATE_MS))),
-        Kind::Late(Duration::from_millis(below(LATE_MS))),
+        Kind::Delay(Duration::from_millis(dice.roll(300))),
+        Kind::Late(Duration::from_millis(dice.roll(LATE_MS))),
+        Kind::Late(Duration::from_millis(dice.roll(LATE_MS))),
         Kind::Status { code: 500, retry_after: None },
         Kind::Status { code: 503, retry_after: None },
     ];
-    (calls[below(calls.len() as u64) as usize], kinds[below(kinds.len() as u64) as usize])
+    (calls[dice.roll(calls.len() as u64) as usize], kinds[dice.roll(kinds.len() as u64) as usize])
 }
 
 struct Campaign {
@@ -85,12 +81,14 @@ struct Campaign {
     attic: VirtualReader,
     /// Each with its owner and its title, by which its record is known.
     documents: Vec<(String, String, String)>,
+    dice: Dice,
     row: Row,
     began: Instant,
 }
 
 impl Campaign {
     async fn begin() -> Self {
+        let mut dice = dice();
         let scene = Scene::set(program()).await.unwrap();
         let (attic, section) = attic(&scene);
         scene.configure("", &[&section, "[station.release]\nretain = true"]).unwrap();
@@ -98,12 +96,13 @@ impl Campaign {
             let mut world = scene.server.world();
             world.documents.clear();
             world.clock_offset =
-                SignedDuration::from_mins(i64::try_from(below(2 * CLOCK_MIN)).unwrap() - CLOCK_MIN as i64);
+                SignedDuration::from_mins(i64::try_from(dice.roll(2 * CLOCK_MIN)).unwrap() - CLOCK_MIN as i64);
         }
         let config = std::fs::read_to_string(scene.config()).unwrap();
         let impatient = format!("request_timeout = \"{REQUEST_TIMEOUT_MS}ms\"");
         std::fs::write(scene.config(), config.replace("request_timeout = \"1s\"", &impatient)).unwrap();
-        Self { scene, attic, documents: Vec::new(), row: Row::held("kills of the program", 0), began: Instant::now() }
+        let row = Row::held("kills of the program", 0);
+        Self { scene, attic, documents: Vec::new(), dice, row, began: Instant::now() }
     }
 
     /// One life of the program: documents, faults, cards, and an end without a warning.
@@ -114,21 +113,22 @@ impl Campaign {
             self.documents.push((self.scene.submit(user, &title), user.to_owned(), title));
         }
         self.scene.server.world().faults.clear();
-        for _ in 0..below(5) {
-            let (call, kind) = some_fault();
+        for _ in 0..self.dice.roll(5) {
+            let (call, kind) = some_fault(&mut self.dice);
             self.scene.befall(call, 1, kind);
         }
         let moment = self.moment();
         for user in USERS {
             self.scene.present(user).unwrap();
-            if below(3) == 0 {
+            if self.dice.roll(3) == 0 {
                 self.attic.hold(&self.card(user)).unwrap();
             }
         }
+        let reload = Duration::from_millis(self.dice.roll(3 * SHORT_LIFE));
         tokio::pin!(moment);
         tokio::select! {
             () = &mut moment => {}
-            () = tokio::time::sleep(Duration::from_millis(below(3 * SHORT_LIFE))) => {
+            () = tokio::time::sleep(reload) => {
                 agent.signal(Signal::HUP).unwrap();
                 moment.await;
             }
@@ -142,10 +142,11 @@ impl Campaign {
     }
 
     /// A moment in its life, not a state that is waited for.
-    fn moment(&self) -> impl Future<Output = ()> + use<> {
-        let longest = if below(5) == 0 { LONG_LIFE } else { SHORT_LIFE };
-        let any = tokio::time::sleep(Duration::from_millis(below(longest)));
-        let (server, calls) = (self.scene.server.clone(), below(2) * (1 + below(CALLS)));
+    fn moment(&mut self) -> impl Future<Output = ()> + use<> {
+        let longest = if self.dice.roll(5) == 0 { LONG_LIFE } else { SHORT_LIFE };
+        let any = tokio::time::sleep(Duration::from_millis(self.dice.roll(longest)));
+        let (server, calls) = (self.scene.server.clone(), self.dice.roll(2) * (1 + self.dice.roll(CALLS)));
+        let then = Duration::from_micros(self.dice.roll(KILL_WINDOW_US));
         async move {
             if calls == 0 {
                 return any.await;
@@ -154,20 +155,20 @@ impl Campaign {
                 for _ in 0..calls {
                     server.changed().await;
                 }
-                tokio::time::sleep(Duration::from_micros(below(KILL_WINDOW_US))).await;
+                tokio::time::sleep(then).await;
             };
             drop(tokio::time::timeout(Duration::from_millis(longest), after).await);
         }
     }
 
-    /// Peace: everything that is open ends, and what was not released is, by another tap. Then no document is missing.
+    /// Lets everything that is open end in peace, and another tap release the rest. Then no document may be missing.
     async fn reckon(&mut self) {
         let scene = &self.scene;
         scene.server.world().faults.clear();
         let agent = scene.start().await.unwrap();
         self.settled(&agent).await;
         for user in USERS {
-            // At most so many documents a tap.
+            // A tap releases only so many documents.
             while scene.server.world().waiting(user).count() > 0 {
                 scene.tap(&agent, user).await.unwrap();
             }
@@ -191,7 +192,7 @@ impl Campaign {
         self.scene.settled(agent).await.unwrap();
     }
 
-    /// What stays listed now ended as unknown: by its document, so that it excuses no other.
+    /// The releases that stay listed, and so have ended as unknown. Counted by document, so that one excuses no other.
     async fn unknown(&self) -> HashMap<String, usize> {
         let mut unknown = HashMap::new();
         for release in queue(&self.scene).await["releases"].as_array().unwrap() {
@@ -204,7 +205,7 @@ impl Campaign {
     fn judge(&mut self, unknown: &HashMap<String, usize>) {
         let world = self.scene.server.world();
         let (releases, records) = (releases(&world), records(&world));
-        let Row { lost, released_twice, recorded_twice, unknown: told, .. } = &mut self.row;
+        let Row { lost, released_twice, recorded_twice, unknown: ended_unknown, .. } = &mut self.row;
         for (uuid, user, title) in &self.documents {
             let [taken, kept] = releases.get(uuid.as_str()).copied().unwrap_or_default();
             let recorded = records.get(&(user.as_str(), title.as_str())).copied().unwrap_or(0);
@@ -222,13 +223,13 @@ impl Campaign {
                 }
             }
         }
-        *told = unknown.values().sum();
+        *ended_unknown = unknown.values().sum();
         drop(world);
-        self.go_on_or_tell();
+        self.go_on_or_fail();
     }
 
-    /// Nothing lost, nothing twice so far; or the campaign ends here and says when.
-    fn go_on_or_tell(&mut self) {
+    /// Goes on if nothing was lost or done twice so far. Otherwise the campaign ends here and says when.
+    fn go_on_or_fail(&mut self) {
         self.row.released_twice += self.scene.server.world().repeated.len();
         let Row { tried, lost, released_twice, recorded_twice, .. } = self.row;
         if (lost, released_twice, recorded_twice) != (0, 0, 0) {
@@ -243,7 +244,7 @@ impl Campaign {
     }
 }
 
-/// How often each document was released for good, and to be kept.
+/// The number of releases of each document: for good, and to be kept.
 fn releases(world: &World) -> HashMap<&str, [usize; 2]> {
     let mut releases = HashMap::new();
     for release in &world.releases {
@@ -253,7 +254,7 @@ fn releases(world: &World) -> HashMap<&str, [usize; 2]> {
     releases
 }
 
-/// How often each user's title was recorded.
+/// The number of records of each user's title.
 fn records(world: &World) -> HashMap<(&str, &str), usize> {
     let mut records = HashMap::new();
     for record in &world.records {
@@ -264,11 +265,12 @@ fn records(world: &World) -> HashMap<(&str, &str), usize> {
 
 #[tokio::test]
 async fn killed_at_any_moment_nothing_is_lost_released_twice_or_recorded_twice() {
+    let _limit = limit_of_campaign("PRINT_RELEASE_KILLS");
     let kills = std::env::var("PRINT_RELEASE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut campaign = Campaign::begin().await;
     while campaign.row.tried < kills {
         campaign.live_and_die().await;
-        campaign.go_on_or_tell();
+        campaign.go_on_or_fail();
         if campaign.row.tried.is_multiple_of(PEACE_EVERY) || campaign.row.tried == kills {
             campaign.reckon().await;
         }

@@ -9,10 +9,11 @@ use print_release_agent::journal::Journal;
 use serde_json::Value;
 
 use crate::support::journal::{close, open, release};
-use crate::support::{log, playing, program, queue};
+use crate::support::{limit, log, playing, program, queue};
 
 #[tokio::test]
 async fn equal_jobs_are_counted_and_not_merged() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     // Three documents that look the same, and one record of them in doubt: first the one that arrived, then one that did not.
     for kind in [Kind::HangAfter, Kind::CutBefore] {
@@ -30,6 +31,7 @@ async fn equal_jobs_are_counted_and_not_merged() {
 
 #[tokio::test]
 async fn a_clock_that_is_not_the_servers_is_told_as_uncertain() {
+    let _limit = limit();
     for (minutes, uncertain) in [(-60, true), (2, false), (60, true)] {
         let scene = Scene::set(program()).await.unwrap();
         scene.server.world().clock_offset = SignedDuration::from_mins(minutes);
@@ -42,6 +44,7 @@ async fn a_clock_that_is_not_the_servers_is_told_as_uncertain() {
 
 #[tokio::test]
 async fn a_server_whose_clock_is_hours_away_is_understood() {
+    let _limit = limit();
     for hours in [-3, 3] {
         let (scene, agent) = playing().await;
         scene.server.world().clock_offset = SignedDuration::from_hours(hours);
@@ -57,6 +60,7 @@ async fn a_server_whose_clock_is_hours_away_is_understood() {
 
 #[tokio::test]
 async fn a_server_that_stamps_records_with_their_own_time_is_understood() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     scene.server.world().history_datetime = true;
     scene.configure("history_datetime = true", &[]).unwrap();
@@ -79,6 +83,7 @@ async fn without_history() -> Scene {
 
 #[tokio::test]
 async fn where_the_history_may_not_be_read_a_record_in_doubt_is_sent_again_and_counted() {
+    let _limit = limit();
     let scene = without_history().await;
     let agent = scene.start().await.unwrap();
     let uuid = scene.submit("linus", "Perhaps twice.pdf");
@@ -92,6 +97,7 @@ async fn where_the_history_may_not_be_read_a_record_in_doubt_is_sent_again_and_c
 
 #[tokio::test]
 async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
+    let _limit = limit();
     let scene = without_history().await;
     let agent = scene.start().await.unwrap();
     let uuid = scene.submit("linus", "Who knows.pdf");
@@ -109,6 +115,7 @@ async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
 
 #[tokio::test]
 async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_recorded_once() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let uuid = scene.submit("linus", "Twice asked.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
@@ -152,6 +159,7 @@ async fn doubt_after_an_outage(kind: Kind) -> (Scene, AgentProcess, String, [Val
 
 #[tokio::test]
 async fn a_release_in_doubt_at_its_deadline_is_recorded_when_the_server_is_back_and_says_that_it_printed() {
+    let _limit = limit();
     let (scene, agent, uuid, [told, ended]) = doubt_after_an_outage(Kind::HangAfter).await;
     assert_eq!((&told["event"], &told["reason"]), (&"unknown".into(), &"server-unreachable".into()));
     assert_eq!((&ended["event"], &ended["reason"]), (&"released".into(), &"after-doubt".into()));
@@ -161,6 +169,7 @@ async fn a_release_in_doubt_at_its_deadline_is_recorded_when_the_server_is_back_
 
 #[tokio::test]
 async fn a_release_in_doubt_at_its_deadline_has_failed_when_the_server_is_back_and_says_that_it_waits() {
+    let _limit = limit();
     let (scene, agent, uuid, [told, ended]) = doubt_after_an_outage(Kind::CutBefore).await;
     assert_eq!(told["event"], "unknown");
     assert_eq!((&ended["event"], &ended["reason"]), (&"failed".into(), &"interrupted".into()));
@@ -197,6 +206,7 @@ fn records(scene: &Scene, title: &str) -> usize {
 
 #[tokio::test]
 async fn a_delivered_record_that_comes_back_by_damage_is_found_and_not_sent_again() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let state = scene.dir().join("state");
     let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
@@ -219,6 +229,7 @@ async fn a_delivered_record_that_comes_back_by_damage_is_found_and_not_sent_agai
 
 #[tokio::test]
 async fn documents_of_dead_letters_and_of_unknown_releases_are_not_taken_for_job_records() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let state = scene.dir().join("state");
     let now = Timestamp::now();
