@@ -1,5 +1,6 @@
 //! The configuration as a whole: files in, checked values or problems out.
 
+mod documented;
 mod files;
 mod keys;
 mod problems;
