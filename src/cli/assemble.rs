@@ -15,7 +15,7 @@ use crate::durable;
 use crate::journal::Journal;
 use crate::lamp::Lamps;
 use crate::print_server::device::{DeviceSetup, Keeper};
-use crate::print_server::{Client, Settings, SetupError};
+use crate::print_server::{Client, ClientSettings, SetupError};
 use crate::random;
 use crate::reader::{self, Reader};
 use crate::station::Policy;
@@ -30,7 +30,7 @@ const KEY_FILE: &str = "key";
 /// A client of the server that the configuration names.
 pub(super) fn client(config: &Config) -> Result<Client, SetupError> {
     let server = &config.server;
-    Client::new(Settings {
+    Client::new(ClientSettings {
         url: server.url.clone(),
         oauth_url: server.oauth_url.clone(),
         api_key: server.api_key.clone(),

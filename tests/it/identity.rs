@@ -13,7 +13,7 @@ use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, OPEN_KEY, TRUSTED_KEY};
 use print_release_agent::domain::{JobRecord, OutputPort, Secret, TapId, User};
-use print_release_agent::print_server::{Client, Settings};
+use print_release_agent::print_server::{Client, ClientSettings};
 use print_release_agent::random;
 use print_release_agent::tls::Trust;
 use serde_json::Value;
@@ -375,7 +375,7 @@ async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_en
 async fn a_record_from_before_the_clock_was_known_is_stamped_by_the_server() {
     let scene = scene(OPEN_KEY, &[]).await;
     scene.server.world().history_datetime = true;
-    let client = Client::new(Settings {
+    let client = Client::new(ClientSettings {
         url: scene.server.url().parse().unwrap(),
         oauth_url: scene.server.oauth_url().parse().unwrap(),
         api_key: Secret::new(OPEN_KEY),
