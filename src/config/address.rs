@@ -1,4 +1,4 @@
-//! URLs and addresses of the servers, the broker and the devices.
+//! Checks for URLs and addresses of the servers, the broker and the devices.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ pub struct Endpoint {
 /// The address of an MQTT broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Where it listens.
+    /// The host and port that it listens on.
     pub endpoint: Endpoint,
     /// Whether it speaks TLS there.
     pub tls: bool,

@@ -1,7 +1,7 @@
-//! What is wrong with a configuration file, each problem with its place.
+//! The problems of a configuration file, each with its place.
 //!
-//! A problem names a key and says what is expected; it never quotes a value, because any value may be a
-//! secret in the wrong place.
+//! A problem names a key and says what is expected; it never quotes a value, because any value may be a secret in the
+//! wrong place.
 
 use std::{
     error::Error,
@@ -57,7 +57,7 @@ impl fmt::Display for Problems {
 
 impl Error for Problems {}
 
-/// Notes about one file, until they are told.
+/// Notes about one file, collected until they are shown in order.
 pub(super) struct Notes {
     source: PathBuf,
     notes: Vec<(Position, String)>,

@@ -6,9 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 /// A text as far as it could be read.
 pub(super) struct Syntax<'t> {
-    /// What is there, with a guess at what is broken.
+    /// The tables of the text, with a guess in place of a broken value.
     pub root: DeTable<'t>,
-    /// What is no TOML, and at which byte.
+    /// The mistakes, each with its byte.
     pub errors: Vec<(usize, String)>,
     /// Whether `root` has every key of the text. A broken value still has its key; after a broken header or
     /// bracket, keys may be lost.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::Secret;
 
-/// What begins a certificate in PEM (RFC 7468, section 5.1).
+/// The first line of a certificate in PEM (RFC 7468, section 5.1).
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Trust and identity of a TLS client, read when the configuration is loaded.
@@ -16,7 +16,7 @@ const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 pub struct Tls {
     /// Trust anchors in PEM, besides those of the system.
     pub ca: Option<Vec<u8>>,
-    /// What the client shows when the server asks.
+    /// The identity that the client shows when the server asks.
     pub identity: Option<Identity>,
 }
 

@@ -58,7 +58,7 @@ impl Site {
         SMALLEST.replace("KEY_FILE", key_file.to_str().expect("a path"))
     }
 
-    /// What comes of the smallest file with these keys set.
+    /// Parses the smallest file with these keys set.
     fn with(&self, edits: &[(&str, &str, Value)]) -> Result<Config, Problems> {
         self.parse(&edited(&self.smallest(), edits))
     }
