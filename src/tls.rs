@@ -1,6 +1,6 @@
 //! The one way to trust a server, for HTTP and MQTT alike: the system's roots, extra anchors, a pinned key.
 //!
-//! Verification cannot be switched off. Where the clock is certainly wrong, certificates are judged at the earliest time
+//! Verification cannot be switched off. While the clock is certainly wrong, certificates are judged at the earliest time
 //! that it can be. Pins narrow the set of servers that the chain allows; they never replace the chain.
 
 use std::sync::Arc;

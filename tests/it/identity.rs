@@ -11,7 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, OPEN_KEY, TRUSTED_KEY};
+use print_release_agent::demo::server::{
+    AUTO_TRUST_KEY, ApiKey, Call, Kind, OPEN_KEY, ServerDocument, ServerFault, TRUSTED_KEY,
+};
 use print_release_agent::domain::{JobRecord, OutputPort, Secret, TapId, User};
 use print_release_agent::print_server::{Client, ClientSettings};
 use print_release_agent::random;
@@ -67,7 +69,7 @@ async fn releases_one(scene: &Scene, agent: &AgentProcess) -> bool {
     let card = {
         let mut world = scene.server.world();
         let owner = if world.documents.len().is_multiple_of(2) { "ada" } else { "grace" };
-        let document = Document::new(owner, "Note G.pdf", 1, world.now());
+        let document = ServerDocument::new(owner, "Note G.pdf", 1, world.now());
         world.documents.push(document);
         world.user(owner).unwrap().cards[0].clone()
     };
@@ -83,7 +85,7 @@ fn count(scene: &Scene, call: Call) -> usize {
 }
 
 fn befall(scene: &Scene, call: Call, kind: Kind) {
-    scene.server.world().faults.push(Fault { call, times: 1, kind });
+    scene.server.world().faults.push(ServerFault { call, times: 1, kind });
 }
 
 /// A box that has registered and was approved.
@@ -328,7 +330,7 @@ async fn what_is_secret_stays_in_files_for_their_owner() {
     let mut secrets = BTreeSet::from([TRUSTED_KEY.to_owned()]);
     for kind in [None, Some(Kind::CutAfter)] {
         secrets.extend(stored(&scene));
-        scene.server.world().faults.extend(kind.map(|kind| Fault { call: Call::Token, times: 1, kind }));
+        scene.server.world().faults.extend(kind.map(|kind| ServerFault { call: Call::Token, times: 1, kind }));
         scene.server.world().tokens.expire_devices();
         assert!(releases_one(&scene, &agent).await);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{Call, Document, Kind, Options, PrintServer};
+use print_release_agent::demo::server::{Call, Kind, Options, PrintServer, ServerDocument};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -325,7 +325,7 @@ async fn interrupt(appliance: &mut Appliance, scene: &Scene) -> Cut {
 }
 
 /// Takes a user's documents but one from the server.
-fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<Document> {
+fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<ServerDocument> {
     let mut world = scene.server.world();
     let documents = std::mem::take(&mut world.documents);
     let (aside, stay) = documents.into_iter().partition(|document| document.user_name == user && document.uuid != but);

@@ -156,7 +156,7 @@ async fn a_delay_holds_the_work_back() {
 async fn a_fault_befalls_its_own_call_as_often_as_it_says_in_order() {
     let talk = Talk::ada().await;
     let status = |code| Kind::Status { code, retry_after: None };
-    let fault = |call, times, code| Fault { call, times, kind: status(code) };
+    let fault = |call, times, code| ServerFault { call, times, kind: status(code) };
     let faults = [fault(Call::Version, 1, 500), fault(Call::List, 2, 502), fault(Call::Any, usize::MAX, 599)];
     talk.server.world().faults.extend(faults);
     for expected in [502, 502, 599, 599] {

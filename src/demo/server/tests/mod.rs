@@ -76,7 +76,7 @@ impl Talk {
     }
 
     fn fail(&self, call: Call, kind: Kind) {
-        self.server.world().faults.push(Fault { call, times: 1, kind });
+        self.server.world().faults.push(ServerFault { call, times: 1, kind });
     }
 }
 
