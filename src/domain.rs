@@ -1,7 +1,7 @@
-//! The words of the house as types (design, section 1). Pure data: no I/O, no clock, no randomness.
+//! The words of the house as types (docs/architecture.md, "Words"). Pure data: no I/O, no clock, no randomness.
 //!
-//! What must never be shown (`Secret`, `Read`, `CardNumber`) prints as `***`, so that no log line, panic or error can
-//! tell it by accident.
+//! The types that must never be shown (`Secret`, `Read`, `CardNumber`) print as `***`, so that no log line, panic or error
+//! can show one by accident.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,11 +34,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a reader delivered for one presentation of a card, as text.
+/// The text that a reader delivered for one presentation of a card.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read(pub Secret);
 
-/// What the server knows the card by: a read after the station's conversion.
+/// The number that the server knows a card by: a read after the station's conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardNumber(pub Secret);
 
@@ -91,7 +91,7 @@ pub struct Now {
 /// A station's name, shared by everything that speaks of it.
 pub type StationName = Arc<str>;
 
-/// Who the server says that the card belongs to.
+/// The owner of the card, as the server names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The login name, as the server spells it.
@@ -100,7 +100,7 @@ pub struct User {
     pub provider: Option<i64>,
 }
 
-/// Which sides of the sheet are printed on. The numbers are the server's (001, "Upload document").
+/// The sides of the sheet that are printed on. The numbers are the server's (docs/print-server-api.md, "DocumentInfo").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Duplex {
@@ -112,7 +112,7 @@ pub enum Duplex {
     ShortEdge,
 }
 
-/// Where a document stands at the server (001, "Get list of documents for user").
+/// The status of a document at the server (docs/print-server-api.md, "Document status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DocumentStatus {
     /// 0: waits to be released.
@@ -129,14 +129,14 @@ pub enum DocumentStatus {
     Other,
 }
 
-/// One entry of the server's list (001, "DocumentInfo"). All but the uuid may be missing there.
+/// One entry of the server's list (docs/print-server-api.md, "DocumentInfo"). All but the uuid may be missing there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// The server's name for it.
     pub uuid: String,
     /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
     pub title: String,
-    /// Whose it is; empty when the server does not tell.
+    /// The owner's login name; empty when the server does not give it.
     pub user: String,
     /// Pages in all; `None` when unknown (the server writes 0 for that).
     pub pages: Option<u32>,
@@ -152,7 +152,7 @@ pub struct Document {
     pub paper_size: Option<String>,
     /// When it was created, by the server's clock.
     pub created: Option<Timestamp>,
-    /// Where it stands.
+    /// Its status.
     pub status: DocumentStatus,
     /// The output port's name that it was printed at, in the history.
     pub port_name: Option<String>,
@@ -163,7 +163,7 @@ impl Document {
     pub const TITLE_LIMIT: usize = 200;
 }
 
-/// How a release differs from what was submitted. `None` leaves the server's word alone.
+/// The options in which a release differs from the submitted document. `None`: as submitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseOptions {
     /// Copies.
@@ -176,7 +176,7 @@ pub struct ReleaseOptions {
     pub retain: bool,
 }
 
-/// How a job record names the printer: the server looks an output port up by one of the two.
+/// The name of a printer in a job record: the server looks an output port up by one of the two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputPort {
@@ -195,18 +195,18 @@ impl OutputPort {
     }
 }
 
-/// What is to be handed to the output port, as the journal keeps it from before the first byte is sent.
+/// A document that goes to the output port, as the journal keeps it from before the first byte is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The tap that asked for it.
     pub tap: TapId,
     /// The station where it was.
     pub station: StationName,
-    /// Who held the card.
+    /// The person who held the card.
     pub user: User,
-    /// What is released.
+    /// The document that is released.
     pub document: Document,
-    /// Where to.
+    /// The printer.
     pub port: OutputPort,
     /// When it was stored, by this box's clock.
     pub time: Timestamp,
@@ -265,7 +265,7 @@ pub struct JobRecord {
     pub tap: TapId,
     /// The station; records of one station keep their order.
     pub station: StationName,
-    /// Whose job it was.
+    /// The owner of the job.
     pub user: User,
     /// The released document: it stands in the same history and is not its job record.
     pub document: String,
@@ -277,7 +277,7 @@ pub struct JobRecord {
     pub color_pages: Option<u32>,
     /// Such as `A4`.
     pub paper_size: Option<String>,
-    /// `Some(true)` long edge, `Some(false)` short edge; simplex cannot be said (api-notes, T18).
+    /// `Some(true)` long edge, `Some(false)` short edge; a record cannot say simplex.
     pub long_edge: Option<bool>,
     /// The printer.
     pub port: OutputPort,
@@ -338,7 +338,8 @@ pub enum Cause {
     Storage,
 }
 
-/// Who was refused. The documents do not tell a wrong card from a wrong key at `/login` (001, "Login": "401, 403").
+/// The credential that was refused. `/login` does not tell a wrong card from a wrong key (docs/print-server-api.md,
+/// "Log in").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// The card (or short id), or the key or device that brought it.
@@ -374,9 +375,9 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({})", self.detail, self.cause.word())]
 pub struct Failure {
-    /// What to decide by.
+    /// The cause that decides what to do next.
     pub cause: Cause,
-    /// What happened, for a person.
+    /// The details, for a person who reads the log.
     pub detail: String,
 }
 

@@ -267,7 +267,7 @@ async fn use_readers(appliance: &mut Appliance, scene: &Scene) {
     appliance.pull_and_plug(scene, "desk", "linus").await;
 }
 
-/// What it uses while nothing happens (design, section 8).
+/// Compares the use of an idle box with its bars (docs/measures.md, "Bars").
 async fn idle(appliance: &mut Appliance) {
     let used = appliance.machine.output(&with_pid(&format!("{USED}; sleep {IDLE_S}; {USED}"))).await;
     let used: Vec<u64> = used.split_whitespace().flat_map(str::parse).collect();
