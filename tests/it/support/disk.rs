@@ -16,9 +16,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty ext4 of this size; `None` for anybody but root.
+    /// An empty ext4 of this size; `None`, and the test is noted as skipped, for anybody but root and where no image can be mounted.
     pub fn new(mib: u64) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
+            super::skipped("not root: it needs a small disk of its own");
+            return None;
+        }
+        if !Path::new("/dev/loop-control").exists() {
+            super::skipped("no loop device: it needs a small disk of its own");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::support::emulator::{Emulator, patiently};
 use crate::support::mosquitto::Mosquitto;
-use crate::support::program;
 use crate::support::tls::Authority;
+use crate::support::{limit_of, program};
 
 const UNIT: &str = "print-release-agent.service";
 /// How long the agent's status is asked for something that should come to hold.
@@ -190,6 +190,7 @@ const USED: &str = "awk '/^VmRSS/ { rss = $2 } /^write_bytes/ { written = $2 } /
 #[tokio::test]
 #[ignore = "takes minutes and the disk of tests/box/image: tests/run box"]
 async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_for_every_document() {
+    let _limit = limit_of(2 * NEVER);
     let authority = Authority::new();
     let server = PrintServer::start_tls(Options::default(), authority.server(false).0).await.unwrap();
     let scene = Scene::set_with(program(), server).unwrap();
