@@ -38,13 +38,13 @@ const fn hours(hours: u64) -> Duration {
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
     /// Names the box in topics and metrics: 1 to 32 characters of a-z, 0-9 and `-`.
-    pub id: String,
+    pub(crate) id: String,
     /// The directory of the journal and of the device's identity.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// The socket at which commands reach the daemon.
-    pub control_socket: PathBuf,
+    pub(crate) control_socket: PathBuf,
     /// The key that the journal is encrypted with: the systemd credential `journal-key`, if there is one.
-    pub journal_key: Option<Secret>,
+    pub(crate) journal_key: Option<Secret>,
 }
 
 impl AgentConfig {
@@ -77,15 +77,15 @@ fn name_of_host(hostname: &str) -> Option<String> {
 #[derive(Clone, Debug)]
 pub struct OutboxConfig {
     /// Entries kept at most.
-    pub max_entries: u32,
+    pub(crate) max_entries: u32,
     /// Entries older than this are given up.
-    pub max_age: Duration,
+    pub(crate) max_age: Duration,
     /// The handling of a job record whose answer was lost.
-    pub in_doubt: InDoubt,
+    pub(crate) in_doubt: InDoubt,
     /// First wait before a record is sent again.
-    pub retry_min: Duration,
+    pub(crate) retry_min: Duration,
     /// Longest wait; not below `retry_min`.
-    pub retry_max: Duration,
+    pub(crate) retry_max: Duration,
 }
 
 /// `outbox.in_doubt`: the answer to a job record was lost.
@@ -126,9 +126,9 @@ pub(super) fn http(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// The least severe level that is logged.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The form of a log entry.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 /// `log.format`.

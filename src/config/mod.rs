@@ -38,7 +38,8 @@ use std::{
 };
 
 pub use address::{Broker, Endpoint, PrinterAddress};
-pub use general::{AgentConfig, InDoubt, LogConfig, LogFormat, OutboxConfig};
+pub use general::InDoubt;
+pub use general::{AgentConfig, LogConfig, LogFormat, OutboxConfig};
 pub use mqtt::{MqttConfig, UserNamePolicy};
 pub use pin::Pin;
 pub use problems::Problems;
@@ -60,34 +61,30 @@ const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This box.
-    pub agent: AgentConfig,
-    /// The print server.
+    pub(crate) agent: AgentConfig,
+    /// `[server]`.
     pub server: ServerConfig,
     /// At least one; the names differ.
-    pub stations: Vec<StationConfig>,
-    /// The limits of the durable queue for the print server.
-    pub outbox: OutboxConfig,
-    /// The broker, unless it is off.
-    pub mqtt: Option<MqttConfig>,
+    pub(crate) stations: Vec<StationConfig>,
+    pub(crate) outbox: OutboxConfig,
+    pub(crate) mqtt: Option<MqttConfig>,
     /// The address of the page, unless it is off.
-    pub http: Option<SocketAddr>,
-    /// The log.
-    pub log: LogConfig,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) log: LogConfig,
     /// Settings that work but should not stay so, one line each, with its place.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The facts that the configuration takes from its surroundings.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// The default of `agent.id` is made of it.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// The directory into which systemd puts the credentials of the service (systemd.exec(5), `$CREDENTIALS_DIRECTORY`).
-    pub credentials: Option<PathBuf>,
+    pub(crate) credentials: Option<PathBuf>,
     /// The directory of the configuration. Without `credentials`, as on an administrator's command line, the files are
     /// there from which the unit takes its credentials.
-    pub beside: PathBuf,
+    pub(crate) beside: PathBuf,
 }
 
 impl Environment {

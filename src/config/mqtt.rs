@@ -14,20 +14,18 @@ const MAX_TOPIC: usize = 256;
 /// The broker, and the topics and names of the messages to it.
 #[derive(Clone, Debug)]
 pub struct MqttConfig {
-    /// The broker's address.
-    pub broker: Broker,
+    pub(crate) broker: Broker,
     /// Its user name for this box.
-    pub username: Option<String>,
+    pub(crate) username: Option<String>,
     /// Its password, only with a user name.
-    pub password: Option<Secret>,
+    pub(crate) password: Option<Secret>,
     /// Trust and identity; only with TLS.
-    pub tls: Tls,
-    /// The beginning of every topic.
-    pub topic: String,
+    pub(crate) tls: Tls,
+    pub(crate) topic: String,
     /// The prefix of Home Assistant's discovery topics, unless it is off.
-    pub discovery: Option<String>,
+    pub(crate) discovery: Option<String>,
     /// The form in which a user name appears.
-    pub users: UserNamePolicy,
+    pub(crate) users: UserNamePolicy,
 }
 
 /// `mqtt.users`: user names in messages.

@@ -37,14 +37,14 @@ pub(super) struct ConfigFile<'t> {
     /// False where broken TOML may have swallowed keys, so that a missing key is no problem of its own.
     is_whole: bool,
     /// The keys that the code asked for.
-    pub known: KnownKeys,
+    pub(super) known: KnownKeys,
     /// Table, key and place of the keys in the file that the code did not ask for.
     unknown: Vec<(String, String, usize)>,
 }
 
 impl<'t> ConfigFile<'t> {
     /// Reads all of `text` with `read`.
-    pub fn read<T>(
+    pub(super) fn read<T>(
         text: &'t str,
         source: &Path,
         env: &'t Environment,
@@ -72,7 +72,7 @@ impl<'t> ConfigFile<'t> {
     }
 
     /// `result` and the warnings, if there is no problem.
-    pub fn verdict<T>(mut self, result: Option<T>) -> Result<(T, Vec<String>), Problems> {
+    pub(super) fn verdict<T>(mut self, result: Option<T>) -> Result<(T, Vec<String>), Problems> {
         for (table, key, at) in std::mem::take(&mut self.unknown) {
             let hint = self.hint(&table, &key);
             self.problem(at, &label(&table, &key), &format!("unknown key{hint}"));
@@ -153,7 +153,12 @@ pub(super) struct Section<'d, 't> {
 
 impl<'t> Section<'_, 't> {
     /// The value of `key`; `default` when it is absent.
-    pub fn get<T>(&mut self, key: &'static str, default: T, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> T {
+    pub(super) fn get<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> T {
         let Some(value) = self.take(key) else { return default };
         match check(value.get_ref()) {
             Ok(checked) => {
@@ -171,36 +176,44 @@ impl<'t> Section<'_, 't> {
     }
 
     /// The value of `key`; `None` when it is absent or empty.
-    pub fn optional<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> Option<T> {
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> Option<T> {
         self.get(key, None, off_or(check))
     }
 
     /// The value of `key`, which must be there.
-    pub fn required<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> Option<T> {
         let value = self.optional(key, check);
         self.require(key, "is required");
         value
     }
 
     /// Notes `message` unless `key`, which was read before, is set.
-    pub fn require(&mut self, key: &'static str, message: &str) {
+    pub(super) fn require(&mut self, key: &'static str, message: &str) {
         if !self.is_set(key) {
             self.problem(key, message);
         }
     }
 
     /// Whether the file has `key`, which was read before, with anything but the empty text.
-    pub fn is_set(&self, key: &str) -> bool {
+    pub(super) fn is_set(&self, key: &str) -> bool {
         matches!(self.asked.get(key), Some(KeyPlace::Set(_)))
     }
 
     /// The surroundings of the program.
-    pub fn env(&self) -> &'t Environment {
+    pub(super) fn env(&self) -> &'t Environment {
         self.file.env
     }
 
     /// Reads the table `key` of this one with `read`; an absent table is an empty one.
-    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> T {
+    pub(super) fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> T {
         let name = self.child(key);
         let (at, table) = match self.take(key) {
             None => (self.at, DeTable::new()),
@@ -210,7 +223,7 @@ impl<'t> Section<'_, 't> {
     }
 
     /// Reads every `[[key]]` with `read`. There must be one at least and `limit` at most.
-    pub fn tables<T>(
+    pub(super) fn tables<T>(
         &mut self,
         key: &'static str,
         limit: usize,
@@ -233,7 +246,7 @@ impl<'t> Section<'_, 't> {
     }
 
     /// Notes a problem of `key`, which was read before: at its place, or at the header if it is absent.
-    pub fn problem(&mut self, key: &'static str, message: &str) {
+    pub(super) fn problem(&mut self, key: &'static str, message: &str) {
         let at = match self.place(key) {
             KeyPlace::Absent if !self.file.is_whole => return,
             KeyPlace::Absent => self.at,
@@ -243,7 +256,7 @@ impl<'t> Section<'_, 't> {
     }
 
     /// Notes that `key` works but should not stay so.
-    pub fn warn(&mut self, key: &'static str, message: &str) {
+    pub(super) fn warn(&mut self, key: &'static str, message: &str) {
         if let KeyPlace::Set(at) = self.place(key) {
             let at = Position::of(at, self.file.text);
             let label = label(&self.name, key);

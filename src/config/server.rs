@@ -27,36 +27,34 @@ const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(500)..=D
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The API; `https`, or `http` for this machine itself.
-    pub url: Url,
+    pub(crate) url: Url,
     /// The token service; the same host, port 7400, unless set.
-    pub oauth_url: Url,
+    pub(crate) oauth_url: Url,
     /// The key that every request carries.
     pub api_key: Secret,
     /// The token of this box as a trusted device.
-    pub device_token: Option<Secret>,
-    /// Trust and identity.
-    pub tls: Tls,
+    pub(crate) device_token: Option<Secret>,
+    pub(crate) tls: Tls,
     /// If there are any, the public key of the server's certificate must be one of them.
-    pub pins: Vec<Pin>,
+    pub(crate) pins: Vec<Pin>,
     /// The HTTP proxy; without one, the environment's counts.
-    pub proxy: Option<Url>,
+    pub(crate) proxy: Option<Url>,
     /// The time limit for a connection.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// The time limit for a request with its answer.
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     /// Whether a job record has the field `datetime`, which newer servers take.
-    pub history_datetime: bool,
-    /// `[server.device]`.
-    pub device: DeviceConfig,
+    pub(crate) history_datetime: bool,
+    pub(crate) device: DeviceConfig,
 }
 
 /// `[server.device]`: this box as a trusted device.
 #[derive(Clone, Debug)]
 pub struct DeviceConfig {
     /// Whether the box registers itself and keeps its token fresh.
-    pub register: bool,
+    pub(crate) register: bool,
     /// The name of this box there; the agent's id unless set.
-    pub client_id: String,
+    pub(crate) client_id: String,
 }
 
 impl ServerConfig {

@@ -15,18 +15,18 @@ const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// Trust anchors in PEM, besides those of the system.
-    pub ca: Option<Vec<u8>>,
+    pub(crate) ca: Option<Vec<u8>>,
     /// The identity that the client shows when the server asks.
-    pub identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
 }
 
 /// A client certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The chain in PEM, leaf first.
-    pub certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
     /// The private key in PEM.
-    pub key: Secret,
+    pub(crate) key: Secret,
 }
 
 impl Tls {

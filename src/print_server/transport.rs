@@ -19,7 +19,7 @@ pub const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// Idle connections are kept this long; the agent's probe uses one more often, so a tap finds a warm one.
 const KEEP_IDLE: Duration = Duration::from_secs(90);
 
-/// The settings of the client, from `[server]` (docs/configuration.md, "[server]").
+/// The settings of the client, from the table `[server]` (docs/configuration.md).
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// Ends in `/api/v1`.
@@ -57,19 +57,19 @@ pub enum SetupError {
 }
 
 /// The body of a 2xx answer.
-pub type Body = Vec<u8>;
+pub(super) type Body = Vec<u8>;
 
 /// An answer of any status.
-pub struct HttpAnswer {
-    pub status: StatusCode,
-    pub body: Body,
+pub(super) struct HttpAnswer {
+    pub(super) status: StatusCode,
+    pub(super) body: Body,
     retry_after: Option<u32>,
     date: Option<Timestamp>,
 }
 
 impl HttpAnswer {
     /// The failure that a status other than 2xx means.
-    pub fn failure(&self) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         let cause = failure_of(self.status, self.retry_after)?;
         Some(Failure::new(cause, format!("server answered {}{}", self.status, error_word(&self.body))))
     }
@@ -77,14 +77,14 @@ impl HttpAnswer {
 
 #[cfg(test)]
 impl HttpAnswer {
-    pub fn new(status: u16, body: &str) -> Self {
+    pub(super) fn new(status: u16, body: &str) -> Self {
         Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None, date: None }
     }
 }
 
 /// The HTTP client with the key that goes with every request.
 #[derive(Clone, Debug)]
-pub struct HttpTransport {
+pub(super) struct HttpTransport {
     http: reqwest::Client,
     key: HeaderValue,
     timeout: Duration,
@@ -95,7 +95,7 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    pub fn new(settings: &ClientSettings) -> Result<Self, SetupError> {
+    pub(super) fn new(settings: &ClientSettings) -> Result<Self, SetupError> {
         let mut config = tls::client_config(&settings.trust)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut builder = reqwest::Client::builder()
@@ -123,18 +123,18 @@ impl HttpTransport {
     }
 
     /// The time on the server's clock when this box's shows `wall`, to the second, once the server has answered.
-    pub fn server_time(&self, wall: Timestamp) -> Timestamp {
+    pub(super) fn server_time(&self, wall: Timestamp) -> Timestamp {
         let offset = self.clock_offset.borrow().unwrap_or_default();
         wall.checked_add(offset).unwrap_or(wall)
     }
 
     /// Whether the server has answered yet. An answer without a `Date` counts as one with this box's time.
-    pub fn knows_time(&self) -> bool {
+    pub(super) fn knows_time(&self) -> bool {
         self.clock_offset.borrow().is_some()
     }
 
     /// A request with the key, and with a bearer if there is one.
-    pub fn request(&self, method: Method, url: Url, bearer: Option<&HeaderValue>) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, url: Url, bearer: Option<&HeaderValue>) -> RequestBuilder {
         let request = self.http.request(method, url).timeout(self.timeout).header("X-Api-Key", self.key.clone());
         match bearer {
             Some(bearer) => request.header(AUTHORIZATION, bearer.clone()),
@@ -144,12 +144,12 @@ impl HttpTransport {
 
     /// Whether the last request was answered at all. A connection that was cut wakes the watchers too, with the value
     /// unchanged.
-    pub fn reached(&self) -> watch::Receiver<Option<bool>> {
+    pub(super) fn reached(&self) -> watch::Receiver<Option<bool>> {
         self.reached.subscribe()
     }
 
     /// Sends to the print server once and reads the whole answer; anything but a 2xx is a failure.
-    pub async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
+    pub(super) async fn exchange(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
         match result.as_ref().err().map(|failure| failure.cause) {
             Some(Cause::Unreachable | Cause::Lost { at_work: true }) => self.set_reached(false),
@@ -161,7 +161,7 @@ impl HttpTransport {
     }
 
     /// The same for the cheapest request that there is: a server that cuts even that one counts as gone.
-    pub async fn probe(&self, request: RequestBuilder) -> Result<Body, Failure> {
+    pub(super) async fn probe(&self, request: RequestBuilder) -> Result<Body, Failure> {
         let result = self.answer(request).await;
         let silent = |failure: &Failure| matches!(failure.cause, Cause::Unreachable | Cause::Lost { .. });
         self.set_reached(!result.as_ref().is_err_and(silent));
@@ -181,7 +181,7 @@ impl HttpTransport {
     }
 
     /// Sends once, to the print server or another, and reads the whole answer, whatever its status.
-    pub async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
+    pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
         let response = request.send().await.map_err(classify)?;
         let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
         Ok(HttpAnswer { status, retry_after, date, body: bounded(response).await? })
@@ -189,18 +189,18 @@ impl HttpTransport {
 }
 
 /// The bytes of a form.
-pub fn encode(fields: &[(&str, &str)]) -> String {
+pub(super) fn encode(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
 /// A form body with its Content-Type even when it is empty, as a release needs it (docs/print-server-api.md,
 /// "Release a document").
-pub fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
+pub(super) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
     encoded_form(request, encode(fields))
 }
 
 /// The same with the bytes of [`encode`], byte for byte.
-pub fn encoded_form(request: RequestBuilder, body: String) -> RequestBuilder {
+pub(super) fn encoded_form(request: RequestBuilder, body: String) -> RequestBuilder {
     request
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(reqwest::header::CONTENT_LENGTH, body.len())
@@ -208,7 +208,7 @@ pub fn encoded_form(request: RequestBuilder, body: String) -> RequestBuilder {
 }
 
 /// `Authorization: Bearer ...`, masked wherever headers are printed.
-pub fn bearer(token: &Secret) -> Result<HeaderValue, SetupError> {
+pub(super) fn bearer(token: &Secret) -> Result<HeaderValue, SetupError> {
     let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
     sensitive(&Secret::new(text.as_str()), "token")
 }
@@ -261,7 +261,7 @@ fn error_word(body: &[u8]) -> String {
 }
 
 /// `error` of an OAuth refusal (RFC 6749, section 5.2): a word, never the body itself.
-pub fn oauth_error(body: &[u8]) -> Option<String> {
+pub(super) fn oauth_error(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct OauthErrorBody {
         error: String,

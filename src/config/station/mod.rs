@@ -19,19 +19,13 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct StationConfig {
     /// Names it in topics and metrics: 1 to 32 characters of a-z, 0-9 and `-`.
-    pub name: String,
-    /// `[station.reader]`.
-    pub reader: ReaderConfig,
-    /// `station.login.method`.
-    pub login: LoginMethod,
-    /// `[station.printer]`.
-    pub printer: PrinterConfig,
-    /// `[station.release]`.
-    pub release: ReleaseConfig,
-    /// `station.offline.policy`.
-    pub offline: OfflinePolicy,
-    /// `[station.feedback]`.
-    pub feedback: FeedbackConfig,
+    pub(crate) name: String,
+    pub(crate) reader: ReaderConfig,
+    pub(crate) login: LoginMethod,
+    pub(crate) printer: PrinterConfig,
+    pub(crate) release: ReleaseConfig,
+    pub(crate) offline: OfflinePolicy,
+    pub(crate) feedback: FeedbackConfig,
 }
 
 /// `station.login.method`: the way in which a person logs in.
@@ -58,11 +52,10 @@ pub enum OfflinePolicy {
 #[derive(Clone, Debug)]
 pub struct FeedbackConfig {
     /// The reader's own, where its profile has them.
-    pub reader: bool,
-    /// A LED of the box below `/sys/class/leds`.
-    pub led_green: Option<PathBuf>,
-    /// Another one.
-    pub led_red: Option<PathBuf>,
+    pub(crate) reader: bool,
+    /// The lights of the box, below `/sys/class/leds`.
+    pub(crate) led_green: Option<PathBuf>,
+    pub(crate) led_red: Option<PathBuf>,
 }
 
 impl StationConfig {

@@ -11,11 +11,11 @@ use crate::config::{
 #[derive(Clone, Debug)]
 pub struct PrinterConfig {
     /// The server's name for it: an address or a serial number.
-    pub output_port: String,
+    pub(crate) output_port: String,
     /// The kind of that name, for job records.
-    pub output_port_type: OutputPortType,
+    pub(crate) output_port_type: OutputPortType,
     /// The reader's `Mac` at the server; always set where the release is by card, and else only where the reader sends it.
-    pub mac: Option<String>,
+    pub(crate) mac: Option<String>,
     /// The address at which the agent reaches it itself.
     pub address: Option<PrinterAddress>,
     /// Whether its state is looked at first.

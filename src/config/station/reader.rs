@@ -17,14 +17,12 @@ const DEBOUNCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(
 /// A reader and the conversion of its reads.
 #[derive(Clone, Debug)]
 pub struct ReaderConfig {
-    /// The way in which it is attached.
-    pub transport: Transport,
-    /// The description of what it sends and understands.
-    pub profile: Profile,
+    pub(crate) transport: Transport,
+    pub(crate) profile: Profile,
     /// The same card within this is one tap.
-    pub debounce: Duration,
+    pub(crate) debounce: Duration,
     /// From a read to a card number; `None`: the read as it is.
-    pub convert: Option<Conversion>,
+    pub(crate) convert: Option<Conversion>,
 }
 
 /// The ways in which a reader is attached.

@@ -24,25 +24,23 @@ use crate::station::Select;
 #[derive(Clone, Debug)]
 pub struct ReleaseConfig {
     /// The side that brings the document to the printer.
-    pub via: Via,
+    pub(crate) via: Via,
     /// The choice among the documents that wait.
-    pub select: Select,
+    pub(crate) select: Select,
     /// Documents a tap at most.
-    pub limit: u16,
+    pub(crate) limit: u16,
     /// Releases in flight at most.
-    pub parallel: u16,
-    /// `None`: as submitted.
-    pub copies: Option<NonZeroU16>,
-    /// `None`: as submitted.
-    pub grayscale: Option<bool>,
-    /// `None`: as submitted.
-    pub duplex: Option<Duplex>,
+    pub(crate) parallel: u16,
+    /// Copies, colour and sides: `None` is as submitted.
+    pub(crate) copies: Option<NonZeroU16>,
+    pub(crate) grayscale: Option<bool>,
+    pub(crate) duplex: Option<Duplex>,
     /// Whether the document stays at the server.
-    pub retain: bool,
+    pub(crate) retain: bool,
     /// A release that has not been sent by then never is.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
     /// The releases of which the server gets a job record.
-    pub record: RecordPolicy,
+    pub(crate) record: RecordPolicy,
 }
 
 /// `station.release.via`.

@@ -9,7 +9,7 @@ use super::world::World;
 /// The most entries of a log; then the older half is dropped.
 pub const LOG_LIMIT: usize = 200_000;
 
-/// One request.
+/// A request, from its arrival to its answer.
 #[derive(Clone, Debug)]
 pub struct LoggedCall {
     /// Counts from 0, without gaps, over the life of the server.
@@ -26,35 +26,35 @@ pub struct LoggedCall {
     pub status: Option<u16>,
     /// The reason of a refusal, for a developer of the client.
     pub refusal: Option<String>,
-    /// When it arrived.
+    /// The time of its arrival.
     pub time: Timestamp,
 }
 
 /// A document that was handed to a port.
 #[derive(Clone, Debug)]
 pub struct LoggedRelease {
-    /// The document.
+    /// The uuid of the document.
     pub uuid: String,
     /// The owner.
     pub user_name: String,
-    /// `OutputPort::name`.
+    /// The name of the port, [`ServerPort::name`](super::ServerPort::name).
     pub port: String,
     /// The options of the request beside the document's own settings.
     pub options: PrintOptions,
     /// Released by `/card`, all at once.
     pub by_card: bool,
-    /// When.
+    /// The time by the server's clock.
     pub time: Timestamp,
 }
 
 /// A document whose bytes were given out.
 #[derive(Clone, Debug)]
 pub struct LoggedDownload {
-    /// The document.
+    /// The uuid of the document.
     pub uuid: String,
     /// The options of the request.
     pub options: PrintOptions,
-    /// When.
+    /// The time by the server's clock.
     pub time: Timestamp,
 }
 

@@ -36,7 +36,7 @@ pub struct World {
     pub version: String,
     /// Newer servers take the field `datetime` in a job record.
     pub history_datetime: bool,
-    /// The people.
+    /// The people who can log in.
     pub users: Vec<ServerUser>,
     /// Submitted documents of every status, oldest first.
     pub documents: Vec<ServerDocument>,
@@ -57,7 +57,7 @@ pub struct World {
     pub repeated: Vec<String>,
     /// Every document handed out as bytes.
     pub downloads: Vec<LoggedDownload>,
-    /// Every request.
+    /// Every request, in the order of arrival.
     pub calls: Vec<LoggedCall>,
     /// The faults to come; the first that fits a call happens.
     pub faults: Vec<ServerFault>,
@@ -125,11 +125,11 @@ impl World {
 /// `accounttype` (docs/print-server-api.md, "Addresses").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccountType {
-    /// 1
+    /// Type 1: a seller with accounts below it.
     Vendor = 1,
-    /// 2: the only one whose history can be read.
+    /// Type 2: the only one whose history can be read.
     Customer = 2,
-    /// 3
+    /// Type 3: a group of accounts.
     Container = 3,
 }
 
@@ -162,7 +162,7 @@ pub struct ServerUser {
 pub struct ServerDocument {
     /// The owner's provider.
     pub provider_id: u32,
-    /// Random.
+    /// The document's id, made at random.
     pub uuid: String,
     /// The title.
     pub document_name: String,
