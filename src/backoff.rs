@@ -1,19 +1,19 @@
-//! How long to wait before the next attempt: exponential with full jitter. Pure: the randomness comes in.
+//! The wait before the next attempt: exponential with full jitter. Pure: the randomness comes in.
 //!
 //! Invariants: a delay is never shorter than `min` nor longer than `max`; the range it is drawn from grows from
 //! `min..=2 * min` by doubling until it is `min..=max`, so that a fleet that lost its server together comes back apart.
 //!
-//! It neither waits nor decides when the trouble is over: the caller sleeps, and calls [`Backoff::reset`].
+//! It neither waits nor decides that the trouble is over: the caller sleeps, and calls [`Backoff::reset`].
 
 use std::time::Duration;
 
 /// Why two durations make no backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackoffError {
-    /// A delay of nothing would be a busy loop.
+    /// The shortest delay is zero, which would be a busy loop.
     #[error("build a backoff: its shortest delay is zero; give it at least 1 ms")]
     Zero,
-    /// The shortest is longer than the longest.
+    /// The shortest delay is longer than the longest.
     #[error("build a backoff: its shortest delay {min:?} is longer than its longest {max:?}; swap them")]
     Inverted {
         /// The shortest delay asked for.
@@ -21,7 +21,7 @@ pub enum BackoffError {
         /// The longest delay asked for.
         max: Duration,
     },
-    /// More than can be counted in nanoseconds (584 years).
+    /// The longest delay cannot be counted in nanoseconds (584 years).
     #[error("build a backoff: its longest delay {max:?} is out of range; give it at most a year")]
     TooLong {
         /// The longest delay asked for.
@@ -32,7 +32,7 @@ pub enum BackoffError {
 /// The delays between attempts, each drawn from a range that doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Nanoseconds, as the others.
+    /// In nanoseconds, as the other two.
     min: u64,
     max: u64,
     /// The upper end of the range that the last delay was drawn from; `min` before the first.
@@ -40,7 +40,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from `min` to `max`. A constant one is checked when it is compiled.
+    /// Delays from `min` to `max`. A constant backoff is checked by the compiler.
     pub const fn new(min: Duration, max: Duration) -> Result<Self, BackoffError> {
         if min.is_zero() {
             return Err(BackoffError::Zero);
@@ -64,7 +64,7 @@ impl Backoff {
         Duration::from_nanos(self.min + share as u64)
     }
 
-    /// Starts again with the shortest delays: what was attempted has worked for a while.
+    /// Starts again with the shortest delays, once the attempts have worked for a while.
     pub fn reset(&mut self) {
         self.ceiling = self.min;
     }

@@ -1,6 +1,7 @@
-//! The words of the house as types: docs/architecture.md, "Words". Pure data: no I/O, no clock, no randomness.
+//! The words of the house as types (docs/architecture.md, "Words"). Pure data: no I/O, no clock, no randomness.
 //!
-//! Secrets (`Secret`, `Read`, `CardNumber`) print as `***`, so that no log line, panic or error can show them by accident.
+//! The types that must never be shown (`Secret`, `Read`, `CardNumber`) print as `***`, so that no log line, panic or error
+//! can show one by accident.
 
 mod outcome;
 mod reason;
@@ -43,7 +44,7 @@ impl fmt::Debug for Secret {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Read(pub Secret);
 
-/// The number by which the server knows the card: a read after the station's conversion.
+/// The number that the server knows a card by: a read after the station's conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CardNumber(pub Secret);
 
@@ -96,7 +97,7 @@ pub struct Now {
 /// A station's name, shared by everything that speaks of it.
 pub type StationName = Arc<str>;
 
-/// The person to whom the card belongs, as the server says.
+/// The owner of the card, as the server names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The login name, as the server spells it.
@@ -105,7 +106,7 @@ pub struct User {
     pub provider: Option<i64>,
 }
 
-/// The sides of the sheet that are printed on. The numbers are the server's: docs/print-server-api.md, "Upload a document".
+/// The sides of the sheet that are printed on. The numbers are the server's (docs/print-server-api.md, "DocumentInfo").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Duplex {
@@ -117,7 +118,7 @@ pub enum Duplex {
     ShortEdge,
 }
 
-/// A document's status at the server: docs/print-server-api.md, "Document status".
+/// The status of a document at the server (docs/print-server-api.md, "Document status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DocumentStatus {
     /// 0: waits to be released.
@@ -134,14 +135,14 @@ pub enum DocumentStatus {
     Other,
 }
 
-/// One entry of the server's list, in which all but the uuid may be missing: docs/print-server-api.md, "DocumentInfo".
+/// One entry of the server's list (docs/print-server-api.md, "DocumentInfo"). All but the uuid may be missing there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// The server's name for it.
     pub uuid: String,
     /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
     pub title: String,
-    /// Its owner; empty when the server does not tell.
+    /// The owner's login name; empty when the server does not give it.
     pub user: String,
     /// Pages in all; `None` when unknown (the server writes 0 for that).
     pub pages: Option<u32>,
@@ -187,7 +188,7 @@ impl Document {
     }
 }
 
-/// The differences between a release and the document as it was submitted. `None` leaves the server's word alone.
+/// The options in which a release differs from the submitted document. `None`: as submitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReleaseOptions {
     /// Copies.
@@ -200,7 +201,7 @@ pub struct ReleaseOptions {
     pub retain: bool,
 }
 
-/// The printer's name in a job record: the server looks an output port up by one of the two.
+/// The name of a printer in a job record: the server looks an output port up by one of the two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputPort {
@@ -219,7 +220,7 @@ impl OutputPort {
     }
 }
 
-/// A document to be handed to the output port, as the journal keeps it from before the first byte is sent.
+/// A document that goes to the output port, as the journal keeps it from before the first byte is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The tap that asked for it.
@@ -228,7 +229,7 @@ pub struct Release {
     pub station: StationName,
     /// The person who held the card.
     pub user: User,
-    /// The document.
+    /// The document that is released.
     pub document: Document,
     /// The printer.
     pub port: OutputPort,
@@ -250,7 +251,7 @@ pub struct JobRecord {
     pub tap: TapId,
     /// The station; records of one station keep their order.
     pub station: StationName,
-    /// The person whose job it was.
+    /// The owner of the job.
     pub user: User,
     /// The released document: it stands in the same history and is not its job record.
     pub document: String,
@@ -262,7 +263,7 @@ pub struct JobRecord {
     pub color_pages: Option<u32>,
     /// Such as `A4`.
     pub paper_size: Option<String>,
-    /// `Some(true)` long edge, `Some(false)` short edge; simplex cannot be said: docs/print-server-api.md, "Job records".
+    /// `Some(true)` long edge, `Some(false)` short edge; a record cannot say simplex.
     pub long_edge: Option<bool>,
     /// The printer.
     pub port: OutputPort,
@@ -323,8 +324,8 @@ pub enum Cause {
     Storage,
 }
 
-/// The party that was refused. At `/login` the server does not tell a wrong card from a wrong key:
-/// docs/print-server-api.md, "Log in".
+/// The credential that was refused. `/login` does not tell a wrong card from a wrong key (docs/print-server-api.md,
+/// "Log in").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// The card (or short id), or the key or device that brought it.
@@ -344,9 +345,9 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({})", self.detail, Reason::from(self.cause))]
 pub struct Failure {
-    /// The part that decides.
+    /// The cause that decides what to do next.
     pub cause: Cause,
-    /// The story, for a person.
+    /// The details, for a person who reads the log.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! Randomness for ids and jitter, from the system. Decisions take it as an argument.
+//! Randomness for ids and jitter, from the system. A decision takes it as an argument.
 
 use ring::rand::{SecureRandom, SystemRandom};
 

@@ -1,6 +1,7 @@
-//! One way to trust a server, for HTTP and MQTT alike: the system's roots, extra anchors, a pinned key.
+//! The one way to trust a server, for HTTP and MQTT alike: the system's roots, extra anchors, a pinned key.
 //!
-//! Verification cannot be switched off. A clock that is wrong for sure is corrected to the earliest time that it can be. Pins narrow what the chain already allows; they never replace it.
+//! Verification cannot be switched off. While the clock is certainly wrong, certificates are judged at the earliest time
+//! that it can be. Pins narrow the set of servers that the chain allows; they never replace the chain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,45 +18,45 @@ use rustls::{
 
 use crate::domain::Secret;
 
-/// Whom to trust and as whom to come. All of it as the configuration read it.
+/// The trust in a server and the identity of this client, as the configuration read them.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// Extra trust anchors, PEM. The system's stay trusted.
+    /// Extra trust anchors, PEM, besides those of the system.
     pub ca: Option<Vec<u8>>,
     /// Client certificate chain and key, PEM, for mutual TLS.
     pub client: Option<(Vec<u8>, Secret)>,
     /// If not empty, the SHA-256 of the server's public key (SubjectPublicKeyInfo) must be one of these.
     pub pins: Vec<[u8; 32]>,
-    /// It is later than this, whatever the system's clock says: certificates are judged at the later of the two.
+    /// The earliest time that it can be. Certificates are judged at the later of this and the system's clock.
     pub floor: Timestamp,
 }
 
-/// Why no TLS client could be made. All of these are mistakes in files that somebody has to mend.
+/// Why no TLS client could be made. Somebody has to correct a file or a setting.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file that `ca_file` names.
+    /// The file that `ca_file` names cannot be used.
     #[error("read a certificate from ca_file: {0}; it must hold PEM certificates")]
     Ca(String),
-    /// The files that `client_cert_file` and `client_key_file` name.
+    /// The files that `client_cert_file` and `client_key_file` name cannot be used.
     #[error("use client_cert_file with client_key_file: {0}; both must be PEM and belong together")]
     Client(String),
-    /// No anchor at all.
+    /// Neither the system nor the configuration has a trust anchor.
     #[error("find any trust anchor: install ca-certificates or set ca_file")]
     NoAnchor,
-    /// rustls would not have it.
+    /// rustls refused the settings.
     #[error("set up TLS: {0}")]
     Setup(String),
 }
 
-/// Makes ring the process's crypto provider. To be called first in `main` and in tests; a second call does nothing.
+/// Makes ring the process's crypto provider. `main` and tests call it first; a second call does nothing.
 pub fn install_provider() {
     // An error only says that it was installed before.
     drop(ring::default_provider().install_default());
 }
 
-/// A client configuration that verifies the server by `trust`. ALPN is left to the caller.
+/// Builds a client configuration that verifies the server by `trust`. The caller sets ALPN.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, TlsError> {
-    let verifier = Arc::new(Pinned::new(trust)?);
+    let verifier = Arc::new(PinnedVerifier::new(trust)?);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
@@ -90,15 +91,15 @@ fn anchors(extra: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoAnchor) } else { Ok(roots) }
 }
 
-/// The usual chain of trust, and then the pins.
+/// Verifies the usual chain of trust, and then the pins.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedVerifier {
     chain: Arc<WebPkiServerVerifier>,
     pins: Vec<[u8; 32]>,
     floor: Timestamp,
 }
 
-impl Pinned {
+impl PinnedVerifier {
     fn new(trust: &Trust) -> Result<Self, TlsError> {
         let roots = Arc::new(anchors(trust.ca.as_deref())?);
         let chain = WebPkiServerVerifier::builder_with_provider(roots, provider())
@@ -107,14 +108,14 @@ impl Pinned {
         Ok(Self { chain, pins: trust.pins.clone(), floor: trust.floor })
     }
 
-    /// The time to judge a certificate at: a clock below the floor is wrong for sure.
+    /// The time to judge a certificate at: a clock below the floor is certainly wrong.
     fn time(&self, now: UnixTime) -> UnixTime {
         let floor = u64::try_from(self.floor.as_second()).unwrap_or(0);
         UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().max(floor)))
     }
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -165,7 +166,7 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// The provider that [`install_provider`] installs, for those who build a configuration of their own.
+/// The provider that [`install_provider`] installs, for callers that build a configuration of their own.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -185,7 +186,7 @@ mod tests {
             let second = |text: &str| u64::try_from(text.parse::<Timestamp>().unwrap().as_second()).unwrap();
             let trust = Trust { ca: Some(certificate.pem().into()), floor: floor.parse().unwrap(), ..Trust::default() };
             let now = UnixTime::since_unix_epoch(Duration::from_secs(second(now)));
-            let verifier = Pinned::new(&trust).unwrap();
+            let verifier = PinnedVerifier::new(&trust).unwrap();
             verifier.verify_server_cert(certificate.der(), &[], &name, &[], now).is_ok()
         };
         let (epoch, before) = ("1970-01-01T00:00:00Z", "2026-02-01T00:00:00Z");

@@ -9,13 +9,13 @@ use ring::hmac;
 
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup};
 use crate::clock::{Clock, Sequence};
-use crate::config::{self, Config, LoginMethod, OutputPortType, Record, Transport};
+use crate::config::{self, Config, LoginMethod, OutputPortType, RecordPolicy, Transport};
 use crate::domain::{OutputPort, ReleaseOptions};
 use crate::durable;
 use crate::journal::Journal;
 use crate::lamp::Lamps;
 use crate::print_server::device::{DeviceSetup, Keeper};
-use crate::print_server::{Client, Settings, SetupError};
+use crate::print_server::{Client, ClientSettings, SetupError};
 use crate::random;
 use crate::reader::{self, Reader};
 use crate::station::Policy;
@@ -30,7 +30,7 @@ const KEY_FILE: &str = "key";
 /// A client of the server that the configuration names.
 pub(super) fn client(config: &Config) -> Result<Client, SetupError> {
     let server = &config.server;
-    Client::new(Settings {
+    Client::new(ClientSettings {
         url: server.url.clone(),
         oauth_url: server.oauth_url.clone(),
         api_key: server.api_key.clone(),
@@ -49,8 +49,8 @@ pub(super) fn device(config: &Config) -> DeviceSetup {
 }
 
 /// The reader of a station.
-pub(super) fn reader(station: &config::Station) -> anyhow::Result<Reader> {
-    let config::Reader { transport, profile, .. } = &station.reader;
+pub(super) fn reader(station: &config::StationConfig) -> anyhow::Result<Reader> {
+    let config::ReaderConfig { transport, profile, .. } = &station.reader;
     let path = |device: &Path| device.display().to_string();
     let transport = match transport {
         Transport::Serial { device, baud } => reader::Transport::Serial { device: path(device), baud: *baud },
@@ -70,7 +70,7 @@ pub(super) fn reader(station: &config::Station) -> anyhow::Result<Reader> {
 }
 
 /// How to reach the broker. To be called inside the runtime only with [`Mqtt::spawn`].
-pub(super) fn broker(config: &Config, mqtt: &config::Mqtt) -> Result<(mqtt::Settings, Topics), TlsError> {
+pub(super) fn broker(config: &Config, mqtt: &config::MqttConfig) -> Result<(mqtt::Settings, Topics), TlsError> {
     let agent = &config.agent.id;
     let topics = Topics::new(&mqtt.topic, agent, mqtt.discovery.as_deref().unwrap_or_default());
     let tls = if mqtt.broker.tls { Some(Arc::new(tls::client_config(&trust(&mqtt.tls, &[], config))?)) } else { None };
@@ -112,10 +112,10 @@ pub(super) fn parts(
             Some(MqttSetup { mqtt, notices, topics })
         }
     };
-    let users = match config.mqtt.as_ref().map_or(config::UserNames::Hash, |mqtt| mqtt.users) {
-        config::UserNames::Plain => agent::UserNames::Plain,
-        config::UserNames::Omit => agent::UserNames::Omit,
-        config::UserNames::Hash => agent::UserNames::Hash(box_key(&config.agent.state_dir)),
+    let users = match config.mqtt.as_ref().map_or(config::UserNamePolicy::Hash, |mqtt| mqtt.users) {
+        config::UserNamePolicy::Plain => agent::UserNames::Plain,
+        config::UserNamePolicy::Omit => agent::UserNames::Omit,
+        config::UserNamePolicy::Hash => agent::UserNames::Hash(box_key(&config.agent.state_dir)),
     };
     let outbox = OutboxSetup {
         in_doubt: config.outbox.in_doubt,
@@ -130,7 +130,7 @@ pub(super) fn parts(
     Ok(Parts { stations, client, device, clock, journal, board, sequence, users, outbox, mqtt })
 }
 
-fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
+fn station(station: &config::StationConfig) -> anyhow::Result<StationSetup> {
     let release = &station.release;
     let policy = Policy {
         name: station.name.as_str().into(),
@@ -145,23 +145,23 @@ fn station(station: &config::Station) -> anyhow::Result<StationSetup> {
             duplex: release.duplex,
             retain: release.retain,
         },
-        hold: station.offline == config::Offline::Hold,
+        hold: station.offline == config::OfflinePolicy::Hold,
         deadline: release.deadline,
         // Every release goes through the server so far: nothing is downloaded.
-        record: release.record == Record::Always,
+        record: release.record == RecordPolicy::Always,
         port: output_port(&station.printer),
     };
     let login = match station.login {
         LoginMethod::Card | LoginMethod::CardAndPin => Login::Card,
         LoginMethod::ShortId => Login::ShortId,
     };
-    let config::Feedback { led_green, led_red, .. } = &station.feedback;
+    let config::FeedbackConfig { led_green, led_red, .. } = &station.feedback;
     let lamps = Lamps { green: led_green.clone(), red: led_red.clone() };
     Ok(StationSetup { policy, login, reader: reader(station)?, lamps })
 }
 
 /// An IP address, or a name with dots, is an address; anything else is a serial number.
-fn output_port(printer: &config::Printer) -> OutputPort {
+fn output_port(printer: &config::PrinterConfig) -> OutputPort {
     let port = printer.output_port.clone();
     let is_address = match printer.output_port_type {
         OutputPortType::Address => true,

@@ -139,12 +139,12 @@ fn device(config: &Config, client: &Client, running: Option<&Value>) -> Result<S
     Err(format!("\"{id}\" is {standing}, {witness}: {advice}"))
 }
 
-async fn reader(station: &crate::config::Station) -> Result<String, String> {
+async fn reader(station: &crate::config::StationConfig) -> Result<String, String> {
     let reader = assemble::reader(station).map_err(|error| error.to_string())?;
     reader.probe().await.map_err(|error| error.to_string())
 }
 
-async fn broker(config: &Config, mqtt: &crate::config::Mqtt) -> Result<String, String> {
+async fn broker(config: &Config, mqtt: &crate::config::MqttConfig) -> Result<String, String> {
     let (settings, _) = assemble::broker(config, mqtt).map_err(|error| error.to_string())?;
     let place = format!("{}:{}", settings.host, settings.port);
     match mqtt::probe(&settings).await {

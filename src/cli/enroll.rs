@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Exit, assemble, daemon, load, runtime};
 use crate::config::Config;
 use crate::durable;
-use crate::print_server::device::{DeviceError, Enrolment, Pace, Step};
+use crate::print_server::device::{DeviceError, Enrolment, EnrolmentStep, Pace};
 use crate::random;
 
 /// Registrations that are taken and then come to nothing: more are of no use.
@@ -135,18 +135,18 @@ async fn by_hand(config: &Config, mut enrolment: Enrolment, dialogue: Dialogue) 
     loop {
         let result = enrolment.step().await;
         match &result {
-            Ok(Step::Trusted(_)) => return done(config, dialogue),
-            Ok(Step::Registered) => dialogue.say("The server took the registration."),
-            Ok(Step::Waiting) if !waiting => {
+            Ok(EnrolmentStep::Trusted(_)) => return done(config, dialogue),
+            Ok(EnrolmentStep::Registered) => dialogue.say("The server took the registration."),
+            Ok(EnrolmentStep::Waiting) if !waiting => {
                 waiting = true;
                 ask_for_approval(config, dialogue);
             }
-            Ok(Step::Waiting) => {}
-            Ok(Step::Again) if again < AGAIN_LIMIT => {
+            Ok(EnrolmentStep::Waiting) => {}
+            Ok(EnrolmentStep::Again) if again < AGAIN_LIMIT => {
                 again += 1;
                 dialogue.say("The server does not accept what this box had from before; registering again.");
             }
-            Ok(Step::Again) => {
+            Ok(EnrolmentStep::Again) => {
                 let error = "become a trusted device: the server takes the registration and then forgets it".to_owned();
                 return End::failed("refused", Exit::Failed, error);
             }

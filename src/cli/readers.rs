@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{Exit, assemble, card, daemon, load, runtime};
 use crate::agent::show::{Line, Watch, Watching};
-use crate::config::{Config, Station};
+use crate::config::{Config, StationConfig};
 use crate::convert::Conversion;
 use crate::feedback::Signal;
 use crate::reader::{EVENT_LIMIT, Reader, found};
@@ -109,7 +109,7 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -
     })
 }
 
-fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c Station> {
+fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c StationConfig> {
     let names = || config.stations.iter().map(|station| station.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, &config.stations[..]) {
         (None, [only]) => Ok(only),

@@ -1,4 +1,4 @@
-//! URLs and addresses of the servers, the broker and the devices.
+//! Checks for URLs and addresses of the servers, the broker and the devices.
 
 use std::net::IpAddr;
 
@@ -16,18 +16,16 @@ const MQTTS_PORT: u16 = 8883;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// A name or an address; IPv6 without brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// The address of an MQTT broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Where it listens.
-    pub endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// Whether it speaks TLS there.
-    pub tls: bool,
+    pub(crate) tls: bool,
 }
 
 /// The address of a printer.

@@ -1,4 +1,4 @@
-//! Checks: from a TOML value to a checked type, or to what is expected instead.
+//! Checks that turn a TOML value into a checked type, or into a message of what is expected instead.
 //!
 //! The message of a refusal is a fragment that fits after `[table] key:`. No message quotes the value.
 
@@ -6,7 +6,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-/// A value, or what is expected instead.
+/// A value, or a message of what is expected instead.
 pub(super) type Checked<T> = Result<T, String>;
 
 /// Longest name of an agent or a station: it is a level of an MQTT topic and a label of a metric.
@@ -29,7 +29,7 @@ pub(super) fn text<T>(check: impl FnOnce(&str) -> Checked<T>) -> impl FnOnce(&De
     }
 }
 
-/// `check`, with the empty text for "off".
+/// Applies `check`, but reads the empty text as "off".
 pub(super) fn off_or<T>(
     check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
 ) -> impl FnOnce(&DeValue<'_>) -> Checked<Option<T>> {
@@ -119,7 +119,7 @@ pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>) 
     }
 }
 
-/// How a word of the configuration is spelled, with or without quotes; empty for what is no word.
+/// The spelling of a word of the configuration, with or without quotes; empty for any other value.
 pub(super) fn spelling<'v>(value: &'v DeValue<'_>) -> &'v str {
     match value {
         DeValue::String(text) => text,
@@ -146,7 +146,7 @@ pub(super) fn name(text: &str) -> Checked<String> {
     }
 }
 
-/// What a name is made of.
+/// Whether a name may hold this byte.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')
 }

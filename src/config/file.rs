@@ -1,7 +1,7 @@
-//! The files that a configuration names: where they are, and how they are read.
+//! Finds and reads the files that a configuration names.
 //!
-//! Messages say what is wrong with a file and not which file it is: a secret that somebody pasted in place of
-//! a path stays untold. The place in the configuration tells it anyway.
+//! A message says what is wrong with a file and never its name, because somebody may have pasted a secret in place of a
+//! path. The line and column of the problem show which file is meant.
 
 use std::{
     fs::{self, File},
@@ -26,15 +26,15 @@ const MAX_PUBLIC: u64 = 1 << 20;
 /// Largest secret: twice the PEM of an RSA key of 8,192 bits.
 const MAX_SECRET: u64 = 16 << 10;
 
-/// What stands before the name of a systemd credential.
+/// The prefix of a value that names a systemd credential.
 const CREDENTIAL: &str = "credential:";
 
 /// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Who may be able to read a file.
+/// The readers that a file may be open to.
 #[derive(Clone, Copy, PartialEq)]
-enum Readers {
+enum FileReaders {
     Anyone,
     OwnerOnly,
 }
@@ -42,7 +42,7 @@ enum Readers {
 /// Reads the public file that the configuration names as `place`.
 pub(super) fn public(place: &str, env: &Environment) -> Checked<Vec<u8>> {
     let (path, _) = locate(place, env)?;
-    let bytes = read(&path, MAX_PUBLIC, Readers::Anyone).map_err(named)?;
+    let bytes = read(&path, MAX_PUBLIC, FileReaders::Anyone).map_err(named)?;
     Ok(bytes.to_vec())
 }
 
@@ -59,28 +59,28 @@ pub(super) fn credential(name: &str, env: &Environment) -> Option<Checked<Zeroiz
     path.exists().then(|| utf8(&read(&path, MAX_SECRET, readers)?))
 }
 
-/// The file of a credential, and who may read it: systemd guards its own by their directory.
-fn of_credential(name: &str, env: &Environment) -> (PathBuf, Readers) {
+/// The file of a credential, and its allowed readers: systemd guards its own by their directory.
+fn of_credential(name: &str, env: &Environment) -> (PathBuf, FileReaders) {
     match &env.credentials {
-        Some(directory) => (directory.join(name), Readers::Anyone),
-        None => (env.beside.join(name), Readers::OwnerOnly),
+        Some(directory) => (directory.join(name), FileReaders::Anyone),
+        None => (env.beside.join(name), FileReaders::OwnerOnly),
     }
 }
 
 /// Reads the configuration itself, which may hold secrets.
 pub(super) fn configuration(path: &Path) -> Checked<Zeroizing<String>> {
-    utf8(&read(path, MAX_CONFIGURATION, Readers::Anyone)?)
+    utf8(&read(path, MAX_CONFIGURATION, FileReaders::Anyone)?)
 }
 
 fn named(why: String) -> String {
     format!("names a file that {why}")
 }
 
-/// The path that `place` means, and who may read it if it is a secret.
-fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
+/// The path that `place` means, and the allowed readers if it is a secret.
+fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, FileReaders)> {
     let Some(name) = place.strip_prefix(CREDENTIAL) else {
         let path = check::path(place).map_err(|why| format!("{why}, or credential:NAME"))?;
-        return Ok((path, Readers::OwnerOnly));
+        return Ok((path, FileReaders::OwnerOnly));
     };
     if name.is_empty() || name.starts_with('.') || name.contains('/') {
         return Err("must have the plain name of a credential after credential:".to_owned());
@@ -95,15 +95,15 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, Readers)> {
     }
 }
 
-fn read(path: &Path, limit: u64, readers: Readers) -> Checked<Zeroizing<Vec<u8>>> {
+fn read(path: &Path, limit: u64, readers: FileReaders) -> Checked<Zeroizing<Vec<u8>>> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // This is checked before the file is opened, because opening a pipe would wait for its writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err("is not a regular file".to_owned());
     }
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    if readers == Readers::OwnerOnly && metadata.permissions().mode() & OTHERS != 0 {
+    if readers == FileReaders::OwnerOnly && metadata.permissions().mode() & OTHERS != 0 {
         return Err("is open to group or others: run chmod 600 on it".to_owned());
     }
     // Room for all of it from the start: a buffer that grows leaves copies of a secret behind.

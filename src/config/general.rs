@@ -16,17 +16,18 @@ use super::{
 };
 use crate::domain::Secret;
 
-/// Where the page listens by default: this machine only.
+/// The page's default address, which only this machine can reach.
 const PAGE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8631);
 
-/// Entries of the outbox. The measures of the design are taken with the default, 100,000.
+/// The limits of `max_entries`. The bars of docs/measures.md are measured with the default, 100,000.
 const MAX_ENTRIES: RangeInclusive<u32> = 1..=1_000_000;
-/// From a test to ten years.
+/// The limits of `max_age`: a second is for tests, the other end is ten years.
 const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=hours(24 * 3650);
-/// Wait before a record is sent again: short enough to notice, long enough not to hammer.
+/// The limits of the wait before a record is sent again: long enough not to flood the server.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=hours(24);
 
-/// A credential, because a key in a file beside the journal would keep nobody out.
+/// The credential with the journal's key. There is no key in the file for it, because a key beside the journal would keep
+/// nobody out.
 const JOURNAL_KEY: &str = "journal-key";
 
 const fn hours(hours: u64) -> Duration {
@@ -35,18 +36,18 @@ const fn hours(hours: u64) -> Duration {
 
 /// `[agent]`: this box.
 #[derive(Clone, Debug)]
-pub struct Agent {
+pub struct AgentConfig {
     /// Names the box in topics and metrics: 1 to 32 characters of a-z, 0-9 and `-`.
-    pub id: String,
-    /// Where the journal is.
-    pub state_dir: PathBuf,
-    /// Where commands reach the daemon.
-    pub control_socket: PathBuf,
-    /// What the journal is encrypted with: the systemd credential `journal-key`, if there is one.
-    pub journal_key: Option<Secret>,
+    pub(crate) id: String,
+    /// The directory of the journal and of the device's identity.
+    pub(crate) state_dir: PathBuf,
+    /// The socket at which commands reach the daemon.
+    pub(crate) control_socket: PathBuf,
+    /// The key that the journal is encrypted with: the systemd credential `journal-key`, if there is one.
+    pub(crate) journal_key: Option<Secret>,
 }
 
-impl Agent {
+impl AgentConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let hostname = name_of_host(&section.env().hostname);
         let id = section.optional("id", text(name)).or(hostname);
@@ -62,7 +63,7 @@ impl Agent {
     }
 }
 
-/// The name of the host made to fit an agent's; `None` if nothing is left of it.
+/// An agent's name made of the host's; `None` if nothing is left of it.
 fn name_of_host(hostname: &str) -> Option<String> {
     let lower = hostname.trim().to_ascii_lowercase();
     let fitting = |byte: u8| if is_name_byte(byte) { char::from(byte) } else { '-' };
@@ -72,19 +73,19 @@ fn name_of_host(hostname: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// `[outbox]`: what waits for the print server.
+/// `[outbox]`: the entries that wait for the print server.
 #[derive(Clone, Debug)]
-pub struct Outbox {
+pub struct OutboxConfig {
     /// Entries kept at most.
-    pub max_entries: u32,
+    pub(crate) max_entries: u32,
     /// Entries older than this are given up.
-    pub max_age: Duration,
-    /// What to do when the answer to a job record was lost.
-    pub in_doubt: InDoubt,
+    pub(crate) max_age: Duration,
+    /// The handling of a job record whose answer was lost.
+    pub(crate) in_doubt: InDoubt,
     /// First wait before a record is sent again.
-    pub retry_min: Duration,
+    pub(crate) retry_min: Duration,
     /// Longest wait; not below `retry_min`.
-    pub retry_max: Duration,
+    pub(crate) retry_max: Duration,
 }
 
 /// `outbox.in_doubt`: the answer to a job record was lost.
@@ -96,7 +97,7 @@ pub enum InDoubt {
     Resend,
 }
 
-impl Outbox {
+impl OutboxConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let outbox = Self {
             max_entries: section.get("max_entries", 100_000, integer(MAX_ENTRIES)),
@@ -116,18 +117,18 @@ impl Outbox {
     }
 }
 
-/// `[http]`: where the page listens, unless it is off.
+/// `[http]`: the address of the page, unless it is off.
 pub(super) fn http(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
     section.get("listen", Some(PAGE.into()), off_or(text(socket_address)))
 }
 
-/// `[log]`.
+/// `[log]`: the level and form of the log.
 #[derive(Clone, Debug)]
-pub struct Log {
-    /// The least that is told.
-    pub level: Level,
-    /// How it is told.
-    pub format: LogFormat,
+pub struct LogConfig {
+    /// The least severe level that is logged.
+    pub(crate) level: Level,
+    /// The form of a log entry.
+    pub(crate) format: LogFormat,
 }
 
 /// `log.format`.
@@ -141,7 +142,7 @@ pub enum LogFormat {
     Json,
 }
 
-impl Log {
+impl LogConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let levels = [
             ("error", Level::ERROR),

@@ -11,40 +11,38 @@ use crate::domain::Secret;
 /// Longest prefix of a topic: the whole topic may have 65,535 bytes, and no dashboard shows so many.
 const MAX_TOPIC: usize = 256;
 
-/// The broker and what is told to it.
+/// The broker, and the topics and names of the messages to it.
 #[derive(Clone, Debug)]
-pub struct Mqtt {
-    /// Where it is.
-    pub broker: Broker,
+pub struct MqttConfig {
+    pub(crate) broker: Broker,
     /// Its user name for this box.
-    pub username: Option<String>,
-    /// Only with a user name.
-    pub password: Option<Secret>,
+    pub(crate) username: Option<String>,
+    /// Its password, only with a user name.
+    pub(crate) password: Option<Secret>,
     /// Trust and identity; only with TLS.
-    pub tls: Tls,
-    /// What every topic begins with.
-    pub topic: String,
+    pub(crate) tls: Tls,
+    pub(crate) topic: String,
     /// The prefix of Home Assistant's discovery topics, unless it is off.
-    pub discovery: Option<String>,
-    /// How a person appears.
-    pub users: UserNames,
+    pub(crate) discovery: Option<String>,
+    /// The form in which a user name appears.
+    pub(crate) users: UserNamePolicy,
 }
 
 /// `mqtt.users`: user names in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserNames {
-    /// As the server has them.
+pub enum UserNamePolicy {
+    /// Names appear as the server has them.
     Plain,
-    /// A keyed hash: the same person stays the same, unnamed.
+    /// A keyed hash stands in: the same person looks the same, without a name.
     Hash,
-    /// Not at all.
+    /// Messages have no name.
     Omit,
 }
 
-impl Mqtt {
+impl MqttConfig {
     /// `None` when it is switched off; its other keys are checked all the same.
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
-        let users = [("plain", UserNames::Plain), ("hash", UserNames::Hash), ("omit", UserNames::Omit)];
+        let users = [("plain", UserNamePolicy::Plain), ("hash", UserNamePolicy::Hash), ("omit", UserNamePolicy::Omit)];
         let broker = section.optional("url", text(address::broker));
         let username = section.optional("username", text(some));
         let password = secret(section, "password", "password_file");
@@ -56,7 +54,7 @@ impl Mqtt {
         let topic = section.get("topic", "print-release".to_owned(), text(topic_prefix));
         let discovery = Some("homeassistant".to_owned());
         let discovery = section.get("discovery", discovery, off_or(text(topic_prefix)));
-        let users = section.get("users", UserNames::Hash, one_of(&users));
+        let users = section.get("users", UserNamePolicy::Hash, one_of(&users));
         Some(Self { broker: broker?, username, password, tls, topic, discovery, users })
     }
 }

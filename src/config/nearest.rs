@@ -9,7 +9,7 @@ pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be put in, taken out or replaced to make `a` of `b` (Levenshtein).
+/// The number of letters to put in, take out or replace to make `a` of `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,7 +1,7 @@
-//! What the configuration knows and the agent cannot do yet: the one table of it.
+//! The one table of values that the configuration knows and the agent cannot do yet.
 //!
-//! The keys are part of the file format from the start, so that a file does not change when the feature
-//! comes. Whoever builds a feature deletes its line here.
+//! The keys are part of the file format from the start, so that a file does not change when the feature comes. The commit
+//! that builds a feature deletes its line here.
 
 /// Table, key and the values that are refused.
 pub(super) const NOT_BUILT: &[(&str, &str, &[&str])] = &[

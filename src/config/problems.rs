@@ -1,7 +1,7 @@
-//! What is wrong with a configuration file, each problem with its place.
+//! The problems of a configuration file, each with its place.
 //!
-//! A problem names a key and says what is expected; it never quotes a value, because any value may be a
-//! secret in the wrong place.
+//! A problem names a key and says what is expected; it never quotes a value, because any value may be a secret in the
+//! wrong place.
 
 use std::{
     error::Error,
@@ -12,13 +12,13 @@ use std::{
 /// A place in the text; both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
-    pub line: usize,
+    pub(super) line: usize,
     column: usize,
 }
 
 impl Position {
     /// The place of the byte `offset` of `text`.
-    pub fn of(offset: usize, text: &str) -> Self {
+    pub(super) fn of(offset: usize, text: &str) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
@@ -57,27 +57,27 @@ impl fmt::Display for Problems {
 
 impl Error for Problems {}
 
-/// Notes about one file, until they are told.
+/// Notes about one file, collected until they are shown in order.
 pub(super) struct Notes {
     source: PathBuf,
     notes: Vec<(Position, String)>,
 }
 
 impl Notes {
-    pub fn about(source: &Path) -> Self {
+    pub(super) fn about(source: &Path) -> Self {
         Self { source: source.to_owned(), notes: Vec::new() }
     }
 
-    pub fn add(&mut self, at: Position, note: String) {
+    pub(super) fn add(&mut self, at: Position, note: String) {
         self.notes.push((at, note));
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.notes.is_empty()
     }
 
     /// One line a note, in the order of the file.
-    pub fn into_lines(mut self) -> Vec<String> {
+    pub(super) fn into_lines(mut self) -> Vec<String> {
         self.notes.sort_by_key(|(at, _)| *at);
         let source = self.source.display();
         self.notes.iter().map(|(at, note)| format!("{source}:{at}: {note}")).collect()

@@ -43,7 +43,7 @@ pub(super) fn secret(section: &mut Section<'_, '_>, inline: &'static str, file: 
 /// The fewest characters of a key that nobody can guess: 128 bits in hex.
 const KEY_LENGTH: usize = 32;
 
-/// The key in the systemd credential `name`, if this service has one. What is wrong with it is told at `key`.
+/// The key in the systemd credential `name`, if this service has one. A problem with it is noted at `key`.
 pub(super) fn credential(section: &mut Section<'_, '_>, name: &str, key: &'static str) -> Option<Secret> {
     let content = file::credential(name, section.env())?;
     let secret = content.and_then(|content| match line(&content)? {

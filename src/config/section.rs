@@ -1,12 +1,11 @@
 //! The one way to read a key.
 //!
-//! A [`Document`] is the parsed text and what was found wrong with it; a [`Section`] is one of its tables.
-//! A section hands out each key once, by name, with its check and its default beside it; what nobody took
-//! when the section ends is an unknown key. So a key cannot be ignored, and the keys that the code reads are
-//! the keys that exist.
+//! A [`ConfigFile`] is the parsed text and its problems; a [`Section`] is one of its tables. A section hands out each key
+//! once, by name, with its check and its default beside it; a key that nobody took when the section ends is unknown. So a
+//! key cannot be ignored, and the keys that the code reads are the keys that exist.
 //!
-//! After a problem the reading goes on with the default or with `None`, to find every other problem too. Such
-//! values never get out: [`Document::verdict`] gives a result only when there is no problem.
+//! After a problem the reading goes on with the default or with `None`, to find every other problem too. Such values
+//! never get out: [`ConfigFile::verdict`] gives a result only when there is no problem.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,55 +24,55 @@ use super::{
 };
 
 /// Every table that was read, by name, with its keys.
-pub(super) type Keys = BTreeMap<String, BTreeSet<&'static str>>;
+pub(super) type KnownKeys = BTreeMap<String, BTreeSet<&'static str>>;
 
 /// One configuration file while it is read.
-pub(super) struct Document<'t> {
+pub(super) struct ConfigFile<'t> {
     text: &'t str,
     env: &'t Environment,
     problems: Notes,
     warnings: Notes,
-    /// Lines that are no TOML. What else seems wrong with them only follows from that.
+    /// Lines that are no TOML. Any other problem on them only follows from that.
     broken_lines: BTreeSet<usize>,
-    /// Whether what seems to be missing is.
+    /// False where broken TOML may have swallowed keys, so that a missing key is no problem of its own.
     is_whole: bool,
     /// The keys that the code asked for.
-    pub known: Keys,
-    /// Table, key and place of what is in the file and was not asked for.
+    pub(super) known: KnownKeys,
+    /// Table, key and place of the keys in the file that the code did not ask for.
     unknown: Vec<(String, String, usize)>,
 }
 
-impl<'t> Document<'t> {
+impl<'t> ConfigFile<'t> {
     /// Reads all of `text` with `read`.
-    pub fn read<T>(
+    pub(super) fn read<T>(
         text: &'t str,
         source: &Path,
         env: &'t Environment,
         read: impl FnOnce(&mut Section<'_, 't>) -> T,
     ) -> (Self, T) {
         let syntax = Syntax::of(text);
-        let mut document = Self {
+        let mut file = Self {
             text,
             env,
             problems: Notes::about(source),
             warnings: Notes::about(source),
             broken_lines: BTreeSet::new(),
             is_whole: syntax.is_whole,
-            known: Keys::new(),
+            known: KnownKeys::new(),
             unknown: Vec::new(),
         };
         for (at, error) in syntax.errors {
             let at = Position::of(at, text);
-            if document.broken_lines.insert(at.line) {
-                document.problems.add(at, error);
+            if file.broken_lines.insert(at.line) {
+                file.problems.add(at, error);
             }
         }
-        let result = document.section(String::new(), 0, syntax.root, read);
-        (document, result)
+        let result = file.section(String::new(), 0, syntax.root, read);
+        (file, result)
     }
 
     /// `result` and the warnings, if there is no problem.
-    pub fn verdict<T>(mut self, result: Option<T>) -> Result<(T, Vec<String>), Problems> {
+    pub(super) fn verdict<T>(mut self, result: Option<T>) -> Result<(T, Vec<String>), Problems> {
         for (table, key, at) in std::mem::take(&mut self.unknown) {
             let hint = self.hint(&table, &key);
             self.problem(at, &label(&table, &key), &format!("unknown key{hint}"));
@@ -84,7 +83,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Where an unknown key may belong.
+    /// A guess at the key that was meant, or at the table that an unknown key belongs to.
     fn hint(&self, table: &str, key: &str) -> String {
         let here = self.known.get(table).into_iter().flatten();
         if let Some(near) = nearest(key, here.copied()) {
@@ -104,7 +103,7 @@ impl<'t> Document<'t> {
         table: DeTable<'t>,
         read: impl FnOnce(&mut Section<'_, 't>) -> T,
     ) -> T {
-        let mut section = Section { document: self, name, at, table, asked: BTreeMap::new() };
+        let mut section = Section { file: self, name, at, table, asked: BTreeMap::new() };
         let result = read(&mut section);
         let Section { name, table, asked, .. } = section;
         for key in table.keys() {
@@ -124,7 +123,7 @@ impl<'t> Document<'t> {
     }
 }
 
-/// What a problem calls a key.
+/// The name of a key in a problem.
 fn label(table: &str, key: &str) -> String {
     match table {
         "" => key.to_owned(),
@@ -132,33 +131,38 @@ fn label(table: &str, key: &str) -> String {
     }
 }
 
-/// What the file has for a key.
+/// The place of a key in the file, and whether it has a value there.
 #[derive(Clone, Copy)]
-enum Place {
+enum KeyPlace {
     Absent,
-    /// The empty text, which is "off" or "the default"; here.
+    /// The key stands here with the empty text, which is "off" or "the default".
     Empty(usize),
     Set(usize),
 }
 
 /// One table while it is read.
 pub(super) struct Section<'d, 't> {
-    document: &'d mut Document<'t>,
+    file: &'d mut ConfigFile<'t>,
     /// Dotted, like `station.reader`; empty for the file itself.
     name: String,
-    /// Where its header stands.
+    /// The place of its header.
     at: usize,
     table: DeTable<'t>,
-    asked: BTreeMap<&'static str, Place>,
+    asked: BTreeMap<&'static str, KeyPlace>,
 }
 
 impl<'t> Section<'_, 't> {
     /// The value of `key`; `default` when it is absent.
-    pub fn get<T>(&mut self, key: &'static str, default: T, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> T {
+    pub(super) fn get<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> T {
         let Some(value) = self.take(key) else { return default };
         match check(value.get_ref()) {
             Ok(checked) => {
-                // Noted, and kept: what depends on the value is checked by the one that was meant.
+                // The value is kept, so that the keys that depend on it are checked by the one that was meant.
                 if not_built::lists(&self.name, key, spelling(value.get_ref())) {
                     self.problem(key, "this value is known but not built yet");
                 }
@@ -172,46 +176,54 @@ impl<'t> Section<'_, 't> {
     }
 
     /// The value of `key`; `None` when it is absent or empty.
-    pub fn optional<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> Option<T> {
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> Option<T> {
         self.get(key, None, off_or(check))
     }
 
     /// The value of `key`, which must be there.
-    pub fn required<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'_>) -> Checked<T>) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&DeValue<'_>) -> Checked<T>,
+    ) -> Option<T> {
         let value = self.optional(key, check);
         self.require(key, "is required");
         value
     }
 
     /// Notes `message` unless `key`, which was read before, is set.
-    pub fn require(&mut self, key: &'static str, message: &str) {
+    pub(super) fn require(&mut self, key: &'static str, message: &str) {
         if !self.is_set(key) {
             self.problem(key, message);
         }
     }
 
     /// Whether the file has `key`, which was read before, with anything but the empty text.
-    pub fn is_set(&self, key: &str) -> bool {
-        matches!(self.asked.get(key), Some(Place::Set(_)))
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        matches!(self.asked.get(key), Some(KeyPlace::Set(_)))
     }
 
-    /// What surrounds the program.
-    pub fn env(&self) -> &'t Environment {
-        self.document.env
+    /// The surroundings of the program.
+    pub(super) fn env(&self) -> &'t Environment {
+        self.file.env
     }
 
     /// Reads the table `key` of this one with `read`; an absent table is an empty one.
-    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> T {
+    pub(super) fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> T {
         let name = self.child(key);
         let (at, table) = match self.take(key) {
             None => (self.at, DeTable::new()),
             Some(value) => (value.span().start, self.expect_table(key, value.into_inner())),
         };
-        self.document.section(name, at, table, read)
+        self.file.section(name, at, table, read)
     }
 
     /// Reads every `[[key]]` with `read`. There must be one at least and `limit` at most.
-    pub fn tables<T>(
+    pub(super) fn tables<T>(
         &mut self,
         key: &'static str,
         limit: usize,
@@ -228,40 +240,40 @@ impl<'t> Section<'_, 't> {
         let elements = array.into_iter().map(|element| {
             let at = element.span().start;
             let table = self.expect_table(key, element.into_inner());
-            self.document.section(name.clone(), at, table, &mut read)
+            self.file.section(name.clone(), at, table, &mut read)
         });
         elements.collect()
     }
 
-    /// Notes what is wrong with `key`, which was read before: at its place, or at the header if it is absent.
-    pub fn problem(&mut self, key: &'static str, message: &str) {
+    /// Notes a problem of `key`, which was read before: at its place, or at the header if it is absent.
+    pub(super) fn problem(&mut self, key: &'static str, message: &str) {
         let at = match self.place(key) {
-            Place::Absent if !self.document.is_whole => return,
-            Place::Absent => self.at,
-            Place::Empty(at) | Place::Set(at) => at,
+            KeyPlace::Absent if !self.file.is_whole => return,
+            KeyPlace::Absent => self.at,
+            KeyPlace::Empty(at) | KeyPlace::Set(at) => at,
         };
-        self.document.problem(at, &label(&self.name, key), message);
+        self.file.problem(at, &label(&self.name, key), message);
     }
 
-    /// Notes what works but should not stay so.
-    pub fn warn(&mut self, key: &'static str, message: &str) {
-        if let Place::Set(at) = self.place(key) {
-            let at = Position::of(at, self.document.text);
+    /// Notes that `key` works but should not stay so.
+    pub(super) fn warn(&mut self, key: &'static str, message: &str) {
+        if let KeyPlace::Set(at) = self.place(key) {
+            let at = Position::of(at, self.file.text);
             let label = label(&self.name, key);
-            self.document.warnings.add(at, format!("{label}: {message}"));
+            self.file.warnings.add(at, format!("{label}: {message}"));
         }
     }
 
-    fn place(&self, key: &str) -> Place {
-        self.asked.get(key).copied().unwrap_or(Place::Absent)
+    fn place(&self, key: &str) -> KeyPlace {
+        self.asked.get(key).copied().unwrap_or(KeyPlace::Absent)
     }
 
     fn take(&mut self, key: &'static str) -> Option<toml::Spanned<DeValue<'t>>> {
         let value = self.table.remove_entry(key).map(|(_, value)| value);
         let place = match &value {
-            None => Place::Absent,
-            Some(value) if value.get_ref().as_str() == Some("") => Place::Empty(value.span().start),
-            Some(value) => Place::Set(value.span().start),
+            None => KeyPlace::Absent,
+            Some(value) if value.get_ref().as_str() == Some("") => KeyPlace::Empty(value.span().start),
+            Some(value) => KeyPlace::Set(value.span().start),
         };
         self.asked.insert(key, place);
         value

@@ -13,53 +13,51 @@ use super::{
 };
 use crate::domain::Secret;
 
-/// The path and the port of the API (the vendor's API documents).
+/// The path and the port of the API (docs/print-server-api.md, "Addresses").
 const API: (&str, u16) = ("/api/v1", 7300);
-/// The path and, on a gateway, the port of the token service (the vendor's device registration).
+/// The path and, on a gateway, the port of the token service (docs/print-server-api.md, "Addresses").
 const OAUTH: (&str, u16) = ("/oauth/v1", 7400);
 
-/// A person waits at the printer while a connection is made.
+/// The limits of `connect_timeout`: a person waits at the printer while a connection is made.
 const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
-/// At least what a busy server needs, at most what a connection through proxies lives.
+/// The limits of `request_timeout`: a busy server needs the shortest, and proxies cut a connection after the longest.
 const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(300);
 
-/// The print server and how to reach it.
+/// The print server and the way to it.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct ServerConfig {
     /// The API; `https`, or `http` for this machine itself.
-    pub url: Url,
+    pub(crate) url: Url,
     /// The token service; the same host, port 7400, unless set.
-    pub oauth_url: Url,
+    pub(crate) oauth_url: Url,
     /// The key that every request carries.
     pub api_key: Secret,
     /// The token of this box as a trusted device.
-    pub device_token: Option<Secret>,
-    /// Trust and identity.
-    pub tls: Tls,
+    pub(crate) device_token: Option<Secret>,
+    pub(crate) tls: Tls,
     /// If there are any, the public key of the server's certificate must be one of them.
-    pub pins: Vec<Pin>,
+    pub(crate) pins: Vec<Pin>,
     /// The HTTP proxy; without one, the environment's counts.
-    pub proxy: Option<Url>,
-    /// Until a connection is there.
-    pub connect_timeout: Duration,
-    /// Until an answer is there.
-    pub request_timeout: Duration,
+    pub(crate) proxy: Option<Url>,
+    /// The time limit for a connection.
+    pub(crate) connect_timeout: Duration,
+    /// The time limit for a request with its answer.
+    pub(crate) request_timeout: Duration,
     /// Whether a job record has the field `datetime`, which newer servers take.
-    pub history_datetime: bool,
-    /// `[server.device]`.
-    pub device: Device,
+    pub(crate) history_datetime: bool,
+    pub(crate) device: DeviceConfig,
 }
 
 /// `[server.device]`: this box as a trusted device.
 #[derive(Clone, Debug)]
-pub struct Device {
+pub struct DeviceConfig {
     /// Whether the box registers itself and keeps its token fresh.
-    pub register: bool,
-    /// What it is called there; the agent's id unless set.
-    pub client_id: String,
+    pub(crate) register: bool,
+    /// The name of this box there; the agent's id unless set.
+    pub(crate) client_id: String,
 }
 
-impl Server {
+impl ServerConfig {
     pub(super) fn read(section: &mut Section<'_, '_>, agent_id: String) -> Option<Self> {
         let service = |(path, port)| text(move |url| address::service(url, path, port));
         let url = section.required("url", service(API));
@@ -81,7 +79,7 @@ impl Server {
         let connect_timeout = section.get("connect_timeout", Duration::from_secs(3), duration(CONNECT_TIMEOUT));
         let request_timeout = section.get("request_timeout", Duration::from_secs(10), duration(REQUEST_TIMEOUT));
         let history_datetime = section.get("history_datetime", false, boolean);
-        let device = section.table("device", |section| Device::read(section, agent_id));
+        let device = section.table("device", |section| DeviceConfig::read(section, agent_id));
         for key in ["device_token", "device_token_file"] {
             if device.register && section.is_set(key) {
                 section.problem(key, "cannot be set together with device.register, which gets a token itself");
@@ -103,7 +101,7 @@ impl Server {
     }
 }
 
-impl Device {
+impl DeviceConfig {
     fn read(section: &mut Section<'_, '_>, agent_id: String) -> Self {
         Self {
             register: section.get("register", false, boolean),

@@ -6,17 +6,17 @@ use toml::de::{DeTable, DeValue};
 
 /// A text as far as it could be read.
 pub(super) struct Syntax<'t> {
-    /// What is there, with a guess at what is broken.
-    pub root: DeTable<'t>,
-    /// What is no TOML, and at which byte.
-    pub errors: Vec<(usize, String)>,
+    /// The tables of the text, with a guess in place of a broken value.
+    pub(super) root: DeTable<'t>,
+    /// The mistakes, each with its byte.
+    pub(super) errors: Vec<(usize, String)>,
     /// Whether `root` has every key of the text. A broken value still has its key; after a broken header or
     /// bracket, keys may be lost.
-    pub is_whole: bool,
+    pub(super) is_whole: bool,
 }
 
 impl<'t> Syntax<'t> {
-    pub fn of(text: &'t str) -> Self {
+    pub(super) fn of(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         let root = root.into_inner();
         let values = line_values(&root, text);

@@ -8,25 +8,25 @@ use super::{
 };
 use crate::domain::Secret;
 
-/// What begins a certificate in PEM (RFC 7468, section 5.1).
+/// The first line of a certificate in PEM (RFC 7468, section 5.1).
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Trust and identity of a TLS client, read when the configuration is loaded.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// Trust anchors in PEM, besides those of the system.
-    pub ca: Option<Vec<u8>>,
-    /// What the client shows when the server asks.
-    pub identity: Option<Identity>,
+    pub(crate) ca: Option<Vec<u8>>,
+    /// The identity that the client shows when the server asks.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// A client certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The chain in PEM, leaf first.
-    pub certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
     /// The private key in PEM.
-    pub key: Secret,
+    pub(crate) key: Secret,
 }
 
 impl Tls {

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::scene::Scene;
-use super::server::{Document, World};
+use super::server::{ServerDocument, World};
 
 const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
@@ -58,7 +58,7 @@ async fn world(State(stage): State<Stage>) -> axum::Json<Value> {
 }
 
 fn show(world: &World, agent: &str) -> Value {
-    let document = |document: &Document| {
+    let document = |document: &ServerDocument| {
         json!({
             "user": document.user_name,
             "title": document.document_name,
@@ -67,8 +67,7 @@ fn show(world: &World, agent: &str) -> Value {
             "released": world.times_released(&document.uuid),
         })
     };
-    let user =
-        |user: &super::server::User| json!({ "name": user.name, "full_name": user.full_name, "cards": user.cards });
+    let user = |user: &super::server::ServerUser| json!({ "name": user.name, "full_name": user.full_name, "cards": user.cards });
     json!({
         "agent": agent,
         "users": world.users.iter().map(user).collect::<Vec<_>>(),
@@ -85,7 +84,7 @@ async fn submit(State(stage): State<Stage>, Path(user): Path<String>) -> Respons
     stage.play(|scene| {
         let mut world = scene.server.world();
         let title = format!("Another document {}.pdf", world.documents.len() + 1);
-        let document = Document::new(&user, &title, 2, world.now());
+        let document = ServerDocument::new(&user, &title, 2, world.now());
         world.documents.push(document);
     });
     StatusCode::NO_CONTENT.into_response()

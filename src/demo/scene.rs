@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::process::AgentProcess;
 use super::reader::VirtualReader;
 use super::scene_dir::SceneDir;
-use super::server::{Call, Document, Fault, Kind, OPEN_KEY, Options, PrintServer, World};
+use super::server::{Call, Kind, OPEN_KEY, Options, PrintServer, ServerDocument, ServerFault, World};
 use crate::tls;
 
 /// The same card within this is one tap, on this stage.
@@ -196,7 +196,7 @@ impl Scene {
     /// One more document for a user; gives its uuid. A title should be given once: records are known by it.
     pub fn submit(&self, user: &str, title: &str) -> String {
         let mut world = self.server.world();
-        let document = Document::new(user, title, 2, world.now());
+        let document = ServerDocument::new(user, title, 2, world.now());
         let uuid = document.uuid.clone();
         world.documents.push(document);
         uuid
@@ -204,7 +204,7 @@ impl Scene {
 
     /// Lets something go wrong at the server.
     pub fn befall(&self, call: Call, times: usize, kind: Kind) {
-        self.server.world().faults.push(Fault { call, times, kind });
+        self.server.world().faults.push(ServerFault { call, times, kind });
     }
 
     /// How often a document was released, and how many job records there are for it.
@@ -236,7 +236,8 @@ fn records(world: &World, uuid: &str) -> usize {
     let Some(document) = world.document(uuid) else {
         return 0;
     };
-    let same =
-        |record: &&Document| record.user_name == document.user_name && record.document_name == document.document_name;
+    let same = |record: &&ServerDocument| {
+        record.user_name == document.user_name && record.document_name == document.document_name
+    };
     world.records.iter().filter(same).count()
 }

@@ -1,4 +1,4 @@
-//! `GET /documents/history`: what became of documents and job records, without a user's token.
+//! `GET /documents/history`: documents of every status and job records, read without a user's token.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use reqwest::{Method, Url};
 use super::{Client, wire};
 use crate::domain::{Cause, Document, DocumentStatus, Failure};
 
-/// The server takes at most a week (001, "Get documents' history"); an hour less keeps clear of its rounding.
+/// The server takes at most a week (docs/print-server-api.md, "History"); an hour less keeps clear of its rounding.
 const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24 - 1);
 
-/// The largest page (001).
+/// The largest page that the server gives.
 const PAGE_SIZE: &str = "2000";
 
-/// More pages than this for one window are not read: 100,000 rows.
+/// The most pages that are read for one window: 100,000 rows.
 const PAGE_LIMIT: usize = 50;
 
-/// What to look for.
+/// The filters of one look into the history.
 #[derive(Clone, Debug)]
 pub struct HistoryQuery {
     /// The login name, exactly.
@@ -29,10 +29,10 @@ pub struct HistoryQuery {
 }
 
 impl Client {
-    /// All documents of a time, whatever their status, each once. Long times are asked week by week.
+    /// All documents of a time, of any status, each once. A long time is asked for week by week.
     ///
     /// # Errors
-    /// [`Cause::Refused`]: the key may not read reports. [`Cause::Rejected`]: not a customer account (T16).
+    /// [`Cause::Refused`]: the key may not read reports. [`Cause::Rejected`]: this is not a customer account.
     pub async fn history(&self, query: &HistoryQuery) -> Result<Vec<Document>, Failure> {
         let mut documents: Vec<Document> = Vec::new();
         let mut seen = HashSet::new();
@@ -66,7 +66,7 @@ impl Client {
             let page = self.history_page(url).await?;
             let empty = page.documents.is_empty();
             documents.extend(page.documents.into_iter().map(|info| info.into_document(DocumentStatus::Other)));
-            // Blank, null and missing all end it; so do an empty page and a token that comes back (T15).
+            // Blank, null and missing all end it; so do an empty page and a token that comes back.
             let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && !empty) else {
                 return Ok(documents);
             };
@@ -85,7 +85,7 @@ impl Client {
     }
 }
 
-/// ISO 8601 with milliseconds, as the documents' example has it.
+/// ISO 8601 with milliseconds, as in the vendor's sample.
 fn instant(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

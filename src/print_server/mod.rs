@@ -1,16 +1,15 @@
 //! The client of the print-management server (SAFEQ Cloud, Dispatcher Paragon Cloud).
 //!
-//! "001" and "002" in the docstrings are the vendors' "API Functions" documents, newer and older revision; "T" numbers
-//! are the traps in the notes beside them. What the documents leave open is met with tolerance: a field may be absent,
-//! a number unknown.
+//! The calls, and how their answers are read: docs/print-server-api.md. The client is tolerant where the vendor states
+//! nothing: a field may be absent, a number unknown.
 //!
 //! Invariants:
-//! - One HTTP client for the process; each method sends its request once. What may safely be asked again after a cut
-//!   connection (login, list) is asked once more; what prints or records never is.
+//! - There is one HTTP client for the process, and each method sends its request once. A request without effect (login,
+//!   list) is asked once more after a cut connection; one that prints or records never is.
 //! - The device's token may change while the client lives ([`device`]). A request that was refused is sent once more when
 //!   there is a newer one: a refusal is not work done.
 //! - The user's token lives in a [`Session`], in memory, for one tap. It is refreshed at most once a refusal.
-//! - Every error says what to do next by its [`Cause`].
+//! - The [`Cause`] of an error decides what its caller does next.
 
 pub mod device;
 mod history;
@@ -30,11 +29,11 @@ use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, U
 use device::DeviceToken;
 pub use history::HistoryQuery;
 pub use session::Session;
-pub use transport::{BODY_LIMIT, Settings, SetupError};
-use transport::{Body, Transport};
+pub use transport::{BODY_LIMIT, ClientSettings, SetupError};
+use transport::{Body, HttpTransport};
 pub use wire::{OutputPortInfo, Version};
 
-/// How somebody logs in (001, "User authentication": `authtype`).
+/// The ways to log in; the numbers are `authtype` (docs/print-server-api.md, "Log in").
 #[derive(Clone, Debug)]
 pub enum Credential {
     /// 0: the password is required.
@@ -44,7 +43,7 @@ pub enum Credential {
         /// Its password.
         password: Secret,
     },
-    /// 1: a card, with a PIN only where one was typed (T3: an empty one is never sent).
+    /// 1: a card, with a PIN only where one was typed; an empty one is never sent.
     Card {
         /// The card number.
         card: CardNumber,
@@ -75,8 +74,8 @@ impl Credential {
 /// The server, as one API key sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    transport: Transport,
-    settings: std::sync::Arc<Settings>,
+    transport: HttpTransport,
+    settings: std::sync::Arc<ClientSettings>,
     device: DeviceToken,
 }
 
@@ -85,14 +84,14 @@ impl Client {
     ///
     /// # Errors
     /// A certificate or key that cannot be used: permanent until somebody mends the configuration.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
-        let transport = Transport::new(&settings)?;
+    pub fn new(settings: ClientSettings) -> Result<Self, SetupError> {
+        let transport = HttpTransport::new(&settings)?;
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
         let device = DeviceToken::fixed(device);
         Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
     }
 
-    /// `HEAD /account`: is the server there, and is this its domain? Needs no key (001, "Get account information").
+    /// `HEAD /account`: is the server there, and is this its domain? It needs no key.
     ///
     /// # Errors
     /// [`Cause::NotFound`]: the host name belongs to no account.
@@ -101,16 +100,17 @@ impl Client {
         self.transport.probe(request).await.map(drop)
     }
 
-    /// `GET /version` (001, "Get server version"). A server may want somebody to be logged in: see [`Session::version`].
+    /// `GET /version`. A server may want somebody to be logged in: see [`Session::version`].
     pub async fn version(&self) -> Result<Version, Failure> {
         let request = |device: Option<&_>| self.transport.request(Method::GET, self.url(&["version"]), device);
         wire::decode(&self.as_device(&request).await?, "the version")
     }
 
-    /// `POST /login` (001, "User authentication"). Asked once more after a cut connection: a login has no effect.
+    /// `POST /login` (docs/print-server-api.md, "Log in"). It is asked once more after a cut connection: a login has no
+    /// effect.
     ///
     /// # Errors
-    /// [`Who::Login`] refused: the documents do not tell a wrong card from a wrong key or device.
+    /// [`Who::Login`] refused: nothing in the answer tells a wrong card from a wrong key or device.
     pub async fn login(&self, credential: &Credential) -> Result<Session, Failure> {
         let (kind, id, password) = credential.fields();
         let mut fields = vec![("authtype", kind), ("userid", id)];
@@ -134,9 +134,8 @@ impl Client {
         Session::new(self.clone(), user, tokens)
     }
 
-    /// `GET /card/?cd=&Mac=`: the server releases everything by itself. The card number stands in the URL, as the
-    /// documents want it; the spelling is theirs (001, "Release all jobs using the card reader"; T32 to T35).
-    /// Never sent twice.
+    /// `GET /card/?cd=&Mac=`: the server releases everything by itself. The API wants the card number in the URL and
+    /// these spellings (docs/print-server-api.md, "Print everything with /card"). It is never sent twice.
     pub async fn release_by_card(&self, card: &CardNumber, mac: &str) -> Result<(), Failure> {
         let mut url = self.url(&["card", ""]);
         url.query_pairs_mut().append_pair("cd", card.0.expose()).append_pair("Mac", mac);
@@ -144,8 +143,8 @@ impl Client {
         wire::acknowledge(&self.transport.exchange(request).await?, "the card release")
     }
 
-    /// `POST /documents/history` (001, "Record print/copy/scan jobs"), in the name of the device. Not idempotent, and
-    /// the server has no key to make it so (T21): an answer that is lost leaves the record in doubt.
+    /// `POST /documents/history` in the name of the device (docs/print-server-api.md, "Job records"). The server has no
+    /// key to make it idempotent, so an answer that is lost leaves the record in doubt.
     pub async fn record(&self, record: &JobRecord) -> Result<(), Failure> {
         let number = |number: Option<u32>| number.map(|number| number.to_string());
         let mut fields: Vec<(&str, String)> = vec![("jobtype", "PRINT".to_owned())];
@@ -161,7 +160,7 @@ impl Client {
         }
         set("username", Some(record.user.name.clone()));
         set("providerid", record.user.provider.map(|provider| provider.to_string()));
-        // What was recorded before the clock was known is stamped by the server when it arrives.
+        // The server stamps a record from before the clock was known when it arrives.
         if self.settings.history_datetime && clock::is_possible(record.time) {
             set("datetime", Some(record.time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()));
         }
@@ -184,7 +183,7 @@ impl Client {
         };
         let result = self.transport.exchange(request(Some(&newer))).await;
         if matches!(&result, Err(failure) if matches!(failure.cause, Cause::Refused(_))) {
-            self.device.acquit(Instant::now());
+            self.device.pause_refreshes(Instant::now());
         }
         result
     }
@@ -195,18 +194,19 @@ impl Client {
         self.transport.reached()
     }
 
-    /// What the server's clock shows when this box's shows `wall`.
+    /// The time on the server's clock when this box's shows `wall`.
     pub fn server_time(&self, wall: Timestamp) -> Timestamp {
         self.transport.server_time(wall)
     }
 
-    /// Whether the server has told its time, or at least answered.
+    /// Whether the server has answered yet: then its clock is known, or it does not give its time.
     pub fn knows_time(&self) -> bool {
         self.transport.knows_time()
     }
 
-    /// After this long the server is no longer at work on a request that was given up. Nothing tells how long it really
-    /// takes; nobody waits for what is decided by this, so it is three times what we waited ourselves.
+    /// The time after which the server no longer works on a request that was given up. The vendor states none. Nobody
+    /// stands at the printer for a decision that waits for this, so it is generous: three times the time limit of a
+    /// request.
     pub fn settled_after(&self) -> Duration {
         self.settings.request_timeout * 3
     }
@@ -229,7 +229,7 @@ impl Client {
     }
 }
 
-/// An idle connection may have been closed by the server just as it was used. What has no effect is asked again, once.
+/// The server may have closed an idle connection just as it was used. A request without effect is sent again, once.
 async fn once_more_if_cut<F>(send: impl Fn() -> F) -> Result<Body, Failure>
 where
     F: Future<Output = Result<Body, Failure>>,

@@ -10,10 +10,10 @@ use super::transport::{self, Body};
 use super::{Client, OutputPortInfo, Version, once_more_if_cut, wire};
 use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure, OutputPort, ReleaseOptions, Secret, User, Who};
 
-/// The most documents that one list can hold; there are no pages (T9).
+/// The most documents that one list can hold; it has no pages (docs/print-server-api.md, "List of documents").
 const LIST_LIMIT: &str = "500";
 
-/// All the numbers of "Get list of documents for user"; the list shows only READY unless asked (T10).
+/// All the numbers of docs/print-server-api.md, "Document status"; the list shows only READY unless asked.
 const EVERY_STATUS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// A login with its tokens.
@@ -21,11 +21,11 @@ const EVERY_STATUS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "
 pub struct Session {
     client: Client,
     user: User,
-    tokens: Mutex<Tokens>,
+    tokens: Mutex<UserTokens>,
 }
 
 #[derive(Debug)]
-struct Tokens {
+struct UserTokens {
     access: HeaderValue,
     refresh: Option<Secret>,
     /// Counts refreshes, so that one refusal seen by many requests leads to one refresh.
@@ -34,11 +34,11 @@ struct Tokens {
 
 impl Session {
     pub(super) fn new(client: Client, user: User, info: wire::TokenInfo) -> Result<Self, Failure> {
-        let tokens = Mutex::new(Tokens::new(info, 0)?);
+        let tokens = Mutex::new(UserTokens::new(info, 0)?);
         Ok(Self { client, user, tokens })
     }
 
-    /// Who logged in.
+    /// The user who logged in.
     pub fn user(&self) -> &User {
         &self.user
     }
@@ -48,12 +48,12 @@ impl Session {
         self.client.settled_after()
     }
 
-    /// `GET /documents`: what waits for this user (001, "Get list of documents for user").
+    /// `GET /documents`: the documents that wait for this user.
     pub async fn documents(&self) -> Result<Vec<Document>, Failure> {
         self.list(&EVERY_STATUS[..1]).await
     }
 
-    /// Where a document stands, asked of the list in every status; `None` when the server does not list it.
+    /// The status of one document, from a list of every status; `None` when the server does not list it.
     pub async fn status_of(&self, uuid: &str) -> Result<Option<DocumentStatus>, Failure> {
         let documents = self.list(&EVERY_STATUS).await?;
         Ok(documents.into_iter().find(|document| document.uuid == uuid).map(|document| document.status))
@@ -61,7 +61,7 @@ impl Session {
 
     async fn list(&self, statuses: &[&str]) -> Result<Vec<Document>, Failure> {
         let mut url = self.client.url(&["documents"]);
-        // Repeated keys: a real server answered a comma list with 404 (T8).
+        // Repeated keys: a real server answered a comma list with 404.
         url.query_pairs_mut().extend_pairs(statuses.iter().map(|status| ("status", status)));
         url.query_pairs_mut().append_pair("maxRecords", LIST_LIMIT);
         let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
@@ -71,8 +71,8 @@ impl Session {
         Ok(list.into_vec().into_iter().map(|info| info.into_document(unstated)).collect())
     }
 
-    /// `POST /documents/{uuid}/{port}` (001, "Send document to output port"). Options that are unset are left out, or
-    /// they would override the job ticket (T25). Never sent twice: it is not idempotent (T27).
+    /// `POST /documents/{uuid}/{port}` (docs/print-server-api.md, "Release a document"). Options that are unset are left
+    /// out, or they would override the job ticket. It is never sent twice, because it is not idempotent.
     pub async fn release(&self, uuid: &str, port: &OutputPort, options: &ReleaseOptions) -> Result<(), Failure> {
         let mut fields: Vec<(&str, String)> = Vec::new();
         fields.extend(options.copies.map(|copies| ("copies", copies.to_string())));
@@ -87,14 +87,14 @@ impl Session {
         wire::acknowledge(&self.authorized(&request).await?, "the release")
     }
 
-    /// `GET /version` (001, "Get server version"), for which a server may want somebody to be logged in.
+    /// `GET /version`, for which a server may want somebody to be logged in.
     pub async fn version(&self) -> Result<Version, Failure> {
         let url = self.client.url(&["version"]);
         let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
         wire::decode(&self.authorized(&request).await?, "the version")
     }
 
-    /// `GET /outputports`: what this user may print to (001, "Get list of output ports for user").
+    /// `GET /outputports`: the ports that this user may print to.
     pub async fn output_ports(&self) -> Result<Vec<OutputPortInfo>, Failure> {
         let url = self.client.url(&["outputports"]);
         let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Sends with the user's token. A refusal is not work done, so one refresh and one more try are safe. Servers say
-    /// 401 or 403 for a token that has expired (T4).
+    /// 401 or 403 for a token that has expired.
     async fn authorized(&self, request: &impl Fn(&HeaderValue) -> RequestBuilder) -> Result<Body, Failure> {
         let (access, generation) = {
             let tokens = self.tokens.lock().await;
@@ -112,26 +112,27 @@ impl Session {
         match self.client.transport.exchange(request(&access)).await {
             Err(failure) if failure.cause == Cause::Refused(Who::Token) => match self.refresh(generation).await {
                 Ok(Some(access)) => self.client.transport.exchange(request(&access)).await,
-                // Whatever became of the refresh, this request was refused, so nothing was done.
+                // This request was refused, so nothing was done, however the refresh ended.
                 Ok(None) | Err(_) => Err(failure),
             },
             result => result,
         }
     }
 
-    /// A newer access token than that of `generation`, or `None` if there is none to be had. One refresh at a time.
+    /// A newer access token than that of `generation`, or `None` if the server gives none. The lock keeps it to one
+    /// refresh at a time.
     async fn refresh(&self, generation: u32) -> Result<Option<HeaderValue>, Failure> {
         let mut tokens = self.tokens.lock().await;
         if tokens.generation != generation {
             return Ok(Some(tokens.access.clone()));
         }
-        // Taken, not borrowed: it can be used once, and an answer that is lost has used it up (T5).
+        // Taken and not borrowed: it can be used once, and an answer that is lost has used it up.
         let Some(refresh) = tokens.refresh.take() else {
             return Ok(None);
         };
         match self.client.refresh_user_token(&refresh).await {
             Ok(info) => {
-                *tokens = Tokens::new(info, generation + 1)?;
+                *tokens = UserTokens::new(info, generation + 1)?;
                 Ok(Some(tokens.access.clone()))
             }
             Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected) => Ok(None),
@@ -140,7 +141,7 @@ impl Session {
     }
 }
 
-impl Tokens {
+impl UserTokens {
     fn new(info: wire::TokenInfo, generation: u32) -> Result<Self, Failure> {
         let access = transport::bearer(&Secret::new(info.access_token))
             .map_err(|error| Failure::new(Cause::Malformed, error.to_string()))?;
@@ -149,8 +150,8 @@ impl Tokens {
 }
 
 impl Client {
-    /// A refresh token for a new pair of tokens: `POST /oauth/v1/token` with the client id `api`, and on servers that
-    /// do not have it `GET /token` (001, "Refresh user token"; api-notes, 2.2 and 2.3).
+    /// Gives a refresh token for a new pair of tokens: `POST /oauth/v1/token` with the client id `api`, and on servers
+    /// that do not have it `GET /token` (docs/print-server-api.md, "User and device tokens").
     async fn refresh_user_token(&self, refresh: &Secret) -> Result<wire::TokenInfo, Failure> {
         let fields = [
             ("client_id", "api"),
@@ -159,7 +160,7 @@ impl Client {
             ("refresh_token", refresh.expose()),
         ];
         let request = self.transport.request(Method::POST, self.oauth_url("token"), None);
-        // The token service may be another server: what becomes of this tells nothing of the print server.
+        // The token service may be another server, so this does not show whether the print server can be reached.
         let granted = self.transport.answer(transport::form(request, &fields)).await;
         let granted = granted.and_then(|answer| answer.failure().map_or(Ok(answer.body), Err));
         let answer = match granted {

@@ -1,4 +1,5 @@
-//! The server's JSON. Decoding tolerates what is absent and what is new: only what cannot be done without is demanded.
+//! The server's JSON. A field that is absent or new is no error; only fields that the agent cannot do without are
+//! demanded (docs/print-server-api.md, "Answers" and "DocumentInfo").
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -6,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure};
 
-/// `ErrorCodeInfo`: 0 or absent is success (data structures, "ErrorCodeInfo").
+/// The `errorCode` for an output that is not ready.
 const NOT_READY: i64 = 1042;
 
 /// `GET /version`.
@@ -17,7 +18,7 @@ pub struct Version {
     pub version: String,
 }
 
-/// `POST /login`; `token` may be null (data structures, "UserInfo").
+/// The answer to `POST /login`; `token` may be null.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UserInfo {
@@ -27,14 +28,14 @@ pub(super) struct UserInfo {
     pub token: Option<TokenInfo>,
 }
 
-/// Snake case, unlike everything else; seconds (data structures, "TokenInfo").
+/// The one structure of the API in snake case.
 #[derive(Deserialize)]
 pub(super) struct TokenInfo {
     pub access_token: String,
     pub refresh_token: Option<String>,
 }
 
-/// One output port (001, "Get list of output ports for user").
+/// One output port, of `GET /outputports`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputPortInfo {
@@ -44,12 +45,12 @@ pub struct OutputPortInfo {
     /// Its address.
     #[serde(default)]
     pub address: Option<String>,
-    /// Its serial number; seen on servers, not in the documents.
+    /// Its serial number, which some servers give although the vendor does not document it.
     #[serde(default)]
     pub device_serial: Option<String>,
 }
 
-/// A list comes bare, or as `items` on newer servers (api-notes, 2.1).
+/// A list comes bare, or as `items` on newer servers.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum List<T> {
@@ -75,7 +76,7 @@ pub(super) struct HistoryPage {
     pub next_page_token: Option<String>,
 }
 
-/// `DocumentInfo` (001): all but the uuid may be missing.
+/// `DocumentInfo` (docs/print-server-api.md, "DocumentInfo"): all but the uuid may be missing.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DocumentInfo {
@@ -94,7 +95,7 @@ pub(super) struct DocumentInfo {
 }
 
 impl DocumentInfo {
-    /// `unstated` is the status of an entry that names none: what the query asked for.
+    /// `unstated` is the status of an entry that names none.
     pub(super) fn into_document(self, unstated: DocumentStatus) -> Document {
         let positive = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
         let title = self.document_name.unwrap_or_default();
@@ -128,7 +129,7 @@ impl DocumentInfo {
     }
 }
 
-/// What is null is as good as absent.
+/// Reads null as the default, as if the field were absent.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
@@ -139,7 +140,7 @@ pub(super) fn decode<T: DeserializeOwned>(answer: &[u8], what: &str) -> Result<T
     serde_json::from_slice(answer).map_err(|error| {
         // serde's message may quote a value; line and column are enough to find it in a capture.
         let (line, column) = (error.line(), error.column());
-        Failure::new(Cause::Malformed, format!("{what} is not what the documents say, at {line}:{column}"))
+        Failure::new(Cause::Malformed, format!("{what} does not have the documented form, at {line}:{column}"))
     })
 }
 
@@ -151,7 +152,7 @@ pub(super) fn acknowledge(answer: &[u8], what: &str) -> Result<(), Failure> {
     decode::<serde_json::Value>(answer, what).map(drop)
 }
 
-/// A 2xx with an `errorCode` other than 0 is a failure (api-notes, 0.5).
+/// A 2xx with an `errorCode` other than 0 is a failure; 0 or none is success.
 fn refused_inside(body: &[u8]) -> Result<(), Failure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! What the journal costs (design, section 8), as ratios of one run:
+//! The costs of the journal (docs/measures.md, "Bars"), as ratios of one run:
 //!
 //!     cargo bench --bench journal [-- ENTRIES [DIRECTORY]]
 //!

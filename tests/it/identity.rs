@@ -1,47 +1,40 @@
 //! The box as a trusted device, with the real program against the embedded server: registered, approved, refreshed, cut,
 //! killed, and under another key.
 
+mod enroll;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Document, Fault, Kind, OPEN_KEY, TRUSTED_KEY};
+use print_release_agent::demo::server::{AUTO_TRUST_KEY, ApiKey, Call, Kind, OPEN_KEY, TRUSTED_KEY};
 use print_release_agent::domain::{JobRecord, OutputPort, Secret, TapId, User};
-use print_release_agent::print_server::{Client, Settings};
-use print_release_agent::random;
+use print_release_agent::print_server::{Client, ClientSettings};
 use print_release_agent::tls::Trust;
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::support::table::Row;
+use crate::support::{dice, limit, limit_of_campaign, program, soon};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_print-release-agent");
 const REGISTER: &str = "[server.device]\nregister = true";
 const TRACE: &str = "[log]\nlevel = \"trace\"";
 /// The device's name: `agent.id` of the scene.
 const CLIENT_ID: &str = "demo";
 const UNKNOWN_CARDS: [&str; 2] = ["9000000001", "9000000002"];
-/// Kills of one run, unless `PRINT_RELEASE_KILLS` says otherwise.
+/// The number of kills, unless `PRINT_RELEASE_KILLS` says otherwise.
 const KILLS: u32 = 40;
 /// A kill comes within so many microseconds after a request for tokens arrived: while it is answered, stored or used.
 const KILL_WINDOW_US: u64 = 12_000;
 
-/// Fails a test that would hang.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
-}
-
 /// A scene whose server knows the box by this key.
 async fn scene(api_key: &str, sections: &[&str]) -> Scene {
-    print_release_agent::tls::install_provider();
-    let scene = Scene::set(Path::new(PROGRAM)).await.unwrap();
+    let scene = Scene::set(program()).await.unwrap();
     scene.write_secret("api-key", api_key).unwrap();
     scene.configure("", sections).unwrap();
     scene
@@ -51,27 +44,15 @@ async fn standing(scene: &Scene, agent: &AgentProcess, word: &str) -> Value {
     soon(scene.status(agent, |status| status["server"]["device"] == word)).await.unwrap()
 }
 
-/// Holds a card and waits for the end of the tap.
+/// Holds a card and gives the event that the tap ended with.
 async fn tap(scene: &Scene, agent: &AgentProcess, card: &str) -> Value {
-    let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
-    let ready = |status: &Value| status["stations"]["lobby"]["phase"] == "ready";
-    let before = last(&soon(scene.status(agent, ready)).await.unwrap())["id"].clone();
-    scene.reader.hold(card).unwrap();
-    let ended = |status: &Value| last(status)["id"] != before && ready(status);
-    last(&soon(scene.status(agent, ended)).await.unwrap())
+    soon(scene.hold(agent, card)).await.unwrap()
 }
 
-/// One more document, its owner's card, and whether it came out. The owners take turns: the same card again at once is
-/// no other tap.
+/// Submits one more document and tells whether a tap of its owner released it.
 async fn releases_one(scene: &Scene, agent: &AgentProcess) -> bool {
-    let card = {
-        let mut world = scene.server.world();
-        let owner = if world.documents.len().is_multiple_of(2) { "ada" } else { "grace" };
-        let document = Document::new(owner, "Note G.pdf", 1, world.now());
-        world.documents.push(document);
-        world.user(owner).unwrap().cards[0].clone()
-    };
-    tap(scene, agent, &card).await["event"] == "released"
+    scene.submit("ada", "Note G.pdf");
+    soon(scene.tap(agent, "ada")).await.unwrap()["event"] == "released"
 }
 
 fn approve(scene: &Scene) {
@@ -80,10 +61,6 @@ fn approve(scene: &Scene) {
 
 fn count(scene: &Scene, call: Call) -> usize {
     scene.server.world().count(call)
-}
-
-fn befall(scene: &Scene, call: Call, kind: Kind) {
-    scene.server.world().faults.push(Fault { call, times: 1, kind });
 }
 
 /// A box that has registered and was approved.
@@ -95,18 +72,9 @@ async fn trusted(scene: &Scene) -> AgentProcess {
     agent
 }
 
-async fn enroll(scene: &Scene, arguments: &[&str]) -> Output {
-    let mut command = Command::new(PROGRAM);
-    command.arg("enroll").arg("--config").arg(scene.config()).args(arguments).kill_on_drop(true);
-    soon(command.output()).await.unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
 #[tokio::test]
 async fn a_box_registers_waits_for_its_approval_and_then_releases() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "waiting-for-approval").await;
@@ -120,6 +88,7 @@ async fn a_box_registers_waits_for_its_approval_and_then_releases() {
 
 #[tokio::test]
 async fn a_box_that_waits_goes_on_waiting_after_a_restart() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "waiting-for-approval").await;
@@ -133,6 +102,7 @@ async fn a_box_that_waits_goes_on_waiting_after_a_restart() {
 
 #[tokio::test]
 async fn with_automatic_trust_nobody_has_to_approve() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "trusted").await;
@@ -141,6 +111,7 @@ async fn with_automatic_trust_nobody_has_to_approve() {
 
 #[tokio::test]
 async fn tokens_expire_and_nobody_notices() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "trusted").await;
@@ -154,6 +125,7 @@ async fn tokens_expire_and_nobody_notices() {
 
 #[tokio::test]
 async fn a_token_is_refreshed_before_its_time_is_over() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     scene.server.world().tokens.access_lifetime = jiff::SignedDuration::from_secs(1);
     let agent = scene.start().await.unwrap();
@@ -166,6 +138,7 @@ async fn a_token_is_refreshed_before_its_time_is_over() {
 
 #[tokio::test]
 async fn unknown_cards_do_not_wear_the_token_out() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "trusted").await;
@@ -179,11 +152,12 @@ async fn unknown_cards_do_not_wear_the_token_out() {
 
 #[tokio::test]
 async fn a_refresh_whose_answer_is_lost_heals_without_an_administrator() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let agent = trusted(&scene).await;
     let overloaded = Kind::Status { code: 503, retry_after: Some(1) };
     for kind in [Kind::CutAfter, Kind::CutBefore, Kind::HangAfter, Kind::Garbage, Kind::WrongType, overloaded] {
-        befall(&scene, Call::Token, kind);
+        scene.befall(Call::Token, 1, kind);
         scene.server.world().tokens.expire_devices();
         assert!(releases_one(&scene, &agent).await, "{kind:?}");
         assert!(scene.server.world().faults.is_empty(), "{kind:?} befell a refresh");
@@ -194,6 +168,7 @@ async fn a_refresh_whose_answer_is_lost_heals_without_an_administrator() {
 
 #[tokio::test]
 async fn new_tokens_outlive_the_agent_so_that_a_restart_costs_no_registration() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let mut agent = trusted(&scene).await;
     for _ in 0..3 {
@@ -208,6 +183,7 @@ async fn new_tokens_outlive_the_agent_so_that_a_restart_costs_no_registration() 
 
 #[tokio::test]
 async fn a_token_that_the_disk_has_not_taken_is_not_used() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     let agent = trusted(&scene).await;
     let obstacle = scene.dir().join("state/device.json.new");
@@ -227,9 +203,10 @@ async fn a_token_that_the_disk_has_not_taken_is_not_used() {
 
 #[tokio::test]
 async fn a_registration_whose_answer_is_lost_is_made_again() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     for kind in [Kind::CutAfter, Kind::CutBefore, Kind::Garbage] {
-        befall(&scene, Call::Register, kind);
+        scene.befall(Call::Register, 1, kind);
     }
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "trusted").await;
@@ -239,6 +216,7 @@ async fn a_registration_whose_answer_is_lost_is_made_again() {
 
 #[tokio::test]
 async fn a_token_of_the_configuration_is_used_and_never_refreshed() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[]).await;
     let token = scene.server.world().device_token("by hand");
     let path = scene.write_secret("token", &token).unwrap();
@@ -253,17 +231,19 @@ async fn a_token_of_the_configuration_is_used_and_never_refreshed() {
 
 #[tokio::test]
 async fn killed_at_any_moment_of_a_refresh_the_box_stays_who_it_is() {
+    let _limit = limit_of_campaign("PRINT_RELEASE_KILLS");
     let kills = std::env::var("PRINT_RELEASE_KILLS").map_or(KILLS, |number| number.parse().unwrap());
+    let mut dice = dice();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     scene.server.world().tokens.access_lifetime = jiff::SignedDuration::from_secs(1);
     trusted(&scene).await.kill().await.unwrap();
     for kill in 0..kills {
         let before = count(&scene, Call::Token);
         if kill % 5 == 4 {
-            befall(&scene, Call::Token, Kind::CutAfter);
+            scene.befall(Call::Token, 1, Kind::CutAfter);
         }
         let log = fs::File::options().append(true).open(scene.log()).unwrap();
-        let mut agent = Command::new(PROGRAM)
+        let mut agent = Command::new(program())
             .arg("run")
             .arg("--config")
             .arg(scene.config())
@@ -271,10 +251,10 @@ async fn killed_at_any_moment_of_a_refresh_the_box_stays_who_it_is() {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let wanted = before + 1 + usize::try_from(random::word() % 3).unwrap();
+        let wanted = before + 1 + usize::try_from(dice.roll(3)).unwrap();
         soon(scene.server.wait_until(|world| world.count(Call::Token) >= wanted)).await;
-        // Not a wait for anything: the moment itself is what is random.
-        tokio::time::sleep(Duration::from_micros(random::word() % KILL_WINDOW_US)).await;
+        // This waits for no event: the random moment is the point of the test.
+        tokio::time::sleep(Duration::from_micros(dice.roll(KILL_WINDOW_US))).await;
         agent.kill().await.unwrap();
         let world = scene.server.world();
         let trusted: Vec<_> = world.devices.iter().map(|device| device.approved).collect();
@@ -290,6 +270,7 @@ async fn killed_at_any_moment_of_a_refresh_the_box_stays_who_it_is() {
 
 #[tokio::test]
 async fn under_another_api_key_the_box_is_a_new_device() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     trusted(&scene).await.terminate().await.unwrap();
     scene.server.world().keys.push(ApiKey::strict("another-key"));
@@ -304,6 +285,7 @@ async fn under_another_api_key_the_box_is_a_new_device() {
 
 #[tokio::test]
 async fn a_device_that_the_server_forgot_registers_as_a_new_one() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
     trusted(&scene).await.kill().await.unwrap();
     scene.server.world().devices.clear();
@@ -315,6 +297,7 @@ async fn a_device_that_the_server_forgot_registers_as_a_new_one() {
 
 #[tokio::test]
 async fn a_key_that_the_server_does_not_know_is_refused_and_told() {
+    let _limit = limit();
     let scene = scene("no-such-key", &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "refused").await;
@@ -323,12 +306,15 @@ async fn a_key_that_the_server_does_not_know_is_refused_and_told() {
 
 #[tokio::test]
 async fn what_is_secret_stays_in_files_for_their_owner() {
+    let _limit = limit();
     let scene = scene(TRUSTED_KEY, &[REGISTER, TRACE]).await;
     let agent = trusted(&scene).await;
     let mut secrets = BTreeSet::from([TRUSTED_KEY.to_owned()]);
     for kind in [None, Some(Kind::CutAfter)] {
         secrets.extend(stored(&scene));
-        scene.server.world().faults.extend(kind.map(|kind| Fault { call: Call::Token, times: 1, kind }));
+        if let Some(kind) = kind {
+            scene.befall(Call::Token, 1, kind);
+        }
         scene.server.world().tokens.expire_devices();
         assert!(releases_one(&scene, &agent).await);
     }
@@ -358,6 +344,7 @@ fn stored(scene: &Scene) -> Vec<String> {
 
 #[tokio::test]
 async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_end() {
+    let _limit = limit();
     let scene = scene(AUTO_TRUST_KEY, &[REGISTER]).await;
     let agent = scene.start().await.unwrap();
     let status = standing(&scene, &agent, "trusted").await;
@@ -373,9 +360,10 @@ async fn events_are_ordered_without_a_clock_and_the_time_is_remembered_at_the_en
 
 #[tokio::test]
 async fn a_record_from_before_the_clock_was_known_is_stamped_by_the_server() {
+    let _limit = limit();
     let scene = scene(OPEN_KEY, &[]).await;
     scene.server.world().history_datetime = true;
-    let client = Client::new(Settings {
+    let client = Client::new(ClientSettings {
         url: scene.server.url().parse().unwrap(),
         oauth_url: scene.server.oauth_url().parse().unwrap(),
         api_key: Secret::new(OPEN_KEY),
@@ -399,7 +387,7 @@ async fn a_record_from_before_the_clock_was_known_is_stamped_by_the_server() {
 
 fn record(time: Timestamp) -> JobRecord {
     JobRecord {
-        tap: TapId::new(time, random::bits()),
+        tap: TapId::new(time, 1),
         station: "lobby".into(),
         user: User { name: "ada".to_owned(), provider: None },
         document: "0".to_owned(),
@@ -411,102 +399,4 @@ fn record(time: Timestamp) -> JobRecord {
         port: OutputPort::Address("192.0.2.10".to_owned()),
         time,
     }
-}
-
-#[tokio::test]
-async fn enroll_says_what_to_do_waits_and_the_agent_uses_what_it_got() {
-    let scene = scene(TRUSTED_KEY, &[]).await;
-    let approved = async {
-        scene.server.wait_until(|world| world.count(Call::Token) > 0).await;
-        approve(&scene);
-    };
-    let (output, ()) = tokio::join!(enroll(&scene, &[]), soon(approved));
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let said = stdout(&output);
-    for part in ["registers at", "an administrator has to trust the device \"demo\"", "Done", "register = true"] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
-    assert!(!said.contains(TRUSTED_KEY), "{said}");
-
-    scene.configure("", &[REGISTER]).unwrap();
-    let agent = scene.start().await.unwrap();
-    standing(&scene, &agent, "trusted").await;
-    assert!(releases_one(&scene, &agent).await);
-    assert_eq!(count(&scene, Call::Register), 1);
-}
-
-#[tokio::test]
-async fn enroll_leaves_it_to_an_agent_that_does_it_itself() {
-    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
-    let agent = scene.start().await.unwrap();
-    standing(&scene, &agent, "waiting-for-approval").await;
-    let output = enroll(&scene, &["--json"]).await;
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&document["device"], output.status.code()), (&"waiting-for-approval".into(), Some(1)));
-    approve(&scene);
-    standing(&scene, &agent, "trusted").await;
-    let output = enroll(&scene, &["--json"]).await;
-    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&document["device"], output.status.code()), (&"trusted".into(), Some(0)));
-    assert_eq!(count(&scene, Call::Register), 1);
-}
-
-#[tokio::test]
-async fn enroll_ends_with_a_code_that_tells_why() {
-    let scene = scene("no-such-key", &[]).await;
-    let code = async |arguments: &[&str]| {
-        let output = enroll(&scene, arguments).await;
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        (output.status.code().unwrap(), document["device"].as_str().unwrap().to_owned())
-    };
-    assert_eq!(code(&["--json"]).await, (1, "refused".to_owned()));
-    scene.write_secret("api-key", AUTO_TRUST_KEY).unwrap();
-    assert_eq!(code(&["--json"]).await, (0, "trusted".to_owned()));
-    scene.server.stop();
-    assert_eq!(code(&["--json"]).await, (69, "registering".to_owned()));
-    fs::write(scene.dir().join("state/device.key"), "damaged").unwrap();
-    assert_eq!(code(&["--json"]).await, (74, "none".to_owned()));
-}
-
-#[tokio::test]
-async fn of_two_enrolls_at_once_the_second_gives_way() {
-    let scene = scene(TRUSTED_KEY, &[]).await;
-    let second = async {
-        scene.server.wait_until(|world| world.count(Call::Token) > 0).await;
-        let output = enroll(&scene, &["--json"]).await;
-        approve(&scene);
-        output
-    };
-    let (first, second) = tokio::join!(enroll(&scene, &[]), soon(second));
-    assert_eq!((first.status.code(), second.status.code()), (Some(0), Some(1)), "{first:?} {second:?}");
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another `enroll`"), "{second:?}");
-    assert_eq!(count(&scene, Call::Register), 1);
-}
-
-#[tokio::test]
-async fn check_says_where_the_device_stands() {
-    let scene = scene(TRUSTED_KEY, &[REGISTER]).await;
-    let check = async || {
-        let mut command = Command::new(PROGRAM);
-        command.arg("check").arg("--json").arg("--config").arg(scene.config()).kill_on_drop(true);
-        let output = soon(command.output()).await.unwrap();
-        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let line = document["checks"].as_array().unwrap().iter().find(|line| line["what"] == "device").unwrap().clone();
-        (line["ok"].as_bool().unwrap(), line["detail"].as_str().unwrap().to_owned())
-    };
-    let (ok, detail) = check().await;
-    assert!(!ok && detail.contains("registering") && detail.contains("remembered"), "{detail}");
-    let agent = scene.start().await.unwrap();
-    standing(&scene, &agent, "waiting-for-approval").await;
-    let (ok, detail) = check().await;
-    assert!(!ok && detail.contains("waiting-for-approval, says the running agent"), "{detail}");
-    approve(&scene);
-    standing(&scene, &agent, "trusted").await;
-    assert!(check().await.0);
-    agent.terminate().await.unwrap();
-    let (ok, detail) = check().await;
-    assert!(ok && detail.contains("remembered"), "{detail}");
-    let other = std::fs::read_to_string(scene.config()).unwrap().replace("id = \"demo\"", "id = \"other\"");
-    std::fs::write(scene.config(), other).unwrap();
-    assert!(!check().await.0, "what another device was given means nothing");
 }

@@ -18,7 +18,7 @@ const SETTLES: Duration = Duration::from_secs(10);
 /// Longer than every interval of the agent.
 const WATCHED: Duration = Duration::from_secs(120);
 
-/// The bars of the design, section 8.
+/// The bars of docs/measures.md, "Bars".
 const MEMORY_KIB: u64 = 12 * 1024;
 const WAKEUPS_A_SECOND: f64 = 2.0;
 

@@ -4,8 +4,8 @@
 
 mod broker;
 mod commands;
-mod docs;
 mod demo;
+mod docs;
 mod faults;
 mod house;
 mod identity;

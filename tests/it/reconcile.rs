@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{ApiKey, Call, Document, Kind, Status, World};
+use print_release_agent::demo::server::{ApiKey, Call, Kind, ServerDocument, Status, World};
 use print_release_agent::domain::{self, EntryId, JobRecord, Outcome, Reason, Release, User};
 use print_release_agent::journal::Journal;
 use serde_json::Value;
@@ -25,7 +25,7 @@ async fn equal_jobs_are_counted_and_not_merged() {
         scene.settled(&agent).await.unwrap();
     }
     let world = scene.server.world();
-    let same = |document: &&Document| document.document_name == "Same.pdf";
+    let same = |document: &&ServerDocument| document.document_name == "Same.pdf";
     assert_eq!((world.records.iter().filter(same).count(), world.releases.len()), (6, 7), "{}", log(&scene));
 }
 
@@ -188,8 +188,8 @@ fn of_linus(number: u64, title: &str, time: Timestamp) -> Release {
 }
 
 /// What the server's history has for such a release or record.
-fn row_of_linus(title: &str, time: Timestamp) -> Document {
-    Document { status: Status::Printed, ..Document::new("linus", title, 2, time) }
+fn row_of_linus(title: &str, time: Timestamp) -> ServerDocument {
+    ServerDocument { status: Status::Printed, ..ServerDocument::new("linus", title, 2, time) }
 }
 
 /// Stores a release and its record.
@@ -238,7 +238,7 @@ async fn documents_of_dead_letters_and_of_unknown_releases_are_not_taken_for_job
         let releases = [1, 2, 3].map(|number| of_linus(number, "Same.pdf", now));
         for release in &releases[..2] {
             let uuid = release.document.uuid.clone();
-            scene.server.world().documents.push(Document { uuid, ..row_of_linus("Same.pdf", now) });
+            scene.server.world().documents.push(ServerDocument { uuid, ..row_of_linus("Same.pdf", now) });
         }
         let [dead, unknown, doubtful] = releases;
         let dead = store(&journal, dead).await;

@@ -6,7 +6,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind, OPEN_KEY};
 
 use crate::support::mosquitto::Mosquitto;
-use crate::support::program;
+use crate::support::{limit, program, soon};
 
 /// Cards of ada, grace and linus, one that nobody knows, and one that cannot be converted.
 const CARDS: [&str; 5] = ["0025489530", "2490285352", "1234567", "9988776655", "04A1B2C3D4"];
@@ -28,6 +28,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[tokio::test]
 async fn no_secret_is_in_any_log_at_trace_level_nor_in_the_state_directory() {
+    let _limit = limit();
     let broker = Mosquitto::start("allow_anonymous true");
     let scene = Scene::set(program()).await.unwrap();
     let mqtt = format!("[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\nusers = \"plain\"", broker.port());
@@ -44,11 +45,11 @@ async fn no_secret_is_in_any_log_at_trace_level_nor_in_the_state_directory() {
     ] {
         scene.befall(call, 1, kind);
         for card in CARDS {
-            scene.hold(&agent, card).await.unwrap();
+            soon(scene.hold(&agent, card)).await.unwrap();
         }
     }
-    scene.settled(&agent).await.unwrap();
-    agent.terminate().await.unwrap();
+    soon(scene.settled(&agent)).await.unwrap();
+    soon(agent.terminate()).await.unwrap();
 
     let mut secrets: Vec<String> = CARDS.iter().map(|card| (*card).to_owned()).collect();
     secrets.push(OPEN_KEY.to_owned());

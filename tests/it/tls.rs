@@ -1,11 +1,11 @@
-//! Who is trusted: a private authority, a pin, a client certificate; and who is not.
+//! The trust in a server and a client, shown on real TLS: a private authority, a pin, a client certificate.
 
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Options, PrintServer};
 use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
 
 use crate::support::tls::{Authority, Identity};
-use crate::support::{log, program};
+use crate::support::{limit, log, program, soon};
 
 /// A stage with a server that `authority` vouches for, and that server's certificate.
 async fn stage(authority: &Authority, wants_client: bool) -> (Scene, Identity) {
@@ -24,19 +24,21 @@ fn ca_file(scene: &Scene) -> String {
 async fn tap_with(scene: &Scene, server: &str) -> String {
     scene.configure(server, &[]).unwrap();
     let agent = scene.start().await.unwrap();
-    let event = scene.tap(&agent, "linus").await.unwrap();
-    agent.terminate().await.unwrap();
+    let event = soon(scene.tap(&agent, "linus")).await.unwrap();
+    soon(agent.terminate()).await.unwrap();
     event["event"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_when_it_is_named() {
+    let _limit = limit();
     let (scene, _) = stage(&Authority::new(), false).await;
     assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "released", "{}", log(&scene));
 }
 
 #[tokio::test]
 async fn a_server_of_an_unknown_authority_is_told_nothing() {
+    let _limit = limit();
     let (scene, _) = stage(&Authority::new(), false).await;
     assert_eq!(tap_with(&scene, "").await, "failed");
     std::fs::write(scene.dir().join("ca.pem"), Authority::new().pem()).unwrap();
@@ -47,6 +49,7 @@ async fn a_server_of_an_unknown_authority_is_told_nothing() {
 
 #[tokio::test]
 async fn a_pin_narrows_what_the_authority_allows() {
+    let _limit = limit();
     let (scene, identity) = stage(&Authority::new(), false).await;
     let pinned = |pin: &str| format!("{}\npin_sha256 = [\"{pin}\"]", ca_file(&scene));
     assert_eq!(tap_with(&scene, &pinned(&"0".repeat(64))).await, "failed");
@@ -56,6 +59,7 @@ async fn a_pin_narrows_what_the_authority_allows() {
 
 #[tokio::test]
 async fn a_server_that_wants_to_know_who_comes_is_shown_the_client_certificate() {
+    let _limit = limit();
     let authority = Authority::new();
     let (scene, _) = stage(&authority, true).await;
     assert_eq!(tap_with(&scene, &ca_file(&scene)).await, "failed");

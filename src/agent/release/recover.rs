@@ -272,7 +272,7 @@ mod tests {
     use crate::clock::Sequence;
     use crate::domain::{Document, OutputPort, Secret, TapId, User};
     use crate::journal::{Journal, Limits};
-    use crate::print_server::Settings;
+    use crate::print_server::ClientSettings;
     use crate::status::Board;
     use crate::tls::Trust;
 
@@ -290,8 +290,8 @@ mod tests {
     }
 
     /// A server that is not there.
-    fn nobody() -> Settings {
-        Settings {
+    fn nobody() -> ClientSettings {
+        ClientSettings {
             url: "http://127.0.0.1:9/api/v1".parse().unwrap(),
             oauth_url: "http://127.0.0.1:9/oauth/v1".parse().unwrap(),
             api_key: Secret::new("key"),

@@ -6,9 +6,9 @@ mod release;
 
 use std::path::PathBuf;
 
-pub use printer::{OutputPortType, Printer, PrinterCheck};
-pub use reader::{Reader, Transport};
-pub use release::{Record, Release, Via};
+pub use printer::{OutputPortType, PrinterCheck, PrinterConfig};
+pub use reader::{ReaderConfig, Transport};
+pub use release::{RecordPolicy, ReleaseConfig, Via};
 
 use super::{
     check::{boolean, name, one_of, path, text},
@@ -17,24 +17,18 @@ use super::{
 
 /// One station, checked.
 #[derive(Clone, Debug)]
-pub struct Station {
+pub struct StationConfig {
     /// Names it in topics and metrics: 1 to 32 characters of a-z, 0-9 and `-`.
-    pub name: String,
-    /// `[station.reader]`.
-    pub reader: Reader,
-    /// `station.login.method`.
-    pub login: LoginMethod,
-    /// `[station.printer]`.
-    pub printer: Printer,
-    /// `[station.release]`.
-    pub release: Release,
-    /// `station.offline.policy`.
-    pub offline: Offline,
-    /// `[station.feedback]`.
-    pub feedback: Feedback,
+    pub(crate) name: String,
+    pub(crate) reader: ReaderConfig,
+    pub(crate) login: LoginMethod,
+    pub(crate) printer: PrinterConfig,
+    pub(crate) release: ReleaseConfig,
+    pub(crate) offline: OfflinePolicy,
+    pub(crate) feedback: FeedbackConfig,
 }
 
-/// `station.login.method`: what a person shows.
+/// `station.login.method`: the way in which a person logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
     /// A card.
@@ -47,34 +41,33 @@ pub enum LoginMethod {
 
 /// `station.offline.policy`: a tap while the server is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offline {
-    /// The person is told, and taps again later.
+pub enum OfflinePolicy {
+    /// The tap is refused, and the person taps again later.
     Refuse,
     /// The tap is kept until its deadline.
     Hold,
 }
 
-/// `[station.feedback]`: where light and beep come from.
+/// `[station.feedback]`: the sources of light and beep.
 #[derive(Clone, Debug)]
-pub struct Feedback {
+pub struct FeedbackConfig {
     /// The reader's own, where its profile has them.
-    pub reader: bool,
-    /// A LED of the box below `/sys/class/leds`.
-    pub led_green: Option<PathBuf>,
-    /// Another one.
-    pub led_red: Option<PathBuf>,
+    pub(crate) reader: bool,
+    /// The lights of the box, below `/sys/class/leds`.
+    pub(crate) led_green: Option<PathBuf>,
+    pub(crate) led_red: Option<PathBuf>,
 }
 
-impl Station {
+impl StationConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let name = section.required("name", text(name));
-        let reader = section.table("reader", Reader::read);
+        let reader = section.table("reader", ReaderConfig::read);
         let login = section.table("login", LoginMethod::read);
-        let release = section.table("release", Release::read);
+        let release = section.table("release", ReleaseConfig::read);
         let is_called = reader.as_ref().is_some_and(|reader| matches!(reader.transport, Transport::Http(_)));
-        let printer = section.table("printer", |section| Printer::read(section, release.via, is_called));
-        let offline = section.table("offline", Offline::read);
-        let feedback = section.table("feedback", Feedback::read);
+        let printer = section.table("printer", |section| PrinterConfig::read(section, release.via, is_called));
+        let offline = section.table("offline", OfflinePolicy::read);
+        let feedback = section.table("feedback", FeedbackConfig::read);
         Some(Self { name: name?, reader: reader?, login, printer: printer?, release, offline, feedback })
     }
 }
@@ -86,14 +79,14 @@ impl LoginMethod {
     }
 }
 
-impl Offline {
+impl OfflinePolicy {
     fn read(section: &mut Section<'_, '_>) -> Self {
         let policies = [("refuse", Self::Refuse), ("hold", Self::Hold)];
         section.get("policy", Self::Refuse, one_of(&policies))
     }
 }
 
-impl Feedback {
+impl FeedbackConfig {
     fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
             reader: section.get("reader", true, boolean),

@@ -1,4 +1,4 @@
-//! `[station.printer]`: where the paper comes out.
+//! `[station.printer]`: the printer beside the reader.
 
 use super::Via;
 use crate::config::{
@@ -9,14 +9,14 @@ use crate::config::{
 
 /// The printer, as the server and as the network know it.
 #[derive(Clone, Debug)]
-pub struct Printer {
+pub struct PrinterConfig {
     /// The server's name for it: an address or a serial number.
-    pub output_port: String,
-    /// Which of the two a job record names it by.
-    pub output_port_type: OutputPortType,
+    pub(crate) output_port: String,
+    /// The kind of that name, for job records.
+    pub(crate) output_port_type: OutputPortType,
     /// The reader's `Mac` at the server; always set where the release is by card, and else only where the reader sends it.
-    pub mac: Option<String>,
-    /// Where the agent reaches it itself.
+    pub(crate) mac: Option<String>,
+    /// The address at which the agent reaches it itself.
     pub address: Option<PrinterAddress>,
     /// Whether its state is looked at first.
     pub check: PrinterCheck,
@@ -27,7 +27,7 @@ pub struct Printer {
 /// `station.printer.output_port_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputPortType {
-    /// By what it looks like.
+    /// Decided by the look of the name.
     Auto,
     /// An address.
     Address,
@@ -40,13 +40,13 @@ pub enum OutputPortType {
 pub enum PrinterCheck {
     /// Not looked at.
     Off,
-    /// Told, and released all the same.
+    /// Logged, and released all the same.
     Warn,
     /// Not released to a printer that cannot print.
     Block,
 }
 
-impl Printer {
+impl PrinterConfig {
     /// `is_called`: whether the reader itself sends its `mac`.
     pub(super) fn read(section: &mut Section<'_, '_>, via: Via, is_called: bool) -> Option<Self> {
         let output_port = section.required("output_port", text(some));
@@ -54,7 +54,7 @@ impl Printer {
             [("auto", OutputPortType::Auto), ("address", OutputPortType::Address), ("serial", OutputPortType::Serial)];
         let checks = [("off", PrinterCheck::Off), ("warn", PrinterCheck::Warn), ("block", PrinterCheck::Block)];
         let output_port_type = section.get("output_port_type", OutputPortType::Auto, one_of(&types));
-        // Nowhere is written whether it is a MAC or an IP address, so it is any text.
+        // The vendor does not state whether it is a MAC or an IP address, so it is any text.
         let mac = section.optional("mac", text(some));
         let address = section.optional("address", text(address::printer));
         let check = section.get("check", PrinterCheck::Off, one_of(&checks));

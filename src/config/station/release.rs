@@ -1,4 +1,4 @@
-//! `[station.release]`: which documents are released, and how.
+//! `[station.release]`: the choice of documents, and the way of their release.
 
 use std::{num::NonZeroU16, ops::RangeInclusive, time::Duration};
 
@@ -7,42 +7,40 @@ use crate::config::{
     section::Section,
 };
 
-/// Documents a tap: all its releases are one durable write, and sled keeps a write whole through a power cut
-/// up to 128 KiB.
+/// The limits of `limit`: all releases of a tap are one durable write, and sled keeps a write whole through a power cut up
+/// to 128 KiB.
 const LIMIT: RangeInclusive<u16> = 1..=200;
-/// Releases in flight: each is a connection or a stream to the server.
+/// The limits of `parallel`: each release in flight is a connection or a stream to the server.
 const PARALLEL: RangeInclusive<u16> = 1..=16;
 /// Copies that the server takes; 0 is "as submitted".
 const COPIES: RangeInclusive<u16> = 0..=999;
-/// From a quick server to a person who fetched a coffee: later, nobody stands at the printer.
+/// The limits of `deadline`: after an hour nobody stands at the printer any more.
 const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 use crate::domain::Duplex;
 use crate::station::Select;
 
-/// How documents are released.
+/// The release of documents at a station.
 #[derive(Clone, Debug)]
-pub struct Release {
-    /// Who brings the document to the printer.
-    pub via: Via,
-    /// Which of the documents that wait.
-    pub select: Select,
+pub struct ReleaseConfig {
+    /// The side that brings the document to the printer.
+    pub(crate) via: Via,
+    /// The choice among the documents that wait.
+    pub(crate) select: Select,
     /// Documents a tap at most.
-    pub limit: u16,
+    pub(crate) limit: u16,
     /// Releases in flight at most.
-    pub parallel: u16,
-    /// `None`: as submitted.
-    pub copies: Option<NonZeroU16>,
-    /// `None`: as submitted.
-    pub grayscale: Option<bool>,
-    /// `None`: as submitted.
-    pub duplex: Option<Duplex>,
+    pub(crate) parallel: u16,
+    /// Copies, colour and sides: `None` is as submitted.
+    pub(crate) copies: Option<NonZeroU16>,
+    pub(crate) grayscale: Option<bool>,
+    pub(crate) duplex: Option<Duplex>,
     /// Whether the document stays at the server.
-    pub retain: bool,
+    pub(crate) retain: bool,
     /// A release that has not been sent by then never is.
-    pub deadline: Duration,
-    /// When the server is told what was printed.
-    pub record: Record,
+    pub(crate) deadline: Duration,
+    /// The releases of which the server gets a job record.
+    pub(crate) record: RecordPolicy,
 }
 
 /// `station.release.via`.
@@ -58,7 +56,7 @@ pub enum Via {
 
 /// `station.release.record`: job records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum RecordPolicy {
     /// For every release.
     Always,
     /// For what the agent printed itself.
@@ -67,7 +65,7 @@ pub enum Record {
     Never,
 }
 
-impl Release {
+impl ReleaseConfig {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let via = [("server", Via::Server), ("download", Via::Download), ("card", Via::Card)];
         let select = [("all", Select::All), ("newest", Select::Newest), ("oldest", Select::Oldest)];
@@ -78,7 +76,11 @@ impl Release {
             ("long-edge", Some(Duplex::LongEdge)),
             ("short-edge", Some(Duplex::ShortEdge)),
         ];
-        let record = [("always", Record::Always), ("downloaded", Record::Downloaded), ("never", Record::Never)];
+        let record = [
+            ("always", RecordPolicy::Always),
+            ("downloaded", RecordPolicy::Downloaded),
+            ("never", RecordPolicy::Never),
+        ];
         Self {
             via: section.get("via", Via::Server, one_of(&via)),
             select: section.get("select", Select::All, one_of(&select)),
@@ -89,7 +91,7 @@ impl Release {
             duplex: section.get("duplex", None, one_of(&duplex)),
             retain: section.get("retain", false, boolean),
             deadline: section.get("deadline", Duration::from_secs(90), duration(DEADLINE)),
-            record: section.get("record", Record::Always, one_of(&record)),
+            record: section.get("record", RecordPolicy::Always, one_of(&record)),
         }
     }
 }

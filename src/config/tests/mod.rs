@@ -1,5 +1,6 @@
 //! The configuration as a whole: files in, checked values or problems out.
 
+mod documented;
 mod files;
 mod keys;
 mod problems;
@@ -57,7 +58,7 @@ impl Site {
         SMALLEST.replace("KEY_FILE", key_file.to_str().expect("a path"))
     }
 
-    /// What comes of the smallest file with these keys set.
+    /// Parses the smallest file with these keys set.
     fn with(&self, edits: &[(&str, &str, Value)]) -> Result<Config, Problems> {
         self.parse(&edited(&self.smallest(), edits))
     }

@@ -106,8 +106,8 @@ fn keys_that_broken_toml_may_have_swallowed_are_not_called_missing() {
 
 #[test]
 fn a_problem_keeps_to_one_line_whatever_a_key_is_called() {
-    let told = Site::new().problems_with(&[("log", "le\nvel", 1.into())]);
-    assert!(told.len() == 1 && !told[0].contains('\n'), "{told:?}");
+    let lines = Site::new().problems_with(&[("log", "le\nvel", 1.into())]);
+    assert!(lines.len() == 1 && !lines[0].contains('\n'), "{lines:?}");
 }
 
 #[test]
@@ -117,12 +117,12 @@ fn no_problem_shows_a_value() {
     let values = secrets.iter().flat_map(|secret| [(*secret).into(), Value::Array(vec![(*secret).into()])]);
     let values: Vec<Value> = values.collect();
     for (table, keys) in shipped_keys() {
-        // What is wrong with a conversion or a profile is told by their own modules.
+        // The messages for a conversion or a profile come from their own modules.
         for key in keys.iter().filter(|key| !["convert", "profile"].contains(&key.as_str())) {
             for value in &values {
                 if let Err(problems) = this.with(&[(&table, key, value.clone())]) {
-                    let told = format!("{problems} {problems:?}");
-                    assert!(!told.contains("hunter2"), "[{table}] {key}: {told}");
+                    let shown = format!("{problems} {problems:?}");
+                    assert!(!shown.contains("hunter2"), "[{table}] {key}: {shown}");
                 }
             }
         }
@@ -133,10 +133,10 @@ fn no_problem_shows_a_value() {
 fn a_file_that_cannot_be_read_is_a_problem() {
     let this = Site::new();
     let missing = this.directory.path().join("missing.toml");
-    let told = load(&missing).map(drop).expect_err("no file").to_string();
-    assert!(told.starts_with(&format!("{}: cannot be read: ", missing.display())), "{told}");
-    let told = load(Path::new("/")).map(drop).expect_err("a directory").to_string();
-    assert_eq!(told, "/: is not a regular file");
+    let problem = load(&missing).map(drop).expect_err("no file").to_string();
+    assert!(problem.starts_with(&format!("{}: cannot be read: ", missing.display())), "{problem}");
+    let problem = load(Path::new("/")).map(drop).expect_err("a directory").to_string();
+    assert_eq!(problem, "/: is not a regular file");
 }
 
 #[test]

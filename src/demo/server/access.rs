@@ -1,16 +1,16 @@
-//! Who may do what: API keys, tokens, permissions.
+//! The rules of access: API keys, tokens, permissions (docs/print-server-api.md, "User and device tokens").
 //!
-//! "If Allow unauthenticated requests option is disabled in the API key settings, all functions except login require a
-//! user token" (001, Security); without it they answer 403. A user token is good only with the API key of its login.
+//! Every call but the login needs a user token, unless the key allows unauthenticated requests; without it the answer is
+//! 403. A user token is good only with the API key of its login.
 
 use super::ask::{Ask, Refusal};
-use super::tokens::Holder;
-use super::world::{User, World};
+use super::tokens::TokenHolder;
+use super::world::{ServerUser, World};
 
 /// An API key and its options in the account's settings.
 #[derive(Clone)]
 pub struct ApiKey {
-    /// What `X-Api-Key` carries.
+    /// The value of `X-Api-Key`.
     pub secret: String,
     /// "Allow unauthenticated requests": no user token is needed. Such a key is insecure: it cannot list, release or download.
     pub allow_unauthenticated: bool,
@@ -35,8 +35,8 @@ impl ApiKey {
     }
 }
 
-/// The permissions that the documents name for the calls of this server.
-#[expect(missing_docs, reason = "the documents give names only")]
+/// The permissions that the vendor names for the calls of this server.
+#[expect(missing_docs, reason = "the vendor gives names only")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Permission {
     ViewAccount,
@@ -51,7 +51,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them.
+    /// Every permission.
     pub const ALL: [Permission; 9] = [
         Permission::ViewAccount,
         Permission::ViewJob,
@@ -77,13 +77,15 @@ impl World {
     }
 
     /// The user of this request, who must have these permissions.
-    pub(super) fn user_of(&self, ask: &Ask, needs: &[Permission]) -> Result<&User, Refusal> {
+    pub(super) fn user_of(&self, ask: &Ask, needs: &[Permission]) -> Result<&ServerUser, Refusal> {
         let key = self.key(ask)?;
         let token = ask.bearer().ok_or_else(|| Refusal::forbidden("a user token is required"))?;
         let name = match self.tokens.holder(token, self.now()) {
-            Some(Holder::User { name, key: bound }) if *bound == key.secret => name,
-            Some(Holder::User { .. }) => return Err(Refusal::forbidden("the user token belongs to another API key")),
-            Some(Holder::Device { .. }) => return Err(Refusal::forbidden("a device token is no user token")),
+            Some(TokenHolder::User { name, key: bound }) if *bound == key.secret => name,
+            Some(TokenHolder::User { .. }) => {
+                return Err(Refusal::forbidden("the user token belongs to another API key"));
+            }
+            Some(TokenHolder::Device { .. }) => return Err(Refusal::forbidden("a device token is no user token")),
             None => return Err(Refusal::forbidden("the user token is unknown or expired")),
         };
         let user = self.user(name).ok_or_else(|| Refusal::forbidden("the user is gone"))?;
@@ -94,7 +96,7 @@ impl World {
     }
 
     /// The user of a request that an insecure key must not make; to list, release and download.
-    pub(super) fn secure_user_of(&self, ask: &Ask, needs: &[Permission]) -> Result<&User, Refusal> {
+    pub(super) fn secure_user_of(&self, ask: &Ask, needs: &[Permission]) -> Result<&ServerUser, Refusal> {
         if self.key(ask)?.allow_unauthenticated {
             return Err(Refusal::forbidden("an insecure API key is not allowed for this request"));
         }
@@ -115,7 +117,7 @@ impl World {
         match ask.bearer().map(|token| self.tokens.holder(token, self.now())) {
             None if key.allow_untrusted_endpoints => Ok(()),
             None => Err(Refusal::forbidden("a device token is required")),
-            Some(Some(Holder::Device { .. })) => Ok(()),
+            Some(Some(TokenHolder::Device { .. })) => Ok(()),
             Some(_) => Err(Refusal::forbidden("the device token is unknown or expired")),
         }
     }

@@ -10,7 +10,7 @@ use super::world::{PROVIDER_ID, World};
 
 /// The number of this account.
 pub(super) const ACCOUNT_ID: u32 = 1;
-/// "enroll card"
+/// The `errorCode` "enroll card".
 const ENROLL_CARD: u32 = 1005;
 
 /// HEAD /account: whether this is the account's server. Needs no key.

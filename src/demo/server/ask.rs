@@ -1,7 +1,7 @@
 //! A request as it was read, and the answers to it.
 //!
-//! A form or query is taken apart name by name; a name that is given twice, has the wrong type or is left over was not
-//! allowed. The documents name few of these statuses, so a [`Refusal`] says in its body what was wrong.
+//! A form or query is taken apart name by name; a name that is given twice, has the wrong type or is left over is refused.
+//! The vendor documents few of these statuses, so a [`Refusal`] gives its reason in the body.
 
 use std::str::FromStr;
 
@@ -14,11 +14,11 @@ use serde::Serialize;
 
 /// The longest body of a request, in bytes.
 const BODY_LIMIT: usize = 1 << 20;
-/// The longest name that is told back, in bytes.
+/// The longest name that an answer repeats, in bytes.
 const NAME_LIMIT: usize = 24;
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What an endpoint answers.
+/// The answer of a call.
 pub(super) type Reply = Result<Response, Refusal>;
 
 /// A status and, in plain text, the reason for it.
@@ -120,7 +120,7 @@ impl Ask {
         self.header("authorization")?.strip_prefix("Bearer ")
     }
 
-    /// The query's parameters; what is wrong with them is refused with this status.
+    /// The query's parameters; a mistake in them is refused with this status.
     pub(super) fn query(&self, refusal: StatusCode) -> Params {
         Params::parse(self.query.as_bytes(), refusal)
     }
@@ -128,7 +128,7 @@ impl Ask {
     /// The form in the body.
     ///
     /// # Errors
-    /// 400 without the content type of a form, even on an empty body (001, Send document to output port).
+    /// 400 without the content type of a form, even on an empty body.
     pub(super) fn form(&self) -> Result<Params, Refusal> {
         let media_type = self.header("content-type").and_then(|value| value.split(';').next()).unwrap_or_default();
         if !media_type.trim().eq_ignore_ascii_case(FORM) {
@@ -183,11 +183,11 @@ impl Params {
         taken.into_iter().map(parse).collect()
     }
 
-    /// Refuses what was not taken.
+    /// Refuses parameters that were not taken.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.pairs.first() {
             None => Ok(()),
-            // What is no name may be a secret that was sent in the wrong place.
+            // A text that is no name may be a secret that was sent in the wrong place.
             Some((name, _)) if !is_name(name) => Err(self.refuse("the parameters are malformed".into())),
             Some((name, _)) => Err(self.refuse(format!("{name} is not a parameter of this call"))),
         }

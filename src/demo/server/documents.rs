@@ -1,27 +1,27 @@
 //! Listing, releasing, downloading and deleting documents, and `/card`.
 //!
 //! A document is consumed by its first release or download unless `retain=true`: it is `PRINTED` from then on, and
-//! a second try fails. Everything here is for the owner of the document.
+//! a second try fails. All calls here are for the owner of the document.
 
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
 use super::access::Permission;
 use super::ask::{Ask, Params, Refusal, Reply, error_code, json};
-use super::log::{Download, Release, remember};
-use super::world::{Document, OutputPort, SHORT_EDGE, Status, World};
+use super::log::{LoggedDownload, LoggedRelease, remember};
+use super::world::{SHORT_EDGE, ServerDocument, ServerPort, Status, World};
 
-/// `maxRecords` of the list: if not given, and at most (001, Get list of documents for user).
+/// `maxRecords` of the list by default, and at most (docs/print-server-api.md, "List of documents").
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 500;
-/// "output document error"
+/// The `errorCode` "output document error".
 const OUTPUT_DOCUMENT: u32 = 1001;
-/// "delete document"
+/// The `errorCode` "delete document".
 const DELETE_DOCUMENT: u32 = 1002;
-/// "output not ready"
+/// The `errorCode` "output not ready".
 const OUTPUT_NOT_READY: u32 = 1042;
 
-/// What a client asks for beside the document's own settings. `None`: as submitted.
+/// The options of a request beside the document's own settings. `None`: as submitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrintOptions {
     /// At least one.
@@ -63,7 +63,7 @@ pub(super) fn list(world: &mut World, ask: &Ask) -> Reply {
     if statuses.is_empty() {
         statuses.push(Status::Ready);
     }
-    let listed = |document: &&Document| document.user_name == user.name && statuses.contains(&document.status);
+    let listed = |document: &&ServerDocument| document.user_name == user.name && statuses.contains(&document.status);
     Ok(json(&world.documents.iter().filter(listed).take(limit).collect::<Vec<_>>()))
 }
 
@@ -92,8 +92,8 @@ pub(super) struct Begun {
     kept: bool,
 }
 
-/// A request to release arrived; `late` is one that begins work now and does it later. What comes after an earlier one
-/// has begun work is remembered, whatever becomes of it: a server that has a queue would print both. Only of a document
+/// Notes a request to release; `late` is one that begins work now and does it later. A request that comes after an earlier
+/// one has begun work is remembered, however it ends, because a server with a queue would print both. Only for a document
 /// that was kept may another login ask again.
 pub(super) fn release_arrived(world: &mut World, ask: &Ask, late: bool) {
     let uuid = ask.segment(0);
@@ -145,7 +145,7 @@ pub(super) fn content(world: &mut World, ask: &Ask) -> Reply {
         document.status = Status::Printed;
     }
     let bytes = document.content.clone();
-    remember(&mut world.downloads, Download { uuid: uuid.into(), options, time });
+    remember(&mut world.downloads, LoggedDownload { uuid: uuid.into(), options, time });
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
@@ -160,12 +160,12 @@ pub(super) fn delete(world: &mut World, ask: &Ask) -> Reply {
 }
 
 /// A document of this user that has not been printed, deleted or lost. Others' documents do not exist for him.
-fn ready<'a>(world: &'a mut World, user: &str, uuid: &str) -> Option<&'a mut Document> {
+fn ready<'a>(world: &'a mut World, user: &str, uuid: &str) -> Option<&'a mut ServerDocument> {
     let mut own = world.documents.iter_mut().filter(|document| document.user_name == user);
     own.find(|document| document.uuid == uuid && document.status == Status::Ready)
 }
 
-fn print(world: &mut World, uuid: &str, port: &OutputPort, options: PrintOptions, by_card: bool) {
+fn print(world: &mut World, uuid: &str, port: &ServerPort, options: PrintOptions, by_card: bool) {
     let time = world.now();
     let Some(document) = world.documents.iter_mut().find(|document| document.uuid == uuid) else {
         return;
@@ -175,7 +175,7 @@ fn print(world: &mut World, uuid: &str, port: &OutputPort, options: PrintOptions
     if !options.retain {
         document.status = Status::Printed;
     }
-    let release = Release {
+    let release = LoggedRelease {
         uuid: uuid.into(),
         user_name: document.user_name.clone(),
         port: port.name.clone(),

@@ -1,6 +1,6 @@
-//! From a request to its answer: read it, note it, let a fault befall it, do the work, note how it ended.
+//! The way of a request to its answer: read it, note it, apply a fault, do the work, note its end.
 //!
-//! The work itself is a plain function of the world and the request: it runs under the world's lock and waits for nothing.
+//! The work itself is a plain function of the world and the request: it runs under the world's lock and never waits.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -13,13 +13,13 @@ use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::ServerState;
 use super::ask::{Ask, Refusal, Reply};
 use super::documents;
 use super::faults::{Damaged, Kind};
 use super::world::World;
 
-/// What a client can ask for, as tests and faults name it.
+/// The calls of the API, as tests and faults name them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Call {
     /// HEAD and GET /account
@@ -50,20 +50,20 @@ pub enum Call {
     Token,
     /// POST /oauth/v1/register
     Register,
-    /// What this server does not know.
+    /// Every call that this server does not know.
     Other,
-    /// In a [`Fault`](super::Fault): every call. Never in the log.
+    /// In a [`ServerFault`](super::ServerFault): every call. Never in the log.
     Any,
 }
 
 /// One connection, as the work on its requests sees it.
 #[derive(Clone)]
-pub(super) struct Session {
-    pub(super) server: Arc<Shared>,
+pub(super) struct ClientConnection {
+    pub(super) server: Arc<ServerState>,
     pub(super) cut: Arc<Notify>,
 }
 
-impl Session {
+impl ClientConnection {
     /// Closes the connection without an answer. Never returns: the request ends with its connection.
     pub(super) async fn cut<T>(&self) -> T {
         self.cut.notify_one();
@@ -73,49 +73,49 @@ impl Session {
 
 /// The work behind a method and a path.
 #[derive(Clone, Copy)]
-pub(super) struct Endpoint(pub(super) Call, pub(super) fn(&mut World, &Ask) -> Reply);
+pub(super) struct CallHandler(pub(super) Call, pub(super) fn(&mut World, &Ask) -> Reply);
 
-impl Handler<(), Session> for Endpoint {
+impl Handler<(), ClientConnection> for CallHandler {
     type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-    fn call(self, request: Request, session: Session) -> Self::Future {
-        Box::pin(self.answer(request, session))
+    fn call(self, request: Request, connection: ClientConnection) -> Self::Future {
+        Box::pin(self.answer(request, connection))
     }
 }
 
-impl Endpoint {
-    async fn answer(self, request: Request, session: Session) -> Response {
-        let server = &session.server;
+impl CallHandler {
+    async fn answer(self, request: Request, connection: ClientConnection) -> Response {
+        let server = &connection.server;
         let (number, fault) = {
             let mut world = server.world();
             let number = world.arrived(self.0, request.method().as_str(), request.uri().path());
             (number, world.take_fault(self.0))
         };
-        server.tell();
+        server.notify_watchers();
         let ask = match Ask::read(request).await {
             Ok(ask) => ask,
-            Err(refusal) => return server.close(number, None, Err(refusal)).deliver(&session).await,
+            Err(refusal) => return server.close(number, None, Err(refusal)).deliver(&connection).await,
         };
         if self.0 == Call::Release {
             documents::release_arrived(&mut server.world(), &ask, matches!(fault, Some(Kind::Late(_))));
         }
         if let Some(Kind::Late(time)) = fault {
             tokio::spawn(self.late(time, number, ask, server.clone()));
-            return session.cut().await;
+            return connection.cut().await;
         }
         let instead = match fault {
-            Some(kind) => kind.instead(&session, ask.bearer()).await,
+            Some(kind) => kind.instead(&connection, ask.bearer()).await,
             None => None,
         };
         let reply = match instead {
             Some(response) => Ok(response),
             None => self.work(&mut server.world(), &ask),
         };
-        server.close(number, fault, reply).deliver(&session).await
+        server.close(number, fault, reply).deliver(&connection).await
     }
 
     /// Does the work when nobody waits for it any more.
-    async fn late(self, time: Duration, number: u64, ask: Ask, server: Arc<Shared>) {
+    async fn late(self, time: Duration, number: u64, ask: Ask, server: Arc<ServerState>) {
         tokio::time::sleep(time).await;
         let reply = self.work(&mut server.world(), &ask);
         drop(server.close(number, Some(Kind::Late(time)), reply));
@@ -130,8 +130,8 @@ impl Endpoint {
     }
 }
 
-impl Shared {
-    /// Notes how a call ended, before the client learns it.
+impl ServerState {
+    /// Notes the end of a call, before the client sees it.
     fn close(&self, number: u64, fault: Option<Kind>, reply: Reply) -> Damaged {
         let (response, refusal) = match reply {
             Ok(response) => (response, None),
@@ -148,12 +148,12 @@ impl Shared {
         }
         world.answered(number, answer.status(), refusal);
         drop(world);
-        self.tell();
+        self.notify_watchers();
         answer
     }
 }
 
-/// What no route knows.
+/// Answers a request that fits no route.
 pub(super) fn unknown(_: &mut World, _: &Ask) -> Reply {
-    Err(Refusal::not_found("the documents have no such call"))
+    Err(Refusal::not_found("the API has no such call"))
 }

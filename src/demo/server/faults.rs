@@ -1,4 +1,4 @@
-//! Misbehaviour on demand: what a network or a server does on a bad day, as often as a test asks for it.
+//! Faults of a network or a server, on demand and as often as a test asks for them.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -10,24 +10,24 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 use super::ask::{error_code, json};
-use super::endpoint::{Call, Session};
+use super::endpoint::{Call, ClientConnection};
 use super::world::World;
 
 /// One piece of the endless body.
 static PIECE: [u8; 1 << 16] = [b' '; 1 << 16];
 
-/// What goes wrong, with which call, how often.
+/// A fault, the call that it applies to, and the number of times.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct ServerFault {
     /// The call; [`Call::Any`] fits every one.
     pub call: Call,
-    /// How many calls it befalls; `usize::MAX` for as long as it stands in the world.
+    /// The number of calls that it still applies to; with `usize::MAX` it stays until it is removed.
     pub times: usize,
-    /// What happens.
+    /// The misbehaviour.
     pub kind: Kind,
 }
 
-/// What goes wrong.
+/// The ways to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Works, but only after this time.
@@ -36,8 +36,8 @@ pub enum Kind {
     CutBefore,
     /// The work is done, then the connection is closed; the client gets no byte.
     CutAfter,
-    /// The connection is closed at once, and the work is done after this time. Until then nothing at the server tells of
-    /// it: a document that will be released is listed as `READY`.
+    /// The connection is closed at once, and the work is done after this time. Until then nothing at the server shows it:
+    /// a document that will be released is listed as `READY`.
     Late(Duration),
     /// The work is done, and no answer ever comes; until the client leaves or the server stops.
     HangAfter,
@@ -56,14 +56,14 @@ pub enum Kind {
     },
     /// No work, and a 200 with this `errorCode`.
     ErrorCode(u32),
-    /// The time of the token of this request is over; its refresh token stays good.
+    /// The token of this request has expired; its refresh token stays good.
     ExpiredToken,
 }
 
 impl World {
-    /// The fault that befalls this call, if one does.
+    /// The fault of this call, if it has one.
     pub(super) fn take_fault(&mut self, call: Call) -> Option<Kind> {
-        let fits = |fault: &Fault| fault.times > 0 && (fault.call == call || fault.call == Call::Any);
+        let fits = |fault: &ServerFault| fault.times > 0 && (fault.call == call || fault.call == Call::Any);
         let index = self.faults.iter().position(fits)?;
         let fault = &mut self.faults[index];
         let kind = fault.kind;
@@ -78,12 +78,12 @@ impl World {
 }
 
 impl Kind {
-    /// What happens instead of the work; `None`: the work is done.
-    pub(super) async fn instead(self, session: &Session, token: Option<&str>) -> Option<Response> {
+    /// Acts before the work. `Some` is the answer in place of the work; `None` means that the work is done.
+    pub(super) async fn instead(self, connection: &ClientConnection, token: Option<&str>) -> Option<Response> {
         match self {
             Kind::Delay(time) => tokio::time::sleep(time).await,
-            Kind::CutBefore => session.cut().await,
-            Kind::ExpiredToken => session.server.world().tokens.expire(token.unwrap_or_default()),
+            Kind::CutBefore => connection.cut().await,
+            Kind::ExpiredToken => connection.server.world().tokens.expire(token.unwrap_or_default()),
             Kind::Status { code, retry_after } => return Some(status(code, retry_after)),
             Kind::ErrorCode(code) => return Some(error_code(code)),
             // The caller does it: it outlives the connection.
@@ -93,7 +93,7 @@ impl Kind {
         None
     }
 
-    /// What the client gets once the work is done.
+    /// The answer that the client gets once the work is done.
     pub(super) fn damaged(self, answer: Response) -> Damaged {
         match self {
             Kind::CutAfter | Kind::Late(_) => Damaged::Cut,
@@ -108,22 +108,22 @@ impl Kind {
     }
 }
 
-/// What became of an answer.
+/// An answer after its fault.
 pub(super) enum Damaged {
     /// It is sent, as it is or another in its place.
     Answer(Response),
     /// The connection is closed.
     Cut,
-    /// Nothing.
+    /// The connection stays open without an answer.
     Hung,
 }
 
 impl Damaged {
     /// The answer, if there is one; otherwise this never returns.
-    pub(super) async fn deliver(self, session: &Session) -> Response {
+    pub(super) async fn deliver(self, connection: &ClientConnection) -> Response {
         match self {
             Damaged::Answer(response) => response,
-            Damaged::Cut => session.cut().await,
+            Damaged::Cut => connection.cut().await,
             Damaged::Hung => pending().await,
         }
     }

@@ -14,28 +14,28 @@ use super::access::Permission;
 use super::ask::{Ask, Params, Refusal, Reply, json};
 use super::log::remember;
 use super::random;
-use super::tokens::Holder;
+use super::tokens::TokenHolder;
 use super::world::{
-    AccountType, Document, JobType, LONG_EDGE, OutputPort, PROVIDER_ID, SHORT_EDGE, SIMPLEX, Status, World,
+    AccountType, JobType, LONG_EDGE, PROVIDER_ID, SHORT_EDGE, SIMPLEX, ServerDocument, ServerPort, Status, World,
 };
 
-/// `maxrecords`: if not given, and at most (001, Get documents' history).
+/// `maxrecords` by default, and at most (docs/print-server-api.md, "History").
 const PAGE_DEFAULT: usize = 200;
 const PAGE_MAX: usize = 2_000;
-/// "The maximum allowed timeframe is 1 week". That `dateend` "should be in the future" contradicts the example beside
-/// it, which asks for days gone by: it is read as after `datestart`.
+/// The longest window is a week. The vendor's rule that `dateend` lies in the future contradicts the vendor's sample, which
+/// asks for past days; it is read as after `datestart`.
 const WINDOW_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// "The default value is last 24 hours".
+/// The window of a query without dates.
 const WINDOW_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
-/// At most so many answers wait to be continued; then the oldest is forgotten.
+/// The most answers that wait to be continued; then the oldest is forgotten.
 const MAX_PAGES: usize = 100;
 
 /// The answers that go on, by page token.
 #[derive(Default)]
-pub(super) struct Pages(VecDeque<(String, Answer)>);
+pub(super) struct Pages(VecDeque<(String, HistoryAnswer)>);
 
 impl Pages {
-    fn keep(&mut self, rest: Answer) -> String {
+    fn keep(&mut self, rest: HistoryAnswer) -> String {
         if self.0.len() == MAX_PAGES {
             self.0.pop_front();
         }
@@ -44,15 +44,15 @@ impl Pages {
         token
     }
 
-    fn get(&self, token: &str) -> Option<Answer> {
+    fn get(&self, token: &str) -> Option<HistoryAnswer> {
         self.0.iter().find(|(name, _)| name == token).map(|(_, rest)| rest.clone())
     }
 }
 
-/// What fits a query, and what the query was.
+/// The rows that fit a query, and the query.
 #[derive(Clone)]
-struct Answer {
-    rows: Vec<Document>,
+struct HistoryAnswer {
+    rows: Vec<ServerDocument>,
     page: usize,
     query: Query,
 }
@@ -89,7 +89,7 @@ impl Query {
         })
     }
 
-    fn takes(&self, row: &Document) -> bool {
+    fn takes(&self, row: &ServerDocument) -> bool {
         // The wire has milliseconds, so a row is not older than the moment of its own milliseconds.
         let time = row.date_time.as_millisecond();
         (self.start.as_millisecond()..=self.end.as_millisecond()).contains(&time)
@@ -100,7 +100,7 @@ impl Query {
     }
 }
 
-/// GET /documents/history. The documents' example shows a key alone: a key with `ViewReport` needs no token here.
+/// GET /documents/history. The vendor's sample sends a key alone, so a key with `ViewReport` needs no token here.
 pub(super) fn read(world: &mut World, ask: &Ask) -> Reply {
     may_read(world, ask)?;
     if world.account_type != AccountType::Customer {
@@ -120,12 +120,12 @@ fn may_read(world: &World, ask: &Ask) -> Result<(), Refusal> {
         return Err(Refusal::forbidden("the API key lacks the permission ViewReport"));
     }
     match ask.bearer().map(|token| world.tokens.holder(token, world.now())) {
-        None | Some(Some(Holder::Device { .. })) => Ok(()),
+        None | Some(Some(TokenHolder::Device { .. })) => Ok(()),
         Some(_) => world.user_of(ask, &[Permission::ViewReport]).map(drop),
     }
 }
 
-fn first(world: &World, params: &mut Params) -> Result<Answer, Refusal> {
+fn first(world: &World, params: &mut Params) -> Result<HistoryAnswer, Refusal> {
     let page = params.value("maxrecords")?.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&page) {
         return Err(Refusal::bad(format!("maxrecords must be 1 to {PAGE_MAX}")));
@@ -135,17 +135,17 @@ fn first(world: &World, params: &mut Params) -> Result<Answer, Refusal> {
         return Err(Refusal::bad("domainname is not one of this account"));
     }
     let all = world.documents.iter().chain(&world.records);
-    let mut rows: Vec<Document> = all.filter(|row| query.takes(row)).cloned().collect();
+    let mut rows: Vec<ServerDocument> = all.filter(|row| query.takes(row)).cloned().collect();
     rows.sort_by_key(|row| row.date_time);
-    Ok(Answer { rows, page, query })
+    Ok(HistoryAnswer { rows, page, query })
 }
 
-/// "exactly maxrecords documents and non-empty nextPageToken", until there are no more.
-fn page(world: &mut World, Answer { mut rows, page, query }: Answer) -> Response {
+/// One page: exactly `maxrecords` rows and a token for the next page, until there are no more.
+fn page(world: &mut World, HistoryAnswer { mut rows, page, query }: HistoryAnswer) -> Response {
     let rest = rows.split_off(page.min(rows.len()));
     let next = match rest.is_empty() {
         true => String::new(),
-        false => world.pages.keep(Answer { rows: rest, page, query: query.clone() }),
+        false => world.pages.keep(HistoryAnswer { rows: rest, page, query: query.clone() }),
     };
     json(&json!({
         "documents": rows,
@@ -166,14 +166,14 @@ pub(super) fn record(world: &mut World, ask: &Ask) -> Reply {
     let user = recorder(world, ask, &mut form)?;
     let kind = form.value("jobtype")?.ok_or_else(|| Refusal::bad("jobtype is required"))?;
     let title: String = form.value("title")?.unwrap_or_default();
-    let mut row = Document::new(&user, &title, 0, world.now());
+    let mut row = ServerDocument::new(&user, &title, 0, world.now());
     row.job_type = kind;
     row.status = Status::Printed;
     row.storage_online = false;
     row.total_pages = form.value("totalpages")?.unwrap_or(0);
     row.color_pages = form.value("colorpages")?.unwrap_or(0);
     row.paper_size = form.value("papersize")?.unwrap_or_default();
-    // "If true use LONG otherwise SHORT": simplex is the field left out.
+    // A record cannot say simplex, so a record without the field counts as simplex.
     row.duplex = form.value("duplex")?.map_or(SIMPLEX, |long| if long { LONG_EDGE } else { SHORT_EDGE });
     if let Some(port) = port(world, &mut form)? {
         row.output_port_id = Some(port.id);
@@ -187,18 +187,18 @@ pub(super) fn record(world: &mut World, ask: &Ask) -> Reply {
     Ok(StatusCode::OK.into_response())
 }
 
-/// Whose job it is: the user of the token; with a device token "username" and "providerid" are required, with a key
-/// that trusts every endpoint and no token "username" is.
+/// The owner of the job: the user of the token. With a device token `username` and `providerid` are required; with a key
+/// that trusts every endpoint and no token, `username` is.
 fn recorder(world: &World, ask: &Ask, form: &mut Params) -> Result<String, Refusal> {
     let key = world.key(ask)?;
     let provider: Option<u32> = form.value("providerid")?;
     let name: Option<String> = form.value("username")?;
     match ask.bearer().map(|token| world.tokens.holder(token, world.now())) {
-        Some(Some(Holder::User { .. })) => return world.user_of(ask, &[]).map(|user| user.name.clone()),
-        Some(Some(Holder::Device { .. })) if provider.is_none() => {
+        Some(Some(TokenHolder::User { .. })) => return world.user_of(ask, &[]).map(|user| user.name.clone()),
+        Some(Some(TokenHolder::Device { .. })) if provider.is_none() => {
             return Err(Refusal::bad("providerid is required with a device token"));
         }
-        Some(Some(Holder::Device { .. })) => {}
+        Some(Some(TokenHolder::Device { .. })) => {}
         Some(None) => return Err(Refusal::unauthorized("the token is unknown or expired")),
         None if key.allow_untrusted_endpoints => {}
         None => return Err(Refusal::forbidden("a user token or a device token is required")),
@@ -207,8 +207,8 @@ fn recorder(world: &World, ask: &Ask, form: &mut Params) -> Result<String, Refus
     name.filter(known).ok_or_else(|| Refusal::bad("username and providerid name no user"))
 }
 
-/// The port by its serial number, else by its address. What finds nothing is refused.
-fn port<'a>(world: &'a World, form: &mut Params) -> Result<Option<&'a OutputPort>, Refusal> {
+/// The port by its serial number, else by its address. A name that fits no port is refused.
+fn port<'a>(world: &'a World, form: &mut Params) -> Result<Option<&'a ServerPort>, Refusal> {
     let serial: Option<String> = form.value("serialnumber")?;
     let address: Option<String> = form.value("address")?;
     let mut ports = world.ports.iter();

@@ -1,4 +1,4 @@
-//! What happened at the server, for tests to count. Holds no secret: no card number, key, token or password.
+//! The logs of the server, for tests to count. They hold no secret: no card number, key, token or password.
 
 use jiff::Timestamp;
 
@@ -6,15 +6,15 @@ use super::documents::PrintOptions;
 use super::endpoint::Call;
 use super::world::World;
 
-/// At most so many entries in a log; then the older half is dropped.
+/// The most entries of a log; then the older half is dropped.
 pub const LOG_LIMIT: usize = 200_000;
 
-/// One request.
+/// A request, from its arrival to its answer.
 #[derive(Clone, Debug)]
-pub struct Called {
+pub struct LoggedCall {
     /// Counts from 0, without gaps, over the life of the server.
     pub number: u64,
-    /// What was asked.
+    /// The call that it asked for.
     pub call: Call,
     /// The method.
     pub method: String,
@@ -22,39 +22,39 @@ pub struct Called {
     pub path: String,
     /// Whether its work, or what a fault did instead, is over.
     pub done: bool,
-    /// What was answered. `None`: not yet, or never.
+    /// The status of the answer. `None`: not yet, or never.
     pub status: Option<u16>,
-    /// Why it was refused, for whoever writes the client.
+    /// The reason of a refusal, for a developer of the client.
     pub refusal: Option<String>,
-    /// When it arrived.
+    /// The time of its arrival.
     pub time: Timestamp,
 }
 
 /// A document that was handed to a port.
 #[derive(Clone, Debug)]
-pub struct Release {
-    /// The document.
+pub struct LoggedRelease {
+    /// The uuid of the document.
     pub uuid: String,
     /// The owner.
     pub user_name: String,
-    /// `OutputPort::name`.
+    /// The name of the port, [`ServerPort::name`](super::ServerPort::name).
     pub port: String,
-    /// What the client asked for beside the document's own settings.
+    /// The options of the request beside the document's own settings.
     pub options: PrintOptions,
     /// Released by `/card`, all at once.
     pub by_card: bool,
-    /// When.
+    /// The time by the server's clock.
     pub time: Timestamp,
 }
 
 /// A document whose bytes were given out.
 #[derive(Clone, Debug)]
-pub struct Download {
-    /// The document.
+pub struct LoggedDownload {
+    /// The uuid of the document.
     pub uuid: String,
-    /// What the client asked for.
+    /// The options of the request.
     pub options: PrintOptions,
-    /// When.
+    /// The time by the server's clock.
     pub time: Timestamp,
 }
 
@@ -63,7 +63,7 @@ impl World {
     pub(super) fn arrived(&mut self, call: Call, method: &str, path: &str) -> u64 {
         let number = self.calls_seen;
         self.calls_seen += 1;
-        let called = Called {
+        let called = LoggedCall {
             number,
             call,
             method: method.into(),
@@ -77,7 +77,7 @@ impl World {
         number
     }
 
-    /// Notes how a request was answered.
+    /// Notes the answer to a request.
     pub(super) fn answered(&mut self, number: u64, status: Option<u16>, refusal: Option<String>) {
         if let Some(called) = self.calls.iter_mut().rev().find(|called| called.number == number) {
             called.status = status;
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// How many requests of this kind arrived.
+    /// The number of requests for this call.
     pub fn count(&self, call: Call) -> usize {
         self.calls.iter().filter(|called| called.call == call).count()
     }

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::account::ACCOUNT_ID;
 use super::ask::{Ask, Refusal, Reply, json};
-use super::tokens::Holder;
-use super::world::{PROVIDER_ID, User, World};
+use super::tokens::TokenHolder;
+use super::world::{PROVIDER_ID, ServerUser, World};
 
 /// POST /login: a device token, or a key that allows untrusted endpoints, and one of five ways to name a user.
 pub(super) fn login(world: &mut World, ask: &Ask) -> Reply {
@@ -21,7 +21,7 @@ pub(super) fn login(world: &mut World, ask: &Ask) -> Reply {
     let user = users.find(|user| fits(user, &userid, password.as_deref())).cloned();
     let user = user.ok_or_else(|| Refusal::unauthorized("no user has these credentials"))?;
     let key = world.key(ask)?.secret.clone();
-    let token = world.tokens.issue(Holder::User { name: user.name.clone(), key }, world.now());
+    let token = world.tokens.issue(TokenHolder::User { name: user.name.clone(), key }, world.now());
     Ok(json(&json!({
         "id": user.id,
         "providerId": PROVIDER_ID,
@@ -38,10 +38,10 @@ pub(super) fn login(world: &mut World, ask: &Ask) -> Reply {
     })))
 }
 
-type Credential = fn(&User, &str, Option<&str>) -> bool;
+type CredentialMatch = fn(&ServerUser, &str, Option<&str>) -> bool;
 
-/// How a user is recognised. The password is "required for authtype=0, optional for authtype=1, ignored for other types".
-fn credential(authtype: u32) -> Option<Credential> {
+/// The test that recognises a user for an `authtype`. A password is required with 0, optional with 1 and else ignored.
+fn credential(authtype: u32) -> Option<CredentialMatch> {
     Some(match authtype {
         0 => |user, id, password| user.name == id && password == Some(&user.password),
         1 => |user, id, password| {
@@ -62,7 +62,7 @@ pub(super) fn refresh(world: &mut World, ask: &Ask) -> Reply {
     let token = query.required("refresh_token")?;
     query.finish()?;
     let now = world.now();
-    let right = |holder: &Holder| matches!(holder, Holder::User { key: bound, .. } if *bound == key);
+    let right = |holder: &TokenHolder| matches!(holder, TokenHolder::User { key: bound, .. } if *bound == key);
     let pair = world.tokens.refresh(&token, now, right);
     pair.map(|pair| json(&pair)).ok_or_else(|| Refusal::forbidden("the refresh token is unknown, used or expired"))
 }

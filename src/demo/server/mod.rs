@@ -1,11 +1,11 @@
 //! A print server of the vendor's kind, in this process: for `demo`, and for every integration test.
 //!
-//! It follows the vendor's documents to the letter, refuses what they do not allow, and misbehaves on demand. A
-//! [`PrintServer`] is a handle; the [`World`] behind it can be looked at and changed at any time. REST is at `/api/v1`,
-//! OAuth at `/oauth/v1` of the same port.
+//! It follows docs/print-server-api.md to the letter, refuses everything that the API does not allow, and misbehaves on
+//! demand. A [`PrintServer`] is a handle; the [`World`] behind it can be looked at and changed at any time. REST is at
+//! `/api/v1`, OAuth at `/oauth/v1` of the same port.
 //!
-//! "001" is the vendor's document of API functions. Where it is silent, the stricter reading holds: a parameter that it
-//! does not name is refused, and so is one that is given twice. Statuses and codes it does not give are our choice.
+//! If the vendor states nothing, the stricter reading holds: a parameter that is not named is refused, and so is one that
+//! is given twice. Statuses and codes that the vendor does not give are our choice.
 //!
 //! Not done: administration (accounts, groups, certificates, ...), uploads, roles, more than one account or provider.
 
@@ -41,22 +41,23 @@ use tokio_rustls::TlsAcceptor;
 pub use access::{ApiKey, Permission};
 pub use documents::PrintOptions;
 pub use endpoint::Call;
-pub use faults::{Fault, Kind};
-pub use log::{Called, Download, LOG_LIMIT, Release};
+pub use faults::{Kind, ServerFault};
+pub use log::{LOG_LIMIT, LoggedCall, LoggedDownload, LoggedRelease};
 pub use oauth::Device;
 pub use sample::{AUTO_TRUST_KEY, INSECURE_KEY, OPEN_KEY, READER_MAC, TRUSTED_KEY};
 pub use tokens::Tokens;
 pub use world::{
-    AccountType, Document, JobType, LONG_EDGE, OutputPort, PROVIDER_ID, SHORT_EDGE, SIMPLEX, Status, Tag, User, World,
+    AccountType, JobType, LONG_EDGE, PROVIDER_ID, SHORT_EDGE, SIMPLEX, ServerDocument, ServerPort, ServerUser, Status,
+    Tag, World,
 };
 
-use endpoint::{Endpoint, Session};
+use endpoint::{CallHandler, ClientConnection};
 
-/// How a server starts.
+/// The options of a start.
 pub struct Options {
-    /// Where it listens; port 0 is a free one.
+    /// The address that it listens on; port 0 is a free one.
     pub listen: SocketAddr,
-    /// What it knows.
+    /// Its first state.
     pub world: World,
 }
 
@@ -70,7 +71,7 @@ impl Default for Options {
 /// A handle to a running server, which runs until its runtime ends.
 #[derive(Clone)]
 pub struct PrintServer {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     base: Arc<str>,
 }
 
@@ -80,19 +81,19 @@ impl fmt::Debug for PrintServer {
     }
 }
 
-struct Shared {
+struct ServerState {
     world: Mutex<World>,
     changes: watch::Sender<()>,
     door: wire::Door,
 }
 
-impl Shared {
+impl ServerState {
     fn world(&self) -> MutexGuard<'_, World> {
         // A test that failed while it looked must not fail the others.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self) {
+    fn notify_watchers(&self) {
         self.changes.send_replace(());
     }
 }
@@ -120,7 +121,7 @@ impl PrintServer {
             None => format!("http://{}", door.address()),
             Some(_) => format!("https://localhost:{}", door.address().port()),
         };
-        let shared = Arc::new(Shared { world: Mutex::new(options.world), changes: watch::Sender::new(()), door });
+        let shared = Arc::new(ServerState { world: Mutex::new(options.world), changes: watch::Sender::new(()), door });
         tokio::spawn(wire::accept(shared.clone(), app(), tls));
         Ok(PrintServer { shared, base: base.into() })
     }
@@ -135,7 +136,7 @@ impl PrintServer {
         format!("{}/oauth/v1", self.base)
     }
 
-    /// What the server knows, locked: no call is answered while the guard lives, so do not hold it over an `await`.
+    /// The server's state, locked: no call is answered while the guard lives, so do not hold it over an `await`.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world()
     }
@@ -160,7 +161,7 @@ impl PrintServer {
         drop(self.shared.changes.subscribe().changed().await);
     }
 
-    /// Waits until the world is so. It is looked at now, and whenever a call has arrived or ended.
+    /// Waits until the condition holds. It is checked now, and after every call that arrives or ends.
     pub async fn wait_until(&self, condition: impl Fn(&World) -> bool) {
         let mut changes = self.shared.changes.subscribe();
         // The sender lives as long as this handle, so only the condition ends this.
@@ -169,30 +170,33 @@ impl PrintServer {
 }
 
 /// Every call that the server knows.
-fn app() -> Router<Session> {
-    let card = Endpoint(Call::Card, documents::card);
+fn app() -> Router<ClientConnection> {
+    let card = CallHandler(Call::Card, documents::card);
     let api = Router::new()
-        .route("/account", head(Endpoint(Call::Account, account::probe)).get(Endpoint(Call::Account, account::show)))
-        .route("/version", get(Endpoint(Call::Version, account::version)))
-        .route("/login", post(Endpoint(Call::Login, login::login)))
-        .route("/token", get(Endpoint(Call::Token, login::refresh)))
-        .route("/documents", get(Endpoint(Call::List, documents::list)))
+        .route(
+            "/account",
+            head(CallHandler(Call::Account, account::probe)).get(CallHandler(Call::Account, account::show)),
+        )
+        .route("/version", get(CallHandler(Call::Version, account::version)))
+        .route("/login", post(CallHandler(Call::Login, login::login)))
+        .route("/token", get(CallHandler(Call::Token, login::refresh)))
+        .route("/documents", get(CallHandler(Call::List, documents::list)))
         .route(
             "/documents/history",
-            get(Endpoint(Call::History, history::read)).post(Endpoint(Call::Record, history::record)),
+            get(CallHandler(Call::History, history::read)).post(CallHandler(Call::Record, history::record)),
         )
         .route(
             "/documents/{document}",
-            get(Endpoint(Call::Content, documents::content)).delete(Endpoint(Call::Delete, documents::delete)),
+            get(CallHandler(Call::Content, documents::content)).delete(CallHandler(Call::Delete, documents::delete)),
         )
-        .route("/documents/{document}/{port}", post(Endpoint(Call::Release, documents::release)))
+        .route("/documents/{document}/{port}", post(CallHandler(Call::Release, documents::release)))
         .route("/card", get(card).post(card))
         .route("/card/", get(card).post(card))
-        .route("/outputports", get(Endpoint(Call::Ports, account::output_ports)))
-        .route("/users/{user}/cards", post(Endpoint(Call::RegisterCard, account::register_card)));
+        .route("/outputports", get(CallHandler(Call::Ports, account::output_ports)))
+        .route("/users/{user}/cards", post(CallHandler(Call::RegisterCard, account::register_card)));
     let oauth = Router::new()
-        .route("/register", post(Endpoint(Call::Register, oauth::register)))
-        .route("/token", post(Endpoint(Call::Token, oauth::token)));
-    let unknown = Endpoint(Call::Other, endpoint::unknown);
+        .route("/register", post(CallHandler(Call::Register, oauth::register)))
+        .route("/token", post(CallHandler(Call::Token, oauth::token)));
+    let unknown = CallHandler(Call::Other, endpoint::unknown);
     Router::new().nest("/api/v1", api).nest("/oauth/v1", oauth).fallback(unknown).method_not_allowed_fallback(unknown)
 }

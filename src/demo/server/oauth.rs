@@ -1,7 +1,7 @@
 //! POST /oauth/v1/register and /oauth/v1/token: devices that an administrator trusts, and fresh tokens.
 //!
 //! Every refusal is `{"error", "error_description"}`; its HTTP status is not documented, here it is 400. A request with a
-//! signature is only heard if the signature is right; a device that registers again with a right one stays trusted.
+//! wrong signature is refused; a device that registers again with a right one stays trusted.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::ask::{Ask, Params, Refusal, Reply, json};
 use super::random;
 use super::signature::PublicKey;
-use super::tokens::{Holder, TokenInfo};
+use super::tokens::{TokenHolder, TokenReply};
 use super::world::World;
 
-/// How long a device code waits for its approval: 3 days in the documented example.
+/// A device code waits this long for its approval: 3 days, as in the vendor's example.
 const DEVICE_CODE_LIFETIME: SignedDuration = SignedDuration::from_hours(72);
-/// At most so many devices.
+/// The most devices that can register.
 const MAX_DEVICES: usize = 1_000;
 const CLIENT_TYPES: [&str; 5] = ["printer", "chrome_extension", "desktop_client", "mobile_device", "server"];
 /// The `client_id` of a refresh for a user token.
@@ -43,7 +43,7 @@ impl World {
     /// A device token without the way to it.
     pub fn device_token(&mut self, client_id: &str) -> String {
         let now = self.now();
-        self.tokens.issue(Holder::Device { client_id: client_id.into() }, now).access_token
+        self.tokens.issue(TokenHolder::Device { client_id: client_id.into() }, now).access_token
     }
 
     fn device(&self, client_id: &str) -> Option<&Device> {
@@ -114,7 +114,7 @@ pub(super) fn token(world: &mut World, ask: &Ask) -> Reply {
     }
 }
 
-fn try_token(world: &mut World, ask: &Ask) -> Result<TokenInfo, Denied> {
+fn try_token(world: &mut World, ask: &Ask) -> Result<TokenReply, Denied> {
     let mut form = ask.form()?;
     let client_id = form.required("client_id")?;
     let key = client_key(world, &mut form)?.0;
@@ -128,9 +128,9 @@ fn try_token(world: &mut World, ask: &Ask) -> Result<TokenInfo, Denied> {
         "refresh_token" => {
             let refresh = form.required("refresh_token")?;
             form.finish()?;
-            let right = |holder: &Holder| match holder {
-                Holder::User { key: bound, .. } => client_id == USER_CLIENT && *bound == key,
-                Holder::Device { client_id: own } => client_id == *own,
+            let right = |holder: &TokenHolder| match holder {
+                TokenHolder::User { key: bound, .. } => client_id == USER_CLIENT && *bound == key,
+                TokenHolder::Device { client_id: own } => client_id == *own,
             };
             let now = world.now();
             let pair = world.tokens.refresh(&refresh, now, right);
@@ -141,7 +141,7 @@ fn try_token(world: &mut World, ask: &Ask) -> Result<TokenInfo, Denied> {
 }
 
 /// The tokens of an approved device. Its code is good once.
-fn by_code(world: &mut World, client_id: String, code: &str) -> Result<TokenInfo, Denied> {
+fn by_code(world: &mut World, client_id: String, code: &str) -> Result<TokenReply, Denied> {
     let now = world.now();
     let unknown = || Denied("invalid_grant", "the device code is unknown or used".into());
     let device = world.devices.iter_mut().find(|device| device.client_id == client_id).ok_or_else(unknown)?;
@@ -154,7 +154,7 @@ fn by_code(world: &mut World, client_id: String, code: &str) -> Result<TokenInfo
         return Err(Denied("authorization_pending", "Authorization pending".into()));
     }
     device.code = None;
-    Ok(world.tokens.issue(Holder::Device { client_id }, now))
+    Ok(world.tokens.issue(TokenHolder::Device { client_id }, now))
 }
 
 /// The API key in `client_secret`, and whether it trusts devices by itself.

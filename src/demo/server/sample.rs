@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::access::{ApiKey, Permission};
-use super::world::{Document, LONG_EDGE, OutputPort, Tag, User, World};
+use super::world::{LONG_EDGE, ServerDocument, ServerPort, ServerUser, Tag, World};
 
 /// A key that needs no device token, and may read the history.
 pub const OPEN_KEY: &str = "demo-open-key";
@@ -26,7 +26,7 @@ impl World {
             user(2, "grace", "Grace Hopper", "2490285352"),
             user(3, "linus", "Linus Pauling", "1234567"),
         ];
-        world.ports = vec![OutputPort {
+        world.ports = vec![ServerPort {
             id: 1,
             name: "Lobby".into(),
             address: "192.0.2.10".into(),
@@ -55,8 +55,8 @@ fn keys() -> Vec<ApiKey> {
     ]
 }
 
-fn user(id: u32, name: &str, full_name: &str, card: &str) -> User {
-    User {
+fn user(id: u32, name: &str, full_name: &str, card: &str) -> ServerUser {
+    ServerUser {
         id,
         name: name.into(),
         full_name: full_name.into(),
@@ -70,7 +70,7 @@ fn user(id: u32, name: &str, full_name: &str, card: &str) -> User {
 }
 
 /// Submitted some minutes ago, one after the other.
-fn documents(world: &World) -> Vec<Document> {
+fn documents(world: &World) -> Vec<ServerDocument> {
     let titles = [
         ("ada", "Notes on the Analytical Engine.pdf", 12),
         ("ada", "Table of Bernoulli numbers.xlsx", 3),
@@ -82,11 +82,14 @@ fn documents(world: &World) -> Vec<Document> {
         ("linus", "Lecture.txt", 1),
     ];
     let start = world.now().checked_sub(SignedDuration::from_hours(1)).unwrap_or_default();
-    let mut documents: Vec<Document> = (1..)
+    let mut documents: Vec<ServerDocument> = (1..)
         .zip(titles)
         .map(|(minute, (user, title, pages))| {
             let submitted = start.checked_add(SignedDuration::from_mins(minute)).unwrap_or(start);
-            Document { content: postscript(title, pages).into(), ..Document::new(user, title, pages, submitted) }
+            ServerDocument {
+                content: postscript(title, pages).into(),
+                ..ServerDocument::new(user, title, pages, submitted)
+            }
         })
         .collect();
     documents[0].tags = vec![Tag { tag_type: 0, name: "Mathematics".into() }];

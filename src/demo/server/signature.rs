@@ -4,7 +4,7 @@
 
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-/// What an X.509 `SubjectPublicKeyInfo` of an Ed25519 key begins with (RFC 8410, section 4).
+/// The first bytes of an X.509 `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410, section 4).
 const X509_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Longest base64 that is decoded, in bytes: more than any key or signature has.
 const BASE64_LIMIT: usize = 1 << 10;
@@ -59,7 +59,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    // The throw-away example of the vendor's page "request-example".
+    // The vendor's throw-away example of a signed request.
     const PUBLIC: &str = "HUUtnCdtG1x9oiSI4ODtvIEmI/qp7lFknsu1lpVk8T8=";
     const BODY: &[u8] = b"client_id=0966a26c-a5fc-4276-9c6b-587d02aceb91&client_secret=mykey&grant_type=device_code\
 &device_code=wVgzOcLwemGJPfY_d01E3PA8H3k";

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use super::random;
 
-/// At most so many pairs; then the oldest user's goes.
+/// The most pairs; then the oldest one of a user goes.
 const MAX_PAIRS: usize = 1_000;
 
-/// Who a token speaks for.
+/// The user or device that a token was given to.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// A person who logged in; bound to the API key of the login (001, API key permissions).
+pub(super) enum TokenHolder {
+    /// A person who logged in, bound to the API key of the login.
     User { name: String, key: String },
     /// A trusted device.
     Device { client_id: String },
@@ -19,27 +19,27 @@ pub(super) enum Holder {
 
 /// `TokenInfo`: snake case, while all else is camel case.
 #[derive(Serialize)]
-pub(super) struct TokenInfo {
+pub(super) struct TokenReply {
     pub(super) access_token: String,
     refresh_token: String,
     expires_in: i64,
 }
 
-struct Pair {
+struct TokenPair {
     access: String,
     refresh: Option<String>,
-    holder: Holder,
+    holder: TokenHolder,
     access_until: Timestamp,
     refresh_until: Timestamp,
 }
 
 /// The tokens that the server gave out.
 pub struct Tokens {
-    /// How long an access token lives; "typically one hour".
+    /// The lifetime of an access token, typically an hour.
     pub access_lifetime: SignedDuration,
-    /// How long a refresh token lives; "usually 3 months".
+    /// The lifetime of a refresh token, usually three months.
     pub refresh_lifetime: SignedDuration,
-    pairs: Vec<Pair>,
+    pairs: Vec<TokenPair>,
 }
 
 impl Default for Tokens {
@@ -53,36 +53,36 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    pub(super) fn issue(&mut self, holder: Holder, now: Timestamp) -> TokenInfo {
+    pub(super) fn issue(&mut self, holder: TokenHolder, now: Timestamp) -> TokenReply {
         if self.pairs.len() == MAX_PAIRS {
-            let of_a_user = |pair: &Pair| matches!(pair.holder, Holder::User { .. });
+            let of_a_user = |pair: &TokenPair| matches!(pair.holder, TokenHolder::User { .. });
             self.pairs.remove(self.pairs.iter().position(of_a_user).unwrap_or(0));
         }
         let (access, refresh) = (random::token(), random::token());
-        self.pairs.push(Pair {
+        self.pairs.push(TokenPair {
             access: access.clone(),
             refresh: Some(refresh.clone()),
             holder,
             access_until: now.checked_add(self.access_lifetime).unwrap_or(Timestamp::MAX),
             refresh_until: now.checked_add(self.refresh_lifetime).unwrap_or(Timestamp::MAX),
         });
-        TokenInfo { access_token: access, refresh_token: refresh, expires_in: self.access_lifetime.as_secs() }
+        TokenReply { access_token: access, refresh_token: refresh, expires_in: self.access_lifetime.as_secs() }
     }
 
-    /// Who presents this access token; `None` if it is unknown or its time is over.
-    pub(super) fn holder(&self, access: &str, now: Timestamp) -> Option<&Holder> {
-        let live = |pair: &&Pair| pair.access == access && now < pair.access_until;
+    /// The holder of this access token; `None` if it is unknown or has expired.
+    pub(super) fn holder(&self, access: &str, now: Timestamp) -> Option<&TokenHolder> {
+        let live = |pair: &&TokenPair| pair.access == access && now < pair.access_until;
         self.pairs.iter().find(live).map(|pair| &pair.holder)
     }
 
-    /// Takes a refresh token out of the world and gives a new pair for it, if its holder is the right one.
+    /// Uses a refresh token up and gives a new pair for it, if its holder is the right one.
     pub(super) fn refresh(
         &mut self,
         refresh: &str,
         now: Timestamp,
-        right: impl Fn(&Holder) -> bool,
-    ) -> Option<TokenInfo> {
-        let usable = |pair: &&mut Pair| {
+        right: impl Fn(&TokenHolder) -> bool,
+    ) -> Option<TokenReply> {
+        let usable = |pair: &&mut TokenPair| {
             pair.refresh.as_deref() == Some(refresh) && now < pair.refresh_until && right(&pair.holder)
         };
         let pair = self.pairs.iter_mut().find(usable)?;
@@ -96,22 +96,22 @@ impl Tokens {
         self.pairs.iter().flat_map(|pair| [Some(pair.access.as_str()), pair.refresh.as_deref()]).flatten()
     }
 
-    /// Ends the time of one access token; its refresh token stays good.
+    /// Expires one access token; its refresh token stays good.
     pub(super) fn expire(&mut self, access: &str) {
         self.expire_if(|pair| pair.access == access);
     }
 
-    /// Ends the time of all users' access tokens; their refresh tokens stay good.
+    /// Expires the access tokens of all users; their refresh tokens stay good.
     pub fn expire_users(&mut self) {
-        self.expire_if(|pair| matches!(pair.holder, Holder::User { .. }));
+        self.expire_if(|pair| matches!(pair.holder, TokenHolder::User { .. }));
     }
 
-    /// Ends the time of all devices' access tokens; their refresh tokens stay good.
+    /// Expires the access tokens of all devices; their refresh tokens stay good.
     pub fn expire_devices(&mut self) {
-        self.expire_if(|pair| matches!(pair.holder, Holder::Device { .. }));
+        self.expire_if(|pair| matches!(pair.holder, TokenHolder::Device { .. }));
     }
 
-    fn expire_if(&mut self, chosen: impl Fn(&Pair) -> bool) {
+    fn expire_if(&mut self, chosen: impl Fn(&TokenPair) -> bool) {
         for pair in self.pairs.iter_mut().filter(|pair| chosen(pair)) {
             pair.access_until = Timestamp::MIN;
         }

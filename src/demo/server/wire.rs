@@ -1,4 +1,4 @@
-//! Connections: one task each, ended by its client, by a fault that cuts it, or by an outage.
+//! The connections: each has a task, which its client, a fault that cuts it, or an outage ends.
 //!
 //! Ending the task drops its socket: the client sees a closed connection and nothing else. During an outage the port
 //! stays bound but does not listen, so that connecting is refused and nobody else can take it.
@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::Shared;
-use super::endpoint::Session;
+use super::ServerState;
+use super::endpoint::ClientConnection;
 
 /// Connections that the system may hold for us.
 const BACKLOG: u32 = 1024;
@@ -42,7 +42,7 @@ struct Gate {
     listener: Option<TcpListener>,
     /// Holds the port while nobody listens.
     reserve: Option<TcpSocket>,
-    /// Whoever accepts.
+    /// The task that accepts connections.
     waiting: Option<Waker>,
 }
 
@@ -82,7 +82,8 @@ impl Door {
         Ok(())
     }
 
-    /// The next connection, and the news of the next outage: under one lock, so that neither is missed for the other.
+    /// The next connection, with a receiver for the next outage. Both are taken under one lock, so that no outage is missed
+    /// between them.
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, watch::Receiver<()>)>> {
         let mut gate = self.gate();
         gate.waiting = Some(context.waker().clone());
@@ -105,17 +106,17 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts connections until the runtime ends.
-pub(super) async fn accept(server: Arc<Shared>, app: Router<Session>, tls: Option<TlsAcceptor>) {
+pub(super) async fn accept(server: Arc<ServerState>, app: Router<ClientConnection>, tls: Option<TlsAcceptor>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Never closed: the loop owns it.
     while let Ok(place) = places.clone().acquire_owned().await {
         match poll_fn(|context| server.door.poll_accept(context)).await {
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             Ok((stream, outage)) => {
-                let session = Session { server: server.clone(), cut: Arc::new(Notify::new()) };
+                let connection = ClientConnection { server: server.clone(), cut: Arc::new(Notify::new()) };
                 let (app, tls) = (app.clone(), tls.clone());
                 tokio::spawn(async move {
-                    converse(stream, app, tls, session, outage).await;
+                    converse(stream, app, tls, connection, outage).await;
                     drop(place);
                 });
             }
@@ -125,13 +126,13 @@ pub(super) async fn accept(server: Arc<Shared>, app: Router<Session>, tls: Optio
 
 async fn converse(
     stream: TcpStream,
-    app: Router<Session>,
+    app: Router<ClientConnection>,
     tls: Option<TlsAcceptor>,
-    session: Session,
+    connection: ClientConnection,
     mut outage: watch::Receiver<()>,
 ) {
-    let cut = session.cut.clone();
-    let app = app.with_state(session);
+    let cut = connection.cut.clone();
+    let app = app.with_state(connection);
     let talk = async {
         // Without it, small answers wait for the acknowledgement of others.
         if stream.set_nodelay(true).is_err() {
@@ -159,6 +160,6 @@ async fn converse(
 async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(stream: I, app: Router) {
     let service = TowerToHyperService::new(app);
     let connection = auto::Builder::new(TokioExecutor::new());
-    // How a connection ends is the client's to tell; the log of calls has what was asked on it.
+    // The client sees the end of its connection; the log of calls has the requests that came on it.
     drop(connection.serve_connection(TokioIo::new(stream), service).await);
 }

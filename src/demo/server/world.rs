@@ -1,7 +1,7 @@
-//! All that the server knows and remembers. Tests look at it and change it under its lock.
+//! The state of the server. Tests look at it and change it under its lock.
 //!
-//! Documents and job records are rows of one shape; only documents wait to be printed, and `records` holds what
-//! `POST /documents/history` was told. The logs keep the newest [`LOG_LIMIT`] entries.
+//! Documents and job records are rows of one shape; only documents wait to be printed, and `records` holds the rows of
+//! `POST /documents/history`. The logs keep the newest [`LOG_LIMIT`] entries.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::access::{ApiKey, Permission};
 use super::documents::Begun;
-use super::faults::Fault;
+use super::faults::ServerFault;
 use super::history::Pages;
-use super::log::{Called, Download, Release};
+use super::log::{LoggedCall, LoggedDownload, LoggedRelease};
 use super::oauth::Device;
 use super::tokens::Tokens;
 
@@ -30,18 +30,18 @@ pub const SHORT_EDGE: u8 = 2;
 pub struct World {
     /// The names that this account answers to; another `domainname` is not found.
     pub domains: Vec<String>,
-    /// What `/account` says, and whether the history may be read.
+    /// The type that `/account` gives; only a customer's history can be read.
     pub account_type: AccountType,
-    /// What `/version` says.
+    /// The version that `/version` gives.
     pub version: String,
     /// Newer servers take the field `datetime` in a job record.
     pub history_datetime: bool,
-    /// The people.
-    pub users: Vec<User>,
+    /// The people who can log in.
+    pub users: Vec<ServerUser>,
     /// Submitted documents of every status, oldest first.
-    pub documents: Vec<Document>,
+    pub documents: Vec<ServerDocument>,
     /// The printers.
-    pub ports: Vec<OutputPort>,
+    pub ports: Vec<ServerPort>,
     /// The API keys.
     pub keys: Vec<ApiKey>,
     /// Registered devices, approved or not.
@@ -49,19 +49,19 @@ pub struct World {
     /// Live tokens and how long they live.
     pub tokens: Tokens,
     /// Job records, in the order in which they were accepted.
-    pub records: Vec<Document>,
+    pub records: Vec<ServerDocument>,
     /// Every document handed to a port.
-    pub releases: Vec<Release>,
+    pub releases: Vec<LoggedRelease>,
     /// The document of each request to release it that came after an earlier one had begun work: it would have been
     /// printed twice, had the server not refused the second by itself.
     pub repeated: Vec<String>,
     /// Every document handed out as bytes.
-    pub downloads: Vec<Download>,
-    /// Every request.
-    pub calls: Vec<Called>,
-    /// What goes wrong next; the first that fits a call happens.
-    pub faults: Vec<Fault>,
-    /// Added to the clock: what expires can be made to.
+    pub downloads: Vec<LoggedDownload>,
+    /// Every request, in the order of arrival.
+    pub calls: Vec<LoggedCall>,
+    /// The faults to come; the first that fits a call happens.
+    pub faults: Vec<ServerFault>,
+    /// Added to the clock, so that a test can let tokens and codes expire.
     pub clock_offset: SignedDuration,
     pub(super) begun: HashMap<String, Begun>,
     pub(super) pages: Pages,
@@ -101,41 +101,41 @@ impl World {
     }
 
     /// The user of this name.
-    pub fn user(&self, name: &str) -> Option<&User> {
+    pub fn user(&self, name: &str) -> Option<&ServerUser> {
         self.users.iter().find(|user| user.name == name)
     }
 
     /// The document of this uuid.
-    pub fn document(&self, uuid: &str) -> Option<&Document> {
+    pub fn document(&self, uuid: &str) -> Option<&ServerDocument> {
         self.documents.iter().find(|document| document.uuid == uuid)
     }
 
     /// The documents of this user that wait to be released.
-    pub fn waiting(&self, user: &str) -> impl Iterator<Item = &Document> {
-        let ready = |document: &&Document| document.status == Status::Ready;
+    pub fn waiting(&self, user: &str) -> impl Iterator<Item = &ServerDocument> {
+        let ready = |document: &&ServerDocument| document.status == Status::Ready;
         self.documents.iter().filter(move |document| document.user_name == user).filter(ready)
     }
 
-    /// How often this document was handed to a port.
+    /// The number of times that this document was handed to a port.
     pub fn times_released(&self, uuid: &str) -> usize {
         self.releases.iter().filter(|release| release.uuid == uuid).count()
     }
 }
 
-/// `accounttype` (001, Create account).
+/// `accounttype` (docs/print-server-api.md, "Addresses").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccountType {
-    /// 1
+    /// Type 1: a seller with accounts below it.
     Vendor = 1,
-    /// 2: the only one whose history can be read (001, Get documents' history).
+    /// Type 2: the only one whose history can be read.
     Customer = 2,
-    /// 3
+    /// Type 3: a group of accounts.
     Container = 3,
 }
 
 /// A person.
 #[derive(Clone)]
-pub struct User {
+pub struct ServerUser {
     /// `UserInfo.id`
     pub id: u32,
     /// The login name.
@@ -152,17 +152,17 @@ pub struct User {
     pub short_id: String,
     /// Card numbers, for `authtype` 1.
     pub cards: Vec<String>,
-    /// What the user's token allows.
+    /// The permissions of the user's token.
     pub permissions: BTreeSet<Permission>,
 }
 
-/// `DocumentInfo` (001, Get documents' history), and the bytes behind it.
+/// `DocumentInfo` (docs/print-server-api.md, "DocumentInfo"), and the bytes behind it.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Document {
+pub struct ServerDocument {
     /// The owner's provider.
     pub provider_id: u32,
-    /// Random.
+    /// The document's id, made at random.
     pub uuid: String,
     /// The title.
     pub document_name: String,
@@ -193,7 +193,7 @@ pub struct Document {
     pub tags: Vec<Tag>,
     /// As submitted.
     pub collate: bool,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// The port that printed it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,17 +201,17 @@ pub struct Document {
     /// The port that printed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_port_name: Option<String>,
-    /// What kind of job.
+    /// The kind of the job.
     pub job_type: JobType,
-    /// What a download gives.
+    /// The bytes of a download.
     #[serde(skip)]
     pub content: Bytes,
 }
 
-impl Document {
+impl ServerDocument {
     /// A `READY` print job with a new uuid: one A4 copy in black and white, one side, no bytes.
-    pub fn new(user_name: &str, document_name: &str, total_pages: u32, date_time: Timestamp) -> Document {
-        Document {
+    pub fn new(user_name: &str, document_name: &str, total_pages: u32, date_time: Timestamp) -> ServerDocument {
+        ServerDocument {
             provider_id: PROVIDER_ID,
             uuid: super::random::uuid(),
             document_name: document_name.into(),
@@ -247,8 +247,8 @@ pub struct Tag {
     pub name: String,
 }
 
-/// `DocumentInfo.status` (001, Get list of documents for user).
-#[expect(missing_docs, reason = "the documents give names only")]
+/// `DocumentInfo.status` (docs/print-server-api.md, "Document status").
+#[expect(missing_docs, reason = "the vendor gives names only")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(into = "u8")]
 pub enum Status {
@@ -294,8 +294,8 @@ impl std::str::FromStr for Status {
     }
 }
 
-/// `jobtype` (001, Record print/copy/scan jobs).
-#[expect(missing_docs, reason = "the documents give names only")]
+/// `jobtype` (docs/print-server-api.md, "Job records").
+#[expect(missing_docs, reason = "the vendor gives names only")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JobType {
@@ -322,7 +322,7 @@ impl std::str::FromStr for JobType {
 /// A printer, as `OutputPortInfo` tells it.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OutputPort {
+pub struct ServerPort {
     /// Its number.
     pub id: u32,
     /// Its name.
@@ -343,7 +343,7 @@ pub struct OutputPort {
     pub ready: bool,
 }
 
-impl OutputPort {
+impl ServerPort {
     /// Whether the last segment of a release means this port: its serial number or its address.
     pub(super) fn answers_to(&self, name: &str) -> bool {
         self.device_serial == name || self.address == name

@@ -1,6 +1,7 @@
-//! The device's Ed25519 key: made once, and what a request is signed with.
+//! The device's Ed25519 key: it is made once, and requests are signed with it.
 //!
-//! Plain Ed25519 over the exact bytes of the body, in base64 (api-notes, 2.3).
+//! A signature is plain Ed25519 over the exact bytes of the body, in base64 (docs/print-server-api.md,
+//! "Device registration").
 
 use std::fs;
 use std::io;
@@ -16,7 +17,7 @@ use crate::durable;
 /// The digits of base64 (RFC 4648, section 4).
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// What proves that it is the same device.
+/// The key that proves that it is the same device.
 #[derive(Debug)]
 pub(super) struct DeviceKey(Ed25519KeyPair);
 

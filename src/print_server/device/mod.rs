@@ -7,10 +7,10 @@
 //! 3. **One at a time.** Only the [`Keeper`]'s task asks for tokens.
 //! 4. **Lost is spent.** A refresh token whose answer did not come is not used again by the process that sent it; a signed
 //!    registration brings new ones, without an administrator.
-//! 5. **Bound.** What is stored belongs to one API key and client id; under another key the box is a new device.
+//! 5. **Bound.** The stored registration belongs to one API key and client id; under another key the box is a new device.
 //!
-//! At a start nobody knows how old a stored token is, for the clock may be anything: it is used at once, and refreshed.
-//! What this module does not do: users' tokens, which live in memory for one tap ([`Session`](super::Session)).
+//! The age of a stored token is unknown at a start, because the clock may be anything: it is used at once, and refreshed.
+//! This module does not keep users' tokens, which live in memory for one tap ([`Session`](super::Session)).
 
 mod enrolment;
 mod key;
@@ -27,62 +27,62 @@ use super::{Client, transport};
 use crate::backoff::Backoff;
 use crate::domain::{Cause, Failure};
 use crate::random;
-pub use enrolment::{Enrolment, Grant, Step};
-use store::{Found, Registration, Store};
+pub use enrolment::{Enrolment, EnrolmentStep, Grant};
+use store::{Registration, RegistrationStore, StoredRegistration};
 pub(super) use token::DeviceToken;
 
-/// Between two questions whether an administrator has approved. The server says nothing about it (api-notes, 2.3): soon at
-/// first, because somebody may be at it, then once a minute at most.
+/// The wait between two questions whether an administrator has approved. The API names no interval (docs/print-server-api.md,
+/// "Device registration"): soon at first, because somebody may be doing it now, then once a minute at most.
 const POLL: Backoff = match Backoff::new(Duration::from_secs(2), Duration::from_secs(60)) {
     Ok(backoff) => backoff,
     Err(_) => panic!("checked when compiled"),
 };
 
-/// After a request that brought nothing.
+/// The wait after a request that failed.
 const RETRY: Backoff = match Backoff::new(Duration::from_millis(250), Duration::from_secs(60)) {
     Ok(backoff) => backoff,
     Err(_) => panic!("checked when compiled"),
 };
 
-/// After a refusal that only an administrator can change.
+/// The wait after a refusal that only an administrator can change.
 const REFUSED_RETRY: Duration = Duration::from_secs(600);
 
-/// What a registration brought, in the state directory.
+/// The registration and its tokens, in the state directory.
 const REGISTRATION_FILE: &str = "device.json";
 
-/// A token is refreshed after this part of its life ...
+/// A token is refreshed after this part of its lifetime.
 const REFRESH_PERCENT: u64 = 80;
 
-/// ... which is taken to be within these, in seconds: no server can make this box ask all the time, or never.
+/// The bounds, in seconds, of the lifetime that a server gives: none can make this box ask all the time, or never.
 const LIFE_S: std::ops::RangeInclusive<u64> = 1..=30 * 24 * 3600;
 
-/// Who the box is, and where it remembers it.
+/// The device's name, and the directory that remembers its identity.
 #[derive(Clone, Debug)]
 pub struct DeviceSetup {
     /// Its name at the server.
     pub client_id: String,
-    /// Where key and tokens lie.
+    /// The directory of key and tokens.
     pub state_dir: PathBuf,
 }
 
 /// Why a step towards tokens failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// The state directory does not take or give it.
+    /// A file in the state directory cannot be read or written.
     #[error("keep the identity of this device in {path}: {detail}")]
     Disk {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's message.
         detail: String,
     },
-    /// The key's file makes no sense.
+    /// The file of the key is damaged.
     #[error("use the key of this device, {path}: it is damaged; delete it to register as a new device")]
     Key {
         /// The file.
         path: String,
     },
-    /// The token service did not answer, or not rightly.
+    /// The token service gave no answer, or one that cannot be read.
     #[error("ask the token service: {0}")]
     Server(Failure),
     /// It refused this device.
@@ -96,7 +96,7 @@ impl DeviceError {
     }
 }
 
-/// Where a device stands.
+/// The progress of a device towards trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The server has not answered the registration yet.
@@ -120,31 +120,32 @@ impl Standing {
         }
     }
 
-    /// Where it stands after a step. What may pass by itself changes nothing.
-    fn after(self, result: &Result<Step, DeviceError>) -> Self {
+    /// The standing after a step. A failure that may pass by itself changes nothing.
+    fn after(self, result: &Result<EnrolmentStep, DeviceError>) -> Self {
         match result {
-            Ok(Step::Trusted(_)) => Self::Trusted,
-            Ok(Step::Waiting) => Self::WaitingForApproval,
+            Ok(EnrolmentStep::Trusted(_)) => Self::Trusted,
+            Ok(EnrolmentStep::Waiting) => Self::WaitingForApproval,
             Err(DeviceError::Refused(_)) => Self::Refused,
-            Ok(Step::Registered | Step::Again) | Err(_) => self,
+            Ok(EnrolmentStep::Registered | EnrolmentStep::Again) | Err(_) => self,
         }
     }
 }
 
-/// Where this device stands, as far as is remembered here. Asks nobody and changes nothing.
+/// The standing of this device as the state directory remembers it. It sends no request and changes nothing.
 ///
 /// # Errors
 /// The state directory cannot be read.
 pub fn remembered(client: &Client, setup: &DeviceSetup) -> Result<Standing, DeviceError> {
-    let store = Store::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
+    let store =
+        RegistrationStore::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
     Ok(match store.load()? {
-        Found::Own(Registration { access: Some(_), .. }) => Standing::Trusted,
-        Found::Own(Registration { code: Some(_), .. }) => Standing::WaitingForApproval,
-        Found::Own(_) | Found::Another | Found::Nothing => Standing::Registering,
+        StoredRegistration::Own(Registration { access: Some(_), .. }) => Standing::Trusted,
+        StoredRegistration::Own(Registration { code: Some(_), .. }) => Standing::WaitingForApproval,
+        StoredRegistration::Own(_) | StoredRegistration::Another | StoredRegistration::Nothing => Standing::Registering,
     })
 }
 
-/// How long to wait between two steps.
+/// The waits between the steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     poll: Backoff,
@@ -159,15 +160,15 @@ impl Default for Pace {
 
 impl Pace {
     /// The wait after a step. `random` is uniform over all its values.
-    pub fn after(&mut self, result: &Result<Step, DeviceError>, random: u64) -> Duration {
+    pub fn after(&mut self, result: &Result<EnrolmentStep, DeviceError>, random: u64) -> Duration {
         match result {
-            Ok(Step::Trusted(grant)) => {
+            Ok(EnrolmentStep::Trusted(grant)) => {
                 *self = Self::default();
                 let life = grant.expires_in.clamp(*LIFE_S.start(), *LIFE_S.end());
                 Duration::from_millis(life * 1000 / 100 * REFRESH_PERCENT)
             }
-            Ok(Step::Registered) => Duration::ZERO,
-            Ok(Step::Waiting) => {
+            Ok(EnrolmentStep::Registered) => Duration::ZERO,
+            Ok(EnrolmentStep::Waiting) => {
                 self.retry.reset();
                 self.poll.next(random)
             }
@@ -175,7 +176,7 @@ impl Pace {
             Err(DeviceError::Server(Failure { cause: Cause::Overloaded { retry_after: Some(seconds) }, .. })) => {
                 self.retry.next(random).max(Duration::from_secs((*seconds).into()))
             }
-            Ok(Step::Again) | Err(_) => self.retry.next(random),
+            Ok(EnrolmentStep::Again) | Err(_) => self.retry.next(random),
         }
     }
 }
@@ -186,7 +187,7 @@ pub struct Keeper {
     token: DeviceToken,
     enrolment: Enrolment,
     standing: watch::Sender<Standing>,
-    /// In a row. Only the first is told as a warning.
+    /// Failures in a row; only the first is logged as a warning.
     failures: u32,
 }
 
@@ -211,24 +212,24 @@ impl Keeper {
         Ok(Self { token, enrolment, standing: watch::Sender::new(standing), failures: 0 })
     }
 
-    /// Where the device stands, and a way to wait for its changes.
+    /// The device's standing, and a way to wait for its changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
     }
 
-    /// Never ends by itself. Dropped during a refresh, the next one begins with a registration.
+    /// Never ends by itself. If it is dropped during a refresh, the next run begins with a registration.
     pub async fn run(mut self) {
         let mut pace = Pace::default();
         loop {
             let result = self.enrolment.step().await;
             let pause = pace.after(&result, random::word());
-            self.tell(&result);
-            if let Ok(Step::Trusted(grant)) = &result {
+            self.report(&result);
+            if let Ok(EnrolmentStep::Trusted(grant)) = &result {
                 self.publish(grant);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.token.suspected() => tracing::info!("device token refused; asking for a new one"),
+                () = self.token.refresh_requested() => tracing::info!("device token refused; asking for a new one"),
             }
         }
     }
@@ -240,7 +241,8 @@ impl Keeper {
         }
     }
 
-    fn tell(&mut self, result: &Result<Step, DeviceError>) {
+    /// Logs a step and updates the standing.
+    fn report(&mut self, result: &Result<EnrolmentStep, DeviceError>) {
         let before = *self.standing.borrow();
         let standing = before.after(result);
         self.failures = if result.is_err() { self.failures.saturating_add(1) } else { 0 };
@@ -250,14 +252,14 @@ impl Keeper {
             }
             Err(error) if self.failures == 1 => tracing::warn!("failed to {error}; trying again"),
             Err(error) => tracing::debug!(failures = self.failures, "failed to {error}; trying again"),
-            Ok(Step::Registered) => tracing::info!("device registered"),
-            Ok(Step::Again) => tracing::info!("device tokens lost or refused; registering again"),
-            Ok(Step::Waiting) if before != standing => {
+            Ok(EnrolmentStep::Registered) => tracing::info!("device registered"),
+            Ok(EnrolmentStep::Again) => tracing::info!("device tokens lost or refused; registering again"),
+            Ok(EnrolmentStep::Waiting) if before != standing => {
                 tracing::warn!("device waits for approval: an administrator of the print server has to trust it");
             }
-            Ok(Step::Waiting) => {}
-            Ok(Step::Trusted(_)) if before != standing => tracing::info!("device trusted"),
-            Ok(Step::Trusted(_)) => tracing::debug!("device token refreshed"),
+            Ok(EnrolmentStep::Waiting) => {}
+            Ok(EnrolmentStep::Trusted(_)) if before != standing => tracing::info!("device trusted"),
+            Ok(EnrolmentStep::Trusted(_)) => tracing::debug!("device token refreshed"),
         }
         self.standing.send_if_modified(|known| std::mem::replace(known, standing) != standing);
     }

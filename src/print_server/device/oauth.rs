@@ -1,7 +1,7 @@
-//! The three requests of a device: register, redeem the code, refresh (api-notes, 2.3).
+//! The three requests of a device: register, redeem the code, refresh (docs/print-server-api.md, "Device registration").
 //!
-//! It looks like RFC 8628 and is not: the grant is the bare word `device_code`, and nobody says how often to ask. A body
-//! is built once, signed, and sent as those bytes. The status of a refusal is not documented, so its body tells.
+//! They look like RFC 8628 and differ from it: the grant is the bare word `device_code`, and no interval is named. A body
+//! is built once, signed, and sent as those bytes. The status of a refusal is not documented, so its body decides.
 
 use reqwest::Method;
 use serde::Deserialize;
@@ -14,22 +14,22 @@ use crate::random;
 /// The box stands for the printer beside it.
 const CLIENT_TYPE: &str = "printer";
 
-/// What an administrator sees beside the client id.
+/// The description that an administrator sees beside the client id.
 const DESCRIPTION: &str = concat!("print-release-agent ", env!("CARGO_PKG_VERSION"));
 
-/// Over the body, in base64.
+/// The header with the signature over the body, in base64.
 const SIGNATURE: &str = "HCP-Request-Signature";
 
-/// The life of an access token where the server does not tell it: "typically one hour".
+/// The lifetime of an access token where the server does not give one.
 const TYPICAL_LIFE_S: u64 = 3600;
 
 /// A pair of tokens.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct DeviceTokenPair {
     pub(super) access: Secret,
-    /// Good once. A server may give none.
+    /// It can be used once. A server may give none.
     pub(super) refresh: Option<Secret>,
-    /// The life of the access token, in seconds.
+    /// The lifetime of the access token, in seconds.
     pub(super) expires_in: u64,
 }
 
@@ -40,7 +40,7 @@ pub(super) enum OauthError {
     Pending,
     /// The server refused it, with this word.
     Denied(String),
-    /// No answer that says anything.
+    /// No answer came, or none that can be read.
     Failed(Failure),
 }
 
@@ -85,16 +85,16 @@ impl Oauth {
     }
 
     /// The tokens of an approved device, for its code.
-    pub(super) async fn redeem(&self, code: &Secret) -> Result<Tokens, OauthError> {
+    pub(super) async fn redeem(&self, code: &Secret) -> Result<DeviceTokenPair, OauthError> {
         self.tokens(&[("grant_type", "device_code"), ("device_code", code.expose())]).await
     }
 
     /// A new pair of tokens. The refresh token is used up, unless nothing was sent.
-    pub(super) async fn refresh(&self, refresh: &Secret) -> Result<Tokens, OauthError> {
+    pub(super) async fn refresh(&self, refresh: &Secret) -> Result<DeviceTokenPair, OauthError> {
         self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", refresh.expose())]).await
     }
 
-    async fn tokens(&self, grant: &[(&str, &str)]) -> Result<Tokens, OauthError> {
+    async fn tokens(&self, grant: &[(&str, &str)]) -> Result<DeviceTokenPair, OauthError> {
         #[derive(Deserialize)]
         struct Granted {
             access_token: String,
@@ -102,7 +102,7 @@ impl Oauth {
             expires_in: Option<u64>,
         }
         let granted: Granted = self.post("token", grant, true).await?;
-        Ok(Tokens {
+        Ok(DeviceTokenPair {
             access: Secret::new(granted.access_token),
             refresh: granted.refresh_token.map(Secret::new),
             expires_in: granted.expires_in.unwrap_or(TYPICAL_LIFE_S),
@@ -135,8 +135,8 @@ fn body(client_id: &str, api_key: &Secret, rest: &[(&str, &str)]) -> String {
     transport::encode(&[&who, rest].concat())
 }
 
-/// What kind of refusal an answer is, if it is one.
-fn refusal(answer: &transport::Answer) -> Option<OauthError> {
+/// The refusal that an answer stands for, or `None` for a success.
+fn refusal(answer: &transport::HttpAnswer) -> Option<OauthError> {
     let failure = answer.failure();
     let is_verdict =
         failure.as_ref().is_none_or(|failure| matches!(failure.cause, Cause::Refused(_) | Cause::Rejected));
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_body_and_only_then_by_its_status() {
-        let judge = |status, body: &str| refusal(&transport::Answer::new(status, body));
+        let judge = |status, body: &str| refusal(&transport::HttpAnswer::new(status, body));
         let denied = |word: &str| Some(OauthError::Denied(word.to_owned()));
         assert_eq!(judge(200, r#"{"device_code":"x"}"#), None);
         for status in [200, 400, 401, 403] {

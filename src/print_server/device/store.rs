@@ -1,7 +1,7 @@
-//! What is remembered of a registration: `device.json` in the state directory, always whole, for its owner's eyes only.
+//! The stored registration: `device.json` in the state directory, replaced as a whole, readable by its owner only.
 //!
-//! It is bound to the API key and the client id: under others it means nothing (T2). What cannot be read as this version
-//! is as good as nothing too, because the device's key alone is enough to come back.
+//! It is bound to the API key and the client id; under others it is ignored. A file that this version cannot read is
+//! ignored too, because the device's key alone is enough to get new tokens.
 
 use std::fs;
 use std::io;
@@ -18,16 +18,16 @@ use crate::durable;
 /// The form of the file.
 const VERSION: u32 = 1;
 
-/// What one registration has brought so far.
+/// The code and tokens that one registration has brought so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Registration {
-    /// Given for tokens once an administrator has approved.
+    /// It is redeemed for tokens once an administrator has approved.
     #[serde(with = "secret")]
     pub(super) code: Option<Secret>,
-    /// For requests.
+    /// The bearer of requests.
     #[serde(with = "secret")]
     pub(super) access: Option<Secret>,
-    /// For the next pair, once.
+    /// It is good for one refresh.
     #[serde(with = "secret")]
     pub(super) refresh: Option<Secret>,
 }
@@ -41,9 +41,9 @@ struct File {
     registration: Registration,
 }
 
-/// What the file says.
+/// The content of the file, as this key and client see it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum StoredRegistration {
     /// No file, or none of this version.
     Nothing,
     /// Somebody registered under another API key or client id.
@@ -52,14 +52,14 @@ pub(super) enum Found {
     Own(Registration),
 }
 
-/// The file, and whom its content belongs to.
+/// The file, and the key and client that its content must belong to.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct RegistrationStore {
     path: PathBuf,
     binding: String,
 }
 
-impl Store {
+impl RegistrationStore {
     pub(super) fn new(path: PathBuf, client_id: &str, api_key: &Secret) -> Self {
         let bound = Zeroizing::new(format!("{client_id}\0{}", api_key.expose()));
         let hash = digest(&SHA256, bound.as_bytes());
@@ -67,20 +67,23 @@ impl Store {
         Self { path, binding }
     }
 
-    pub(super) fn load(&self) -> Result<Found, DeviceError> {
+    pub(super) fn load(&self) -> Result<StoredRegistration, DeviceError> {
         let content = match fs::read(&self.path) {
             Ok(content) => Zeroizing::new(content),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StoredRegistration::Nothing),
             Err(error) => return Err(DeviceError::disk(&self.path, &error)),
         };
         Ok(match serde_json::from_slice::<File>(&content) {
-            Ok(File { version: VERSION, binding, registration }) if binding == self.binding => Found::Own(registration),
-            Ok(File { version: VERSION, .. }) => Found::Another,
-            Ok(_) | Err(_) => Found::Nothing,
+            Ok(File { version: VERSION, binding, registration }) if binding == self.binding => {
+                StoredRegistration::Own(registration)
+            }
+            Ok(File { version: VERSION, .. }) => StoredRegistration::Another,
+            Ok(_) | Err(_) => StoredRegistration::Nothing,
         })
     }
 
-    /// Replaces the registration. It is durable when this returns `Ok`. Not on the runtime's thread: a card is slow.
+    /// Replaces the registration. It is durable when this returns `Ok`. A memory card is slow, so the write happens off
+    /// the runtime's threads.
     pub(super) async fn save(&self, registration: Registration) -> Result<(), DeviceError> {
         let file = File { version: VERSION, binding: self.binding.clone(), registration };
         let path = self.path.clone();
@@ -116,21 +119,21 @@ mod tests {
 
     use super::*;
 
-    fn store(dir: &Path, client_id: &str, api_key: &str) -> Store {
-        Store::new(dir.join("device.json"), client_id, &Secret::new(api_key))
+    fn store(dir: &Path, client_id: &str, api_key: &str) -> RegistrationStore {
+        RegistrationStore::new(dir.join("device.json"), client_id, &Secret::new(api_key))
     }
 
     #[tokio::test]
     async fn a_registration_comes_back_for_its_own_key_and_client_only() {
         let dir = tempfile::tempdir().unwrap();
         let own = store(dir.path(), "box", "key");
-        assert_eq!(own.load().unwrap(), Found::Nothing);
+        assert_eq!(own.load().unwrap(), StoredRegistration::Nothing);
         let registration = Registration { access: Some(Secret::new("a")), ..Registration::default() };
         own.save(registration.clone()).await.unwrap();
-        assert_eq!(own.load().unwrap(), Found::Own(registration));
-        assert_eq!(store(dir.path(), "box", "key2").load().unwrap(), Found::Another);
-        assert_eq!(store(dir.path(), "box2", "key").load().unwrap(), Found::Another);
-        assert_eq!(store(dir.path(), "bo", "x\0key").load().unwrap(), Found::Another);
+        assert_eq!(own.load().unwrap(), StoredRegistration::Own(registration));
+        assert_eq!(store(dir.path(), "box", "key2").load().unwrap(), StoredRegistration::Another);
+        assert_eq!(store(dir.path(), "box2", "key").load().unwrap(), StoredRegistration::Another);
+        assert_eq!(store(dir.path(), "bo", "x\0key").load().unwrap(), StoredRegistration::Another);
         let content = fs::read_to_string(&own.path).unwrap();
         assert!(!content.contains("\"key\""), "the API key itself is not in it: {content}");
     }
@@ -143,7 +146,7 @@ mod tests {
         let good = fs::read_to_string(&own.path).unwrap();
         for bad in ["", "{", &good[..good.len() / 2], &good.replace("\"version\":1", "\"version\":2")] {
             fs::write(&own.path, bad).unwrap();
-            assert_eq!(own.load().unwrap(), Found::Nothing, "{bad}");
+            assert_eq!(own.load().unwrap(), StoredRegistration::Nothing, "{bad}");
         }
     }
 

@@ -1,61 +1,63 @@
-//! The device token that requests carry. One holder for the whole client, because the token may change while it runs.
+//! The device token that requests carry. One holder serves the whole client, because the token may change while it runs.
 //!
-//! Who was refused asks the holder for a newer token. If somebody keeps the token fresh ([`Keeper`](super::Keeper)), that
-//! leads to one refresh, however many ask. The documents do not tell a token that has expired from a card that nobody
-//! knows (T4); so when a new token was refused as well, the token is not suspected again for [`ACQUITTED`].
+//! A request that was refused asks the holder for a newer token. If somebody keeps the token fresh
+//! ([`Keeper`](super::Keeper)), that leads to one refresh, however many ask. The server's answer does not tell an expired
+//! token from an unknown card (docs/print-server-api.md, "Log in"); so when a fresh token is refused as well, refusals
+//! lead to no refresh for [`REFRESH_PAUSE`].
 
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use tokio::sync::watch;
 
-/// How long a request waits for a newer token. A person stands there.
+/// The longest wait of a request for a newer token. A person stands there.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// For so long nobody asks for a newer token after one that did not help: unknown cards must not refresh at every tap.
-const ACQUITTED: Duration = Duration::from_secs(600);
+/// For so long refusals lead to no refresh after one that did not help: unknown cards must not refresh at every tap.
+const REFRESH_PAUSE: Duration = Duration::from_secs(600);
 
 /// The token of this moment.
 #[derive(Clone, Debug, Default)]
-pub(in crate::print_server) struct Current {
+pub(in crate::print_server) struct CurrentToken {
     /// The bearer, if there is one.
     pub(in crate::print_server) header: Option<HeaderValue>,
     generation: u64,
-    /// Somebody keeps it fresh.
-    kept: bool,
-    /// It was refused, and whoever keeps it has not heard yet.
-    suspect: bool,
-    acquitted: Option<Instant>,
+    /// A [`Keeper`](super::Keeper) refreshes the token.
+    is_kept: bool,
+    /// The token was refused, and its keeper has not begun a refresh yet.
+    refresh_requested: bool,
+    /// The time at which a fresh token was refused as well.
+    paused_since: Option<Instant>,
 }
 
 /// The holder. Clones share the token.
 #[derive(Clone, Debug)]
-pub(in crate::print_server) struct DeviceToken(watch::Sender<Current>);
+pub(in crate::print_server) struct DeviceToken(watch::Sender<CurrentToken>);
 
 impl DeviceToken {
-    /// A token that stays as it is, or none.
+    /// A token that never changes, or none.
     pub(in crate::print_server) fn fixed(header: Option<HeaderValue>) -> Self {
-        Self(watch::Sender::new(Current { header, ..Current::default() }))
+        Self(watch::Sender::new(CurrentToken { header, ..CurrentToken::default() }))
     }
 
     /// The token to send.
-    pub(in crate::print_server) fn current(&self) -> Current {
+    pub(in crate::print_server) fn current(&self) -> CurrentToken {
         self.0.borrow().clone()
     }
 
-    /// Whether the token is still to come: somebody is at it.
+    /// Whether the first token is still to come from a keeper.
     pub(in crate::print_server) fn is_awaited(&self) -> bool {
         let current = self.0.borrow();
-        current.kept && current.header.is_none()
+        current.is_kept && current.header.is_none()
     }
 
     /// A token that is newer than one that was refused, if there is one or comes soon.
-    pub(in crate::print_server) async fn newer_than(&self, refused: &Current) -> Option<HeaderValue> {
-        let is_newer = |current: &Current| current.generation != refused.generation;
+    pub(in crate::print_server) async fn newer_than(&self, refused: &CurrentToken) -> Option<HeaderValue> {
+        let is_newer = |current: &CurrentToken| current.generation != refused.generation;
         let worth_a_refresh = self.0.send_if_modified(|current| {
-            let acquitted = current.acquitted.is_some_and(|since| since.elapsed() < ACQUITTED);
-            let worth = !is_newer(current) && current.kept && current.header.is_some() && !acquitted;
-            current.suspect |= worth;
+            let is_paused = current.paused_since.is_some_and(|since| since.elapsed() < REFRESH_PAUSE);
+            let worth = !is_newer(current) && current.is_kept && current.header.is_some() && !is_paused;
+            current.refresh_requested |= worth;
             worth
         });
         let mut watch = self.0.subscribe();
@@ -67,14 +69,14 @@ impl DeviceToken {
         current.header.clone().filter(|_| is_newer(&current))
     }
 
-    /// A newer token was refused as well: it is not the token that is refused.
-    pub(in crate::print_server) fn acquit(&self, now: Instant) {
-        self.0.send_modify(|current| current.acquitted = Some(now));
+    /// The fresh token was refused too, so the token is not the cause; stop refreshing for a while.
+    pub(in crate::print_server) fn pause_refreshes(&self, now: Instant) {
+        self.0.send_modify(|current| current.paused_since = Some(now));
     }
 
-    /// From now on somebody keeps it fresh.
+    /// From now on a [`Keeper`](super::Keeper) refreshes it.
     pub(super) fn keep(&self) {
-        self.0.send_modify(|current| current.kept = true);
+        self.0.send_modify(|current| current.is_kept = true);
     }
 
     /// Puts a newer token in its place.
@@ -82,15 +84,15 @@ impl DeviceToken {
         self.0.send_modify(|current| {
             current.header = Some(header);
             current.generation += 1;
-            current.suspect = false;
+            current.refresh_requested = false;
         });
     }
 
-    /// Waits until the token is suspected, once a suspicion.
-    pub(super) async fn suspected(&self) {
+    /// Waits until a refused request wants a newer token, once a request.
+    pub(super) async fn refresh_requested(&self) {
         // The sender lives as long as this holder.
-        drop(self.0.subscribe().wait_for(|current| current.suspect).await.map(drop));
-        self.0.send_modify(|current| current.suspect = false);
+        drop(self.0.subscribe().wait_for(|current| current.refresh_requested).await.map(drop));
+        self.0.send_modify(|current| current.refresh_requested = false);
     }
 }
 
@@ -105,7 +107,7 @@ mod tests {
         HeaderValue::from_static(text)
     }
 
-    /// A kept token, and a keeper that publishes `fresh` at every suspicion; tells how often that was.
+    /// A kept token, and a keeper that publishes `fresh` at every request for a refresh; the count of these requests.
     fn kept(fresh: &'static str) -> (DeviceToken, Arc<AtomicU32>) {
         let token = DeviceToken::fixed(None);
         token.keep();
@@ -114,7 +116,7 @@ mod tests {
         let (keeper, count) = (token.clone(), refreshes.clone());
         tokio::spawn(async move {
             loop {
-                keeper.suspected().await;
+                keeper.refresh_requested().await;
                 count.fetch_add(1, Ordering::Relaxed);
                 keeper.publish(header(fresh));
             }
@@ -143,10 +145,10 @@ mod tests {
     async fn a_token_that_is_not_to_blame_is_left_alone_for_a_while() {
         let (token, refreshes) = kept("new");
         let now = Instant::now();
-        token.acquit(now);
+        token.pause_refreshes(now);
         assert_eq!(token.newer_than(&token.current()).await, None);
         assert_eq!(refreshes.load(Ordering::Relaxed), 0);
-        token.acquit(now.checked_sub(ACQUITTED).expect("this machine has run for so long"));
+        token.pause_refreshes(now.checked_sub(REFRESH_PAUSE).expect("this machine has run for so long"));
         assert_eq!(token.newer_than(&token.current()).await, Some(header("new")));
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::demo::server::{Call, Document, Kind, Options, PrintServer};
+use print_release_agent::demo::server::{Call, Kind, Options, PrintServer, ServerDocument};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -268,7 +268,7 @@ async fn use_readers(appliance: &mut Appliance, scene: &Scene) {
     appliance.pull_and_plug(scene, "desk", "linus").await;
 }
 
-/// What it uses while nothing happens (design, section 8).
+/// Compares the use of an idle box with its bars (docs/measures.md, "Bars").
 async fn idle(appliance: &mut Appliance) {
     let used = appliance.machine.output(&with_pid(&format!("{USED}; sleep {IDLE_S}; {USED}"))).await;
     let used: Vec<u64> = used.split_whitespace().flat_map(str::parse).collect();
@@ -326,7 +326,7 @@ async fn interrupt(appliance: &mut Appliance, scene: &Scene) -> Cut {
 }
 
 /// Takes a user's documents but one from the server.
-fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<Document> {
+fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<ServerDocument> {
     let mut world = scene.server.world();
     let documents = std::mem::take(&mut world.documents);
     let (aside, stay) = documents.into_iter().partition(|document| document.user_name == user && document.uuid != but);

@@ -37,7 +37,7 @@ async fn statuses_are_repeated_and_a_comma_list_is_not_found() {
 #[tokio::test]
 async fn a_list_has_fifty_documents_unless_another_number_up_to_500_is_asked_for() {
     let talk = Talk::ada().await;
-    let more = (0..600).map(|_| Document::new("ada", "many", 1, jiff::Timestamp::UNIX_EPOCH));
+    let more = (0..600).map(|_| ServerDocument::new("ada", "many", 1, jiff::Timestamp::UNIX_EPOCH));
     talk.server.world().documents.extend(more);
     for (query, expected) in [("", 50), ("?maxRecords=500", 500), ("?maxRecords=1", 1)] {
         let list = talk.json(talk.call(&format!("GET /documents{query}"))).await;

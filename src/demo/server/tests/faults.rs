@@ -41,7 +41,7 @@ async fn late_work_is_done_after_the_connection_was_cut_and_a_second_request_bef
         talk.fail(Call::Release, Kind::Late(time));
         assert_eq!(raw_release(&talk, uuid).await, b"");
     }
-    talk.server.wait_until(|world| world.times_released(&soon) == 1).await;
+    talk.wait_until(|world| world.times_released(&soon) == 1).await;
     assert_eq!(talk.server.world().document(&never).unwrap().status, Status::Ready);
     assert!(talk.server.world().repeated.is_empty());
     talk.release(&never, &[]).await;
@@ -69,9 +69,7 @@ async fn a_call_that_hangs_is_done_and_ends_with_an_outage() {
     let uuid = talk.uuid(0);
     let line = format!("POST /documents/{uuid}/192.0.2.10");
     let hanging = tokio::spawn(talk.form(&line, &[]).send());
-    talk.server
-        .wait_until(|world| world.calls.last().is_some_and(|called| called.call == Call::Release && called.done))
-        .await;
+    talk.wait_until(|world| world.calls.last().is_some_and(|called| called.call == Call::Release && called.done)).await;
     assert_eq!(talk.server.world().times_released(&uuid), 1);
     assert!(!hanging.is_finished());
     talk.server.stop();
@@ -146,7 +144,7 @@ async fn a_delay_holds_the_work_back() {
     assert_eq!(talk.release(&uuid, &[("retain", "true")]).await, 0);
     talk.fail(Call::Release, Kind::Delay(Duration::MAX));
     let waiting = tokio::spawn(talk.form(&format!("POST /documents/{uuid}/192.0.2.10"), &[]).send());
-    talk.server.wait_until(|world| world.count(Call::Release) == 2).await;
+    talk.wait_until(|world| world.count(Call::Release) == 2).await;
     talk.server.stop();
     assert!(waiting.await.unwrap().is_err());
     assert_eq!(talk.server.world().times_released(&uuid), 1);
@@ -156,7 +154,7 @@ async fn a_delay_holds_the_work_back() {
 async fn a_fault_befalls_its_own_call_as_often_as_it_says_in_order() {
     let talk = Talk::ada().await;
     let status = |code| Kind::Status { code, retry_after: None };
-    let fault = |call, times, code| Fault { call, times, kind: status(code) };
+    let fault = |call, times, code| ServerFault { call, times, kind: status(code) };
     let faults = [fault(Call::Version, 1, 500), fault(Call::List, 2, 502), fault(Call::Any, usize::MAX, 599)];
     talk.server.world().faults.extend(faults);
     for expected in [502, 502, 599, 599] {

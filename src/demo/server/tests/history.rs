@@ -105,7 +105,7 @@ async fn released_documents_stand_beside_the_records_under_their_own_uuid() {
 #[tokio::test]
 async fn rows_fall_into_a_window_of_a_week_at_most_by_their_creation() {
     let talk = Talk::ada().await;
-    let at = |text: &str| Document::new("ada", "old", 1, text.parse().unwrap());
+    let at = |text: &str| ServerDocument::new("ada", "old", 1, text.parse().unwrap());
     let old = ["2026-01-01T00:00:00.5Z", "2026-01-04T00:00:00Z", "2026-01-08T00:00:01Z"].map(at);
     talk.server.world().documents.extend(old);
     let window = |start: &str, end: &str| format!("datestart=2026-01-{start}Z&dateend=2026-01-{end}Z");
@@ -130,6 +130,7 @@ async fn pages_have_exactly_maxrecords_rows_and_are_continued_by_their_token_alo
     let mut page = talk.json(talk.call("GET /documents/history?maxrecords=3")).await;
     let mut seen = Vec::new();
     loop {
+        assert!(seen.len() < 10, "the pages come to an end: {seen:?}");
         seen.push(page["recordsOnPage"].as_u64().unwrap());
         let token = page["nextPageToken"].as_str().unwrap().to_owned();
         if token.is_empty() {

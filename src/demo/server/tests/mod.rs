@@ -8,6 +8,7 @@ mod oauth;
 mod outage;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -15,6 +16,9 @@ use serde_json::Value;
 use super::*;
 
 const ADA: &str = "0025489530";
+
+/// The time limit of every wait and request.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server and somebody who talks to it.
 struct Talk {
@@ -75,15 +79,20 @@ impl Talk {
         self.json(self.form(&format!("POST /documents/{uuid}/192.0.2.10"), fields)).await["errorCode"].clone()
     }
 
+    /// Waits until the condition holds, or fails the test.
+    async fn wait_until(&self, condition: impl Fn(&World) -> bool) {
+        tokio::time::timeout(PATIENCE, self.server.wait_until(condition)).await.expect("the condition comes to hold");
+    }
+
     fn fail(&self, call: Call, kind: Kind) {
-        self.server.world().faults.push(Fault { call, times: 1, kind });
+        self.server.world().faults.push(ServerFault { call, times: 1, kind });
     }
 }
 
 fn client() -> reqwest::ClientBuilder {
     // The first test of the process installs it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy()
+    Client::builder().no_proxy().timeout(PATIENCE)
 }
 
 async fn json(response: Response) -> Value {

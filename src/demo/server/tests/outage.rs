@@ -32,14 +32,15 @@ async fn an_outage_refuses_connections_and_the_world_outlives_it() {
 #[tokio::test]
 async fn a_change_is_waited_for() {
     let talk = Talk::ada().await;
-    talk.server.wait_until(|world| world.count(Call::Login) == 1).await;
+    talk.wait_until(|world| world.count(Call::Login) == 1).await;
     let server = talk.server.clone();
     let waiting = tokio::spawn(async move { server.wait_until(|world| !world.releases.is_empty()).await });
     talk.status(talk.call("GET /version")).await;
     assert!(!waiting.is_finished());
     let uuid = talk.uuid(0);
-    tokio::join!(talk.server.changed(), talk.release(&uuid, &[]));
-    waiting.await.unwrap();
+    let (changed, _) = tokio::join!(tokio::time::timeout(PATIENCE, talk.server.changed()), talk.release(&uuid, &[]));
+    changed.expect("a call has arrived");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the release is seen").unwrap();
 }
 
 async fn tls(alpn: &[&str]) -> Talk {
