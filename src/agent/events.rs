@@ -12,7 +12,7 @@ use super::work::Work;
 use crate::domain::{StationName, TapId, User};
 use crate::random;
 use crate::station::Report;
-use crate::status::State;
+use crate::status::BoardState;
 
 /// Events that may wait to be stored; what is beyond is lost, and counted.
 pub(super) const NEWS_LIMIT: usize = 256;
@@ -110,7 +110,7 @@ pub(super) async fn watch_counts(work: Arc<Work>) {
     loop {
         let known = *counts.borrow_and_update();
         let syncs = work.journal.syncs();
-        work.board.update(|State { outbox, journal, disk_syncs, .. }| {
+        work.board.update(|BoardState { outbox, journal, disk_syncs, .. }| {
             journal.full = known.full;
             journal.set_aside = known.set_aside as u64;
             journal.encrypted = known.encrypted;

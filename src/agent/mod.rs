@@ -33,7 +33,7 @@ use crate::print_server::Session;
 use crate::random;
 use crate::reader::{self, ReaderEvent};
 use crate::station::{Effect, Event, Station};
-use crate::status::ReaderState;
+use crate::status::{ReaderState, Stage};
 use claims::Claims;
 pub use events::UserNames;
 pub use parts::{Login, MqttSetup, OutboxSetup, Parts, StationSetup};
@@ -271,7 +271,7 @@ impl Agent {
         let effects = desk.station.handle(event, now);
         // The same card again, while it is held, has none.
         if is_read && !effects.is_empty() {
-            self.work.board.metrics.stage(name, "convert", now.monotonic.elapsed());
+            self.work.board.metrics.stage(name, Stage::Convert, now.monotonic.elapsed());
         }
         if is_card && !effects.is_empty() {
             self.work.count_tap(name);

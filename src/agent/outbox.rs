@@ -18,6 +18,7 @@ use crate::config::InDoubt;
 use crate::domain::{Cause, Failure};
 use crate::journal::{JournalError, StoredRecord};
 use crate::random;
+use crate::status::Stage;
 
 /// A task that comes to an end of its own when it is told to.
 pub(super) struct Helper {
@@ -136,7 +137,7 @@ async fn deliver(work: &Work, setup: &OutboxSetup, stored: &StoredRecord) -> Res
     work.journal.mark_record(stored.id, Some(sent)).await?;
     let started = Instant::now();
     let result = work.client.record(&stored.record).await;
-    work.board.metrics.stage(&stored.record.station, "record", started.elapsed());
+    work.board.metrics.stage(&stored.record.station, Stage::Record, started.elapsed());
     in_doubt(work, matches!(&result, Err(failure) if failure.cause.is_in_doubt()));
     match result {
         Ok(()) => Ok(work.journal.acknowledge_record(stored.id).await?),

@@ -15,7 +15,7 @@ use crate::print_server::device::Keeper;
 use crate::reader::Reader;
 use crate::station::Policy;
 use crate::status::Board;
-use crate::status::mqtt::{Mqtt, Notice};
+use crate::status::mqtt::{MqttClient, MqttNotice};
 use crate::status::topics::Topics;
 
 /// How a station's person says who they are.
@@ -57,9 +57,9 @@ pub struct OutboxSetup {
 #[derive(Debug)]
 pub struct MqttSetup {
     /// The client.
-    pub mqtt: Mqtt,
+    pub mqtt: MqttClient,
     /// What it tells.
-    pub notices: mpsc::Receiver<Notice>,
+    pub notices: mpsc::Receiver<MqttNotice>,
     /// Where things go.
     pub topics: Topics,
 }

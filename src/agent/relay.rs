@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::MqttSetup;
 use super::work::Work;
 use crate::domain::EntryId;
-use crate::status::mqtt::{IN_FLIGHT, Mqtt, Notice, Refused};
+use crate::status::mqtt::{IN_FLIGHT, MqttClient, MqttNotice, PublishError};
 use crate::status::topics::Topics;
 
 /// The status is told at least this often (design, section 7).
@@ -24,7 +24,7 @@ pub(super) async fn run(work: Arc<Work>, setup: MqttSetup) {
 }
 
 /// Retained states: the agent's and each station's.
-async fn states(work: &Work, mqtt: &Mqtt, topics: &Topics) {
+async fn states(work: &Work, mqtt: &MqttClient, topics: &Topics) {
     let mut board = work.board.watch();
     discovery(work, mqtt, topics);
     loop {
@@ -42,7 +42,7 @@ async fn states(work: &Work, mqtt: &Mqtt, topics: &Topics) {
     }
 }
 
-fn discovery(work: &Work, mqtt: &Mqtt, topics: &Topics) {
+fn discovery(work: &Work, mqtt: &MqttClient, topics: &Topics) {
     let stations: Vec<_> = work.board.watch().borrow().stations.keys().cloned().collect();
     for name in stations {
         for (topic, payload) in topics.discovery(&name) {
@@ -53,7 +53,7 @@ fn discovery(work: &Work, mqtt: &Mqtt, topics: &Topics) {
 
 /// Events from the journal: offered in order, forgotten when acknowledged. The client sends what it took again on every
 /// new link.
-async fn events(work: &Work, mqtt: &Mqtt, topics: &Topics, mut notices: mpsc::Receiver<Notice>) {
+async fn events(work: &Work, mqtt: &MqttClient, topics: &Topics, mut notices: mpsc::Receiver<MqttNotice>) {
     let mut counts = work.journal.counts();
     let mut offered: EntryId = 0;
     loop {
@@ -61,14 +61,14 @@ async fn events(work: &Work, mqtt: &Mqtt, topics: &Topics, mut notices: mpsc::Re
         tokio::select! {
             notice = notices.recv() => match notice {
                 None => return,
-                Some(Notice::Connected) => work.board.update(|state| state.mqtt = Some(true)),
-                Some(Notice::Disconnected { .. }) => work.board.update(|state| state.mqtt = Some(false)),
-                Some(Notice::Acknowledged(id)) => {
+                Some(MqttNotice::Connected) => work.board.update(|state| state.mqtt = Some(true)),
+                Some(MqttNotice::Disconnected { .. }) => work.board.update(|state| state.mqtt = Some(false)),
+                Some(MqttNotice::Acknowledged(id)) => {
                     if let Err(error) = work.journal.forget_event(id).await {
                         tracing::error!(%error, "event told and not forgotten; it will be told again");
                     }
                 }
-                Some(Notice::HomeAssistantStarted) => discovery(work, mqtt, topics),
+                Some(MqttNotice::HomeAssistantStarted) => discovery(work, mqtt, topics),
             },
             _ = counts.changed() => {}
         }
@@ -76,7 +76,7 @@ async fn events(work: &Work, mqtt: &Mqtt, topics: &Topics, mut notices: mpsc::Re
 }
 
 /// Offers what waits beyond `after`, as far as the client takes it, and says how far that was.
-async fn offer(work: &Work, mqtt: &Mqtt, topics: &Topics, mut after: EntryId) -> EntryId {
+async fn offer(work: &Work, mqtt: &MqttClient, topics: &Topics, mut after: EntryId) -> EntryId {
     let waiting = match work.journal.events_after(after, IN_FLIGHT).await {
         Ok(waiting) => waiting,
         Err(error) => {
@@ -87,7 +87,7 @@ async fn offer(work: &Work, mqtt: &Mqtt, topics: &Topics, mut after: EntryId) ->
     for event in waiting {
         match mqtt.offer(event.id, topics.station_event(&event.station), event.payload) {
             Ok(()) => {}
-            Err(Refused::Full) => break,
+            Err(PublishError::Full) => break,
             Err(error) => tracing::error!(%error, id = event.id, "event cannot be told"),
         }
         after = event.id;
@@ -95,7 +95,7 @@ async fn offer(work: &Work, mqtt: &Mqtt, topics: &Topics, mut after: EntryId) ->
     after
 }
 
-fn retain(mqtt: &Mqtt, topic: String, payload: String) {
+fn retain(mqtt: &MqttClient, topic: String, payload: String) {
     if let Err(error) = mqtt.retain(topic, payload) {
         tracing::error!(%error, "state cannot be told");
     }

@@ -21,7 +21,7 @@ use crate::journal::{Journal, JournalError, StoredRelease};
 use crate::print_server::{Client, Credential, Session};
 use crate::random;
 use crate::station::{Admission, Event, Report};
-use crate::status::Board;
+use crate::status::{Board, Stage};
 
 /// Between two questions or attempts of one release.
 const RETRY: Backoff = match Backoff::new(Duration::from_millis(100), Duration::from_secs(2)) {
@@ -87,7 +87,7 @@ impl Work {
         };
         let started = Instant::now();
         let result = held(until, || self.client.login(&credential)).await;
-        self.board.metrics.stage(&station, "login", started.elapsed());
+        self.board.metrics.stage(&station, Stage::Login, started.elapsed());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "login failed");
         }
@@ -117,7 +117,7 @@ impl Work {
     ) {
         let started = Instant::now();
         let result = held(until, || session.documents()).await;
-        self.board.metrics.stage(&station, "list", started.elapsed());
+        self.board.metrics.stage(&station, Stage::List, started.elapsed());
         if let Err(failure) = &result {
             tracing::warn!(station = &*station, %tap, error = %failure, "documents not listed");
         }
@@ -127,7 +127,7 @@ impl Work {
     pub(super) async fn store(self: Arc<Self>, station: StationName, tap: TapId, releases: Vec<Release>) {
         let started = Instant::now();
         let result = self.admit(tap, releases).await;
-        self.board.metrics.stage(&station, "store", started.elapsed());
+        self.board.metrics.stage(&station, Stage::Store, started.elapsed());
         if let Err(error) = &result {
             tracing::error!(station = &*station, %tap, %error, "releases not stored, so not sent");
         }
@@ -205,7 +205,7 @@ impl Work {
     ) {
         let started = Instant::now();
         let outcome = self.release_once(&release, &options, deadline, &session).await;
-        self.board.metrics.stage(&release.station, "release", started.elapsed());
+        self.board.metrics.stage(&release.station, Stage::Release, started.elapsed());
         let event = Event::Released { tap, document: release.document.uuid, outcome };
         self.send(Message::Answer(release.station, event)).await;
     }
