@@ -194,7 +194,13 @@ async fn for_every_command_a_closed_output_is_no_mistake_and_a_full_one_is() {
     for arguments in PRINTING_COMMANDS {
         for (output, code) in [(closed_pipe(), 0), (full_disk(), 74)] {
             let mut command = tokio::process::Command::new(program());
-            command.arg("--config").arg(scene.config()).args(arguments).stdout(output).stderr(Stdio::piped());
+            command
+                .arg("--config")
+                .arg(scene.config())
+                .args(arguments)
+                .stdout(output)
+                .stderr(Stdio::piped())
+                .kill_on_drop(true);
             let ended = soon(command.spawn().unwrap().wait_with_output()).await.unwrap();
             let told = text(&ended.stderr);
             assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {told}");
@@ -221,7 +227,13 @@ async fn a_mistake_keeps_its_exit_code_where_nobody_reads_the_errors() {
     ];
     for (arguments, config, code) in mistakes {
         let mut command = tokio::process::Command::new(program());
-        command.arg("--config").arg(config).args(arguments).stdout(Stdio::null()).stderr(closed_pipe());
+        command
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(closed_pipe())
+            .kill_on_drop(true);
         assert_eq!(soon(command.status()).await.unwrap().code(), Some(code), "{arguments:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The MQTT client against a real broker: what is kept, repeated, told and not told.
+//! The MQTT client against a real broker: which messages it keeps and repeats, and which notices it gives.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +43,7 @@ fn settings(port: u16) -> BrokerSettings {
     }
 }
 
-/// The client with attempts that follow each other fast.
+/// Starts a client whose attempts follow each other fast.
 fn spawn(settings: BrokerSettings) -> (MqttClient, mpsc::Receiver<MqttNotice>) {
     let reconnect = Backoff::new(Duration::from_millis(1), Duration::from_millis(20)).unwrap();
     MqttClient::spawn_with(settings, reconnect)
@@ -54,7 +54,19 @@ async fn next(notices: &mut mpsc::Receiver<MqttNotice>) -> MqttNotice {
 }
 
 async fn until(notices: &mut mpsc::Receiver<MqttNotice>, wanted: MqttNotice) {
-    while next(notices).await != wanted {}
+    soon(async { while next(notices).await != wanted {} }).await;
+}
+
+/// Waits for the next acknowledgement and skips every other notice.
+async fn acknowledgement(notices: &mut mpsc::Receiver<MqttNotice>) -> u64 {
+    soon(async {
+        loop {
+            if let MqttNotice::Acknowledged(id) = next(notices).await {
+                return id;
+            }
+        }
+    })
+    .await
 }
 
 async fn error(notices: &mut mpsc::Receiver<MqttNotice>) -> String {
@@ -64,7 +76,7 @@ async fn error(notices: &mut mpsc::Receiver<MqttNotice>) -> String {
     }
 }
 
-/// What the agent's durable queue does: offers in order, forgets what is acknowledged.
+/// Stands for the agent's durable queue: it offers events in order and forgets acknowledged ones.
 struct Queue {
     waiting: BTreeSet<u64>,
     next: u64,
@@ -97,13 +109,10 @@ async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut
     for cut in 0..CUTS {
         until(&mut notices, MqttNotice::Connected).await;
         queue.fill(&mqtt);
-        let mut before_the_cut = 1 + cut % 7 * 5;
-        while before_the_cut > 0 {
-            if let MqttNotice::Acknowledged(id) = next(&mut notices).await {
-                queue.waiting.remove(&id);
-                queue.fill(&mqtt);
-                before_the_cut -= 1;
-            }
+        for _ in 0..1 + cut % 7 * 5 {
+            let id = acknowledgement(&mut notices).await;
+            queue.waiting.remove(&id);
+            queue.fill(&mqtt);
         }
         cutter.cut();
         while let MqttNotice::Acknowledged(id) = next(&mut notices).await {
@@ -113,9 +122,8 @@ async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut
     }
     while !queue.waiting.is_empty() {
         queue.offer_all(&mqtt);
-        if let MqttNotice::Acknowledged(id) = next(&mut notices).await {
-            queue.waiting.remove(&id);
-        }
+        let id = acknowledgement(&mut notices).await;
+        queue.waiting.remove(&id);
     }
 
     let mut arrived = BTreeSet::new();
@@ -127,7 +135,7 @@ async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut
     }
 }
 
-/// The client in another runtime, which is gone with all its tasks when the last value is dropped.
+/// Starts a client in a runtime of its own, which ends with all its tasks when the last value is dropped.
 async fn on_a_box_of_its_own(
     settings: BrokerSettings,
 ) -> (MqttClient, mpsc::Receiver<MqttNotice>, oneshot::Sender<()>) {
@@ -199,7 +207,7 @@ async fn a_broker_that_appears_later_gets_everything() {
     let broker = Mosquitto::start_on(port, ANONYMOUS);
     until(&mut notices, MqttNotice::Connected).await;
     until(&mut notices, MqttNotice::Acknowledged(7)).await;
-    // It was sent before the event, so it is there.
+    // The status was sent before the event, so the broker has it.
     let mut reader = Peer::subscribed(broker.port(), &topics().status()).await;
     assert_eq!(reader.payload().await, "{}");
 }
@@ -272,7 +280,7 @@ async fn a_server_that_echoes_does_not_get_the_password_into_an_error() {
     tokio::spawn(async move {
         while let Ok((mut link, _)) = server.accept().await {
             let (mut read, mut write) = link.split();
-            // Ends with the link, well or not.
+            // An error only says that the link has ended.
             let _ = tokio::io::copy(&mut read, &mut write).await;
         }
     });
@@ -327,7 +335,7 @@ async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
     let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
     let (mqtt, mut notices) = spawn(settings(broker.port()));
     until(&mut notices, MqttNotice::Connected).await;
-    // More than goes out at once.
+    // More messages than the window lets out at once.
     let last: BTreeSet<_> = (0..3 * IN_FLIGHT).map(|n| topics().station_status(&n.to_string())).collect();
     last.iter().for_each(|topic| mqtt.retain(topic.clone(), "the last".to_owned()).unwrap());
     soon(mqtt.stop()).await;
@@ -338,7 +346,7 @@ async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
     }
     assert_eq!(seen, last);
     assert_eq!(reader.payload().await, OFFLINE);
-    soon(broker.logged("Received DISCONNECT from lobby-box")).await;
+    broker.logged("Received DISCONNECT from lobby-box").await;
     let mut late = Peer::subscribed(broker.port(), &topics().availability()).await;
     assert_eq!(late.payload().await, OFFLINE);
 }
@@ -351,7 +359,7 @@ async fn stop_returns_without_a_broker() {
     while soon(notices.recv()).await.is_some() {}
 }
 
-/// A broker that welcomes one client and then acknowledges nothing.
+/// Starts a client with a broker that welcomes it and then acknowledges nothing.
 async fn deaf_broker() -> (TcpStream, MqttClient, mpsc::Receiver<MqttNotice>) {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (mqtt, mut notices) = spawn(settings(server.local_addr().unwrap().port()));
@@ -366,7 +374,7 @@ async fn deaf_broker() -> (TcpStream, MqttClient, mpsc::Receiver<MqttNotice>) {
 async fn stop_returns_although_the_broker_acknowledges_nothing() {
     let (mut link, mqtt, _notices) = deaf_broker().await;
     soon(mqtt.stop()).await;
-    // `offline` is the last word: without a DISCONNECT after it the broker says it again for us.
+    // `offline` is the last message. No DISCONNECT follows, so the broker publishes the last will too.
     let mut received = Vec::new();
     soon(link.read_to_end(&mut received)).await.unwrap();
     assert!(received.ends_with(OFFLINE.as_bytes()), "{received:?}");
@@ -406,11 +414,9 @@ async fn a_reader_of_the_notices_that_sleeps_delays_nothing_and_loses_no_acknowl
     mqtt.retain(topics().status(), "still works".to_owned()).unwrap();
     assert_eq!(reader.payload().await, "still works");
 
-    let mut told = Vec::new();
-    while told.len() < taken.len() {
-        if let MqttNotice::Acknowledged(id) = next(&mut notices).await {
-            told.push(id);
-        }
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < taken.len() {
+        acknowledged.push(acknowledgement(&mut notices).await);
     }
-    assert_eq!(told, taken);
+    assert_eq!(acknowledged, taken);
 }
