@@ -122,7 +122,7 @@ async fn check_server(config: &Config, running: Option<&Value>) -> Vec<CheckResu
     lines
 }
 
-/// The standing of this box as a trusted device: the running agent tells it, or else the files that the last run left.
+/// The standing of this box as a trusted device: the running agent reports it, or else the files of the last run do.
 fn check_device(config: &Config, client: &Client, running: Option<&Value>) -> Result<String, String> {
     let id = &config.server.device.client_id;
     let reported = running.and_then(|status| status.pointer("/server/device")).and_then(Value::as_str);

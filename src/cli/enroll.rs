@@ -110,7 +110,8 @@ fn lock(state_dir: &Path) -> Result<File, EnrollResult> {
     }
 }
 
-/// Whether the running agent registers the box, as it says itself or as the configuration will tell it.
+/// Whether the running agent registers the box. It says so itself, or the configuration says it and the agent has yet to read
+/// that.
 fn agent_registers(config: &Config, status: &Value) -> bool {
     config.server.device.register || status.pointer("/server/device").is_some_and(|device| device != "none")
 }

@@ -27,7 +27,7 @@ pub(crate) enum Stage {
     Convert,
     /// The login of the card's holder at the server.
     Login,
-    /// The answer to the question which documents wait.
+    /// The request for the list of waiting documents.
     List,
     /// The durable write of the releases.
     Store,
@@ -271,7 +271,7 @@ mod tests {
         let text = board.metrics_text(Timestamp::UNIX_EPOCH);
         for word in ["convert", "login", "list", "store", "release", "record"] {
             let line = format!("print_release_stage_seconds_count{{station=\"lobby\",stage=\"{word}\"}} 0");
-            assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
+            assert!(text.lines().any(|written| written == line), "{line} is missing in\n{text}");
         }
         assert_eq!(text.matches("print_release_stage_seconds_count{").count(), Stage::ALL.len());
     }
@@ -287,9 +287,9 @@ mod tests {
         let asked: Vec<_> = asked.map(|text| &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())]).collect();
         assert!(asked.len() > 10);
         for name in asked {
-            let told =
+            let is_there =
                 text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-            assert!(told, "{name} is not told:\n{text}");
+            assert!(is_there, "{name} is missing in:\n{text}");
         }
     }
 }

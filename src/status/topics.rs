@@ -159,8 +159,8 @@ mod tests {
     fn every_value_of_the_station_status_is_an_entity_and_every_entity_shows_one() {
         let shown: BTreeSet<_> =
             discovered(&topics(), "lobby").iter().map(|(_, config)| shown_key(config).to_owned()).collect();
-        let told: BTreeSet<_> = status().as_object().unwrap().keys().cloned().collect();
-        assert_eq!(shown, told);
+        let keys: BTreeSet<_> = status().as_object().unwrap().keys().cloned().collect();
+        assert_eq!(shown, keys);
     }
 
     #[test]

@@ -43,11 +43,11 @@ async fn two_mistakes_and_a_missing_file_are_named_with_their_lines_at_once() {
     std::fs::write(scene.config(), &broken).unwrap();
     let output = with_config(&scene.config(), &["run"]).await;
     assert_eq!(output.status.code(), Some(64));
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     for (word, key) in [("conect_timeout", "conect_timeout"), ("api_key_file", "no-such-key"), ("type", "cereal")] {
         let line = broken.lines().position(|line| line.contains(key)).unwrap() + 1;
         let place = format!("agent.toml:{line}:");
-        assert!(told.lines().any(|told| told.contains(&place) && told.contains(word)), "{place} {word} in\n{told}");
+        assert!(errors.lines().any(|line| line.contains(&place) && line.contains(word)), "{place} {word} in\n{errors}");
     }
 }
 
@@ -81,11 +81,11 @@ async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
     assert_eq!(untried, ["API key"], "{checks:?}");
     assert_eq!(checks.len(), 6);
     // Root, who runs this check, may open more than the agent, so the check names the device's group and mode.
-    let told =
+    let detail_of_reader =
         checks.iter().find_map(|check| check["detail"].as_str().filter(|detail| detail.contains("can be opened")));
-    let device = told.unwrap().split(' ').next().unwrap();
+    let device = detail_of_reader.unwrap().split(' ').next().unwrap();
     let stat = std::process::Command::new("stat").args(["-L", "-c", "its group is %G, its mode %a", device]).output();
-    assert!(told.unwrap().ends_with(text(&stat.unwrap().stdout).trim()), "{told:?}");
+    assert!(detail_of_reader.unwrap().ends_with(text(&stat.unwrap().stdout).trim()), "{detail_of_reader:?}");
     scene.reader.unplug();
     let output = with_config(&scene.config(), &["check"]).await;
     assert_eq!(output.status.code(), Some(69));
@@ -202,9 +202,9 @@ async fn for_every_command_a_closed_output_is_no_mistake_and_a_full_one_is() {
                 .stderr(Stdio::piped())
                 .kill_on_drop(true);
             let ended = soon(command.spawn().unwrap().wait_with_output()).await.unwrap();
-            let told = text(&ended.stderr);
-            assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {told}");
-            assert!(!told.contains("panicked"), "{arguments:?}: {told}");
+            let errors = text(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {errors}");
+            assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
         }
     }
     for arguments in ["--help", "--version"] {
@@ -269,9 +269,9 @@ fn what_may_not_be_read_is_not_called_empty() {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
             output => output.unwrap(),
         };
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), [].as_slice()), "{command}: {told}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), [].as_slice()), "{command}: {errors}");
         let what = if agent_runs { "control.sock" } else { "state" };
-        assert!(told.contains("ermission denied") && told.contains(what), "{command}: {told}");
+        assert!(errors.contains("ermission denied") && errors.contains(what), "{command}: {errors}");
     }
 }

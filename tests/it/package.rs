@@ -90,9 +90,9 @@ fn completions_are_there_for_the_usual_shells_and_no_other() {
 fn a_configuration_that_nobody_filled_in_ends_with_64_and_names_what_is_required() {
     let output = run(&["run", "--config", file("firmware-config/agent.toml").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(64));
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     for key in ["[server] url", "api_key_file", "[station] name", "[station.reader] type", "output_port"] {
-        assert!(told.contains(key), "{key} in\n{told}");
+        assert!(errors.contains(key), "{key} in\n{errors}");
     }
 }
 

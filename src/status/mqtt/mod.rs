@@ -258,7 +258,7 @@ async fn deliver_notices(shared: &SharedState, notices: &mpsc::Sender<MqttNotice
         shared.notice_due.notified().await;
         while shared.queue().has_notice() {
             let place = notices.reserve().await;
-            // The notice is taken only now: while it waited, newer ones could replace it in the queue.
+            // The notice is taken only now, so that it kept its place in the queue while it waited.
             let notice = shared.queue().take_notice();
             if let (Ok(place), Some(notice)) = (place, notice) {
                 place.send(notice);
