@@ -1,10 +1,11 @@
 # shellcheck shell=bash disable=SC2034 # used by those that source it
-# The boards, and what each is built and run with. Sourced.
+# The boards and the settings by which each is built and run. Other scripts source this file.
 
 boards="aarch64|armv7|armv6|x86_64"
 
-# Sets what is known of a board. `floor`: the oldest glibc that has to do; empty: static, with musl. `qemu`, `cpu`: the emulator
-# and the smallest processor of that board; `libc`, `root`: Debian's C library for it, as package and where it lies.
+# Sets the variables of a board. `floor` is the oldest glibc that must suffice; if empty, the program is static, with musl. `qemu`
+# and `cpu` are the emulator and the smallest processor of that board; `libc` and `root` are Debian's package of its C library and
+# the folder of that library.
 board() {
   floor=2.31 qemu='' cpu='' libc='' root=/
   case "${1:-}" in
@@ -22,7 +23,7 @@ board() {
   esac
 }
 
-# Prints the glibc that a program asks for, if it asks for any. Above the board's floor the program is refused.
+# Prints the glibc version that a program needs, if it needs any. A version above the board's floor is an error.
 glibc() {
   local asked
   asked=$(readelf -VW "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1 | cut -d _ -f 2) || true
@@ -33,7 +34,7 @@ glibc() {
   echo "$asked"
 }
 
-# Installs those of the packages that are missing.
+# Installs the packages that are missing.
 need() {
   local missing=()
   for package in "$@"; do

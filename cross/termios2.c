@@ -1,5 +1,5 @@
-// The emulator before its version 10.2 does not know TCGETS2 and TCSETS2, which set a serial port's speed: here they are, by
-// their elder sisters, for programs that run emulated. A pseudo-terminal has no speed to lose.
+// QEMU before version 10.2 does not know TCGETS2 and TCSETS2, which set a serial port's speed. For emulated programs this file
+// replaces them by TCGETS and TCSETS. Those cannot set every speed, but a pseudo-terminal has none.
 #include <asm/termbits.h>
 #include <asm/ioctls.h>
 #include <stdarg.h>

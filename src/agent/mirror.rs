@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::journal::Journal;
 use crate::print_server::Client;
 use crate::print_server::device::Keeper;
-use crate::status::{Board, State};
+use crate::status::{Board, BoardState};
 
 /// Keeps this box a trusted device, and shows where it stands.
 pub(super) async fn device(board: Board, keeper: Keeper) {
@@ -28,7 +28,7 @@ pub(super) async fn journal(board: Board, journal: Journal) {
     loop {
         let now = *counts.borrow_and_update();
         let syncs = journal.syncs();
-        board.update(|State { outbox, journal, disk_syncs, .. }| {
+        board.update(|BoardState { outbox, journal, disk_syncs, .. }| {
             journal.full = now.full;
             journal.set_aside = now.set_aside as u64;
             journal.encrypted = now.encrypted;

@@ -38,7 +38,7 @@ use crate::print_server::{Client, Session};
 use crate::random;
 use crate::reader::{self, Fault, ReaderEvent};
 use crate::station::{Effect, Event, Station, TapAnswer};
-use crate::status::{Board, ReaderState};
+use crate::status::{Board, ReaderState, Stage};
 use event_writer::EventWriter;
 use message::{LoopMessage, TapOf};
 use mqtt_publisher::MqttPublisher;
@@ -290,7 +290,7 @@ impl AgentLoop {
         let effects = slot.station.handle(event, now);
         // A debounced repeat produces no effects: it is neither timed nor counted.
         if is_read && !effects.is_empty() {
-            self.board.metrics.stage(name, "convert", now.monotonic.elapsed());
+            self.board.metrics.stage(name, Stage::Convert, now.monotonic.elapsed());
         }
         if is_card && !effects.is_empty() {
             self.reporter.count_tap(name);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::domain::EntryId;
 use crate::journal::Journal;
 use crate::status::Board;
-use crate::status::mqtt::{IN_FLIGHT, Mqtt, Notice, Refused};
+use crate::status::mqtt::{IN_FLIGHT, MqttClient, MqttNotice, PublishError};
 use crate::status::topics::Topics;
 
 /// The longest pause between two status messages: docs/operating.md, "MQTT topics".
@@ -22,13 +22,13 @@ const TOGETHER: Duration = Duration::from_millis(200);
 pub(super) struct MqttPublisher {
     pub(super) board: Board,
     pub(super) journal: Journal,
-    pub(super) mqtt: Mqtt,
+    pub(super) mqtt: MqttClient,
     pub(super) topics: Topics,
 }
 
 impl MqttPublisher {
     /// Publishes for as long as the client lives, and hears from `notices` what became of it.
-    pub(super) async fn run(self, notices: mpsc::Receiver<Notice>) {
+    pub(super) async fn run(self, notices: mpsc::Receiver<MqttNotice>) {
         tokio::join!(self.states(), self.events(notices));
     }
 
@@ -62,7 +62,7 @@ impl MqttPublisher {
 
     /// Events from the journal: offered in order, forgotten when acknowledged. The client sends its unacknowledged ones again
     /// on every new link.
-    async fn events(&self, mut notices: mpsc::Receiver<Notice>) {
+    async fn events(&self, mut notices: mpsc::Receiver<MqttNotice>) {
         let mut counts = self.journal.counts();
         let mut offered: EntryId = 0;
         loop {
@@ -70,14 +70,14 @@ impl MqttPublisher {
             tokio::select! {
                 notice = notices.recv() => match notice {
                     None => return,
-                    Some(Notice::Connected) => self.board.update(|state| state.mqtt = Some(true)),
-                    Some(Notice::Disconnected { .. }) => self.board.update(|state| state.mqtt = Some(false)),
-                    Some(Notice::Acknowledged(id)) => {
+                    Some(MqttNotice::Connected) => self.board.update(|state| state.mqtt = Some(true)),
+                    Some(MqttNotice::Disconnected { .. }) => self.board.update(|state| state.mqtt = Some(false)),
+                    Some(MqttNotice::Acknowledged(id)) => {
                         if let Err(error) = self.journal.forget_event(id).await {
                             tracing::error!(%error, "event published and not forgotten; it will be published again");
                         }
                     }
-                    Some(Notice::HomeAssistantStarted) => self.discovery(),
+                    Some(MqttNotice::HomeAssistantStarted) => self.discovery(),
                 },
                 _ = counts.changed() => {}
             }
@@ -96,7 +96,7 @@ impl MqttPublisher {
         for event in waiting {
             match self.mqtt.offer(event.id, self.topics.station_event(&event.station), event.payload) {
                 Ok(()) => {}
-                Err(Refused::Full) => break,
+                Err(PublishError::Full) => break,
                 Err(error) => tracing::error!(%error, id = event.id, "event cannot be published"),
             }
             after = event.id;

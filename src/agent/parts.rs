@@ -15,7 +15,7 @@ use crate::print_server::device::Keeper;
 use crate::reader::Reader;
 use crate::station::Policy;
 use crate::status::Board;
-use crate::status::mqtt::{Mqtt, Notice};
+use crate::status::mqtt::{MqttClient, MqttNotice};
 use crate::status::topics::Topics;
 
 /// The way in which a station's person logs in.
@@ -52,9 +52,9 @@ pub(crate) struct OutboxSetup {
 /// The connection to a broker.
 #[derive(Debug)]
 pub(crate) struct MqttSetup {
-    pub(crate) mqtt: Mqtt,
+    pub(crate) mqtt: MqttClient,
     /// The client's reports: connected, acknowledged, and so on.
-    pub(crate) notices: mpsc::Receiver<Notice>,
+    pub(crate) notices: mpsc::Receiver<MqttNotice>,
     pub(crate) topics: Topics,
 }
 

@@ -12,7 +12,7 @@ use crate::domain::{CardNumber, Cause, Failure, Release, ReleaseOptions};
 use crate::print_server::{Client, Credential, Session};
 use crate::random;
 use crate::station::{Admission, TapAnswer};
-use crate::status::Board;
+use crate::status::{Board, Stage};
 
 /// Between two attempts of a tap that is kept while the server is away.
 const RETRY: Backoff = match Backoff::new(Duration::from_millis(100), Duration::from_secs(2)) {
@@ -34,7 +34,7 @@ pub(super) async fn login(
     };
     let started = Instant::now();
     let result = retry_until(until, || client.login(&credential)).await;
-    board.metrics.stage(&of.station, "login", started.elapsed());
+    board.metrics.stage(&of.station, Stage::Login, started.elapsed());
     if let Err(failure) = &result {
         tracing::warn!(station = &*of.station, tap = %of.tap, error = %failure, "login failed");
     }
@@ -53,7 +53,7 @@ pub(super) async fn list(session: Arc<Session>, board: Board, of: TapOf, until: 
         session.documents().await.map(|documents| (asked, documents))
     };
     let listed = retry_until(until, asking).await;
-    board.metrics.stage(&of.station, "list", started.elapsed());
+    board.metrics.stage(&of.station, Stage::List, started.elapsed());
     if let Err(failure) = &listed {
         tracing::warn!(station = &*of.station, tap = %of.tap, error = %failure, "documents not listed");
     }
@@ -73,7 +73,7 @@ pub(super) async fn store(
 ) -> LoopMessage {
     let started = Instant::now();
     let stored = register.store(of.tap, &releases, listed).await;
-    board.metrics.stage(&of.station, "store", started.elapsed());
+    board.metrics.stage(&of.station, Stage::Store, started.elapsed());
     match &stored {
         Ok(admissions) => {
             let unstored = admissions.iter().filter(|admission| **admission == Admission::Unstored).count();
@@ -97,7 +97,7 @@ pub(super) async fn release(
 ) -> LoopMessage {
     let started = Instant::now();
     let ending = sender::send(&register, &session, &release, &options, deadline).await;
-    board.metrics.stage(&release.station, "release", started.elapsed());
+    board.metrics.stage(&release.station, Stage::Release, started.elapsed());
     let of = TapOf { station: release.station, tap: release.tap };
     LoopMessage::Answer(of, TapAnswer::Released { document: release.document.uuid, ending })
 }

@@ -1,4 +1,4 @@
-//! From the checked configuration to the parts of the agent.
+//! Builds the parts of the agent from the checked configuration.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::random;
 use crate::reader::{self, Reader};
 use crate::station::Policy;
 use crate::status::Board;
-use crate::status::mqtt::{self, Mqtt};
+use crate::status::mqtt::{self, MqttClient};
 use crate::status::topics::Topics;
 use crate::tls::{self, TlsError, Trust};
 
-/// The key of this box, for hashes that nobody else can make; in the state directory.
+/// The file in the state directory with the key of this box, for hashes that nobody else can make.
 const KEY_FILE: &str = "key";
 
-/// A client of the server that the configuration names.
+/// Builds the client of the server that the configuration names.
 pub(super) fn client(config: &Config) -> Result<Client, SetupError> {
     let server = &config.server;
     Client::new(ClientSettings {
@@ -43,12 +43,12 @@ pub(super) fn client(config: &Config) -> Result<Client, SetupError> {
     })
 }
 
-/// Who this box is at the server.
+/// The name of this box at the server, and the place of its credentials.
 pub(super) fn device(config: &Config) -> DeviceSetup {
     DeviceSetup { client_id: config.server.device.client_id.clone(), state_dir: config.agent.state_dir.clone() }
 }
 
-/// The reader of a station.
+/// Builds the reader of a station.
 pub(super) fn reader(station: &config::StationConfig) -> anyhow::Result<Reader> {
     let config::ReaderConfig { transport, profile, .. } = &station.reader;
     let path = |device: &Path| device.display().to_string();
@@ -62,19 +62,19 @@ pub(super) fn reader(station: &config::StationConfig) -> anyhow::Result<Reader> 
         Transport::Http(address) => reader::Transport::Http { listen: *address, mac: station.printer.mac.clone() },
         #[cfg(feature = "pcsc")]
         Transport::Pcsc(name) => reader::Transport::Pcsc(name.clone()),
-        // The configuration refuses it.
+        // The configuration of a program without pcsc refuses this type already.
         #[cfg(not(feature = "pcsc"))]
         Transport::Pcsc(_) => anyhow::bail!("open the reader of {}: this program has no pcsc", station.name),
     };
     Ok(Reader::new(transport, profile.clone(), station.feedback.reader))
 }
 
-/// How to reach the broker. To be called inside the runtime only with [`Mqtt::spawn`].
-pub(super) fn broker(config: &Config, mqtt: &config::MqttConfig) -> Result<(mqtt::Settings, Topics), TlsError> {
+/// The settings of the broker's link and the topics. It may be called outside the runtime; [`MqttClient::spawn`] may not.
+pub(super) fn broker(config: &Config, mqtt: &config::MqttConfig) -> Result<(mqtt::BrokerSettings, Topics), TlsError> {
     let agent = &config.agent.id;
     let topics = Topics::new(&mqtt.topic, agent, mqtt.discovery.as_deref().unwrap_or_default());
     let tls = if mqtt.broker.tls { Some(Arc::new(tls::client_config(&trust(&mqtt.tls, &[], config))?)) } else { None };
-    let settings = mqtt::Settings {
+    let settings = mqtt::BrokerSettings {
         host: mqtt.broker.endpoint.host.clone(),
         port: mqtt.broker.endpoint.port,
         tls,
@@ -87,7 +87,7 @@ pub(super) fn broker(config: &Config, mqtt: &config::MqttConfig) -> Result<(mqtt
     Ok((settings, topics))
 }
 
-/// Everything that runs; `before` is what was told until the configuration was read again. To be called inside the runtime.
+/// Builds everything that runs, inside the runtime. `before` is the board that a reload replaces.
 pub(super) fn parts(
     config: &Config,
     client: Client,
@@ -108,7 +108,7 @@ pub(super) fn parts(
         Some(mqtt) => {
             let (settings, topics) = broker(config, mqtt)?;
             board.update(|state| state.mqtt = Some(false));
-            let (mqtt, notices) = Mqtt::spawn(settings);
+            let (mqtt, notices) = MqttClient::spawn(settings);
             Some(MqttSetup { mqtt, notices, topics })
         }
     };
@@ -147,7 +147,7 @@ fn station(station: &config::StationConfig) -> anyhow::Result<StationSetup> {
         },
         hold: station.offline == config::OfflinePolicy::Hold,
         deadline: release.deadline,
-        // Every release goes through the server so far: nothing is downloaded.
+        // So far every release goes through the server, so `downloaded` asks for no record.
         record: release.record == RecordPolicy::Always,
         port: output_port(&station.printer),
     };
@@ -160,7 +160,7 @@ fn station(station: &config::StationConfig) -> anyhow::Result<StationSetup> {
     Ok(StationSetup { policy, login, reader: reader(station)?, lamps })
 }
 
-/// An IP address, or a name with dots, is an address; anything else is a serial number.
+/// Decides whether `auto` is an address: an IP address or a name with dots is one, anything else is a serial number.
 fn output_port(printer: &config::PrinterConfig) -> OutputPort {
     let port = printer.output_port.clone();
     let is_address = match printer.output_port_type {
@@ -176,8 +176,8 @@ fn trust(tls: &config::Tls, pins: &[config::Pin], config: &Config) -> Trust {
     Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).floor() }
 }
 
-/// Reads the key of this box, or makes it once. Where it cannot be written, such as on a full disk, it serves until the
-/// program ends: people keep printing.
+/// Reads the key of this box, or makes it once. If it cannot be written, as on a full disk, the new key serves until the
+/// program ends, so that people keep printing.
 fn box_key(state_dir: &Path) -> hmac::Key {
     let path = state_dir.join(KEY_FILE);
     let key = match std::fs::read(&path) {

@@ -1,4 +1,4 @@
-//! `check`: one line for each thing that the box needs, before somebody stands before it with a card.
+//! `check`: tries everything that the box needs, and prints one line for each, before anybody comes with a card.
 
 use std::path::Path;
 
@@ -12,33 +12,33 @@ use crate::print_server::Client;
 use crate::print_server::device::{self, Standing};
 use crate::status::mqtt;
 
-/// One thing that was tried.
-struct Line {
+/// The result of one check.
+struct CheckResult {
     what: String,
     result: Result<String, String>,
-    /// What could not be tried is neither right nor wrong.
+    /// False when the check could not be made: then nothing is right or wrong.
     tried: bool,
-    /// The exit code when it is wrong.
+    /// The exit code of the command when `result` is an error.
     exit: Exit,
 }
 
 pub(super) fn run(path: &Path, json: bool) -> Exit {
     let (lines, warnings) = match config::load(path) {
         Ok(config) => match runtime() {
-            Ok(runtime) => (runtime.block_on(try_everything(&config)), config.warnings),
+            Ok(runtime) => (runtime.block_on(check_everything(&config)), config.warnings),
             Err(error) => {
-                eprintln!("failed to start the runtime: {error}");
+                say_error!("failed to start the runtime: {error}");
                 return Exit::Failed;
             }
         },
-        Err(problems) if json => (problems.lines().map(Line::of_problem).collect(), Vec::new()),
+        Err(problems) if json => (problems.lines().map(CheckResult::of_problem).collect(), Vec::new()),
         Err(problems) => {
-            eprintln!("{problems}");
+            say_error!("{problems}");
             return Exit::Usage;
         }
     };
     if json {
-        let rows: Vec<_> = lines.iter().map(Line::document).collect();
+        let rows: Vec<_> = lines.iter().map(CheckResult::document).collect();
         say!("{}", json!({ "checks": rows, "warnings": warnings }));
     } else {
         for warning in &warnings {
@@ -51,36 +51,36 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     lines.iter().find(|line| line.result.is_err()).map_or(Exit::Done, |line| line.exit)
 }
 
-async fn try_everything(config: &Config) -> Vec<Line> {
-    // A running agent holds the journal and the readers: then it is asked instead.
-    let running = daemon::get(&config.agent.control_socket, "/status").await.ok().flatten();
-    let mut lines = vec![Line::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
-    lines.push(Line::new("state directory", state_dir(config), Exit::Disk));
-    lines.extend(server(config, running.as_ref()).await);
+async fn check_everything(config: &Config) -> Vec<CheckResult> {
+    // A running agent holds the journal and the readers, so it is asked about them.
+    let running = daemon::ask_if_running(&config.agent.control_socket, "/status").await.ok().flatten();
+    let mut lines = vec![CheckResult::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
+    lines.push(CheckResult::new("state directory", check_state_dir(config), Exit::Disk));
+    lines.extend(check_server(config, running.as_ref()).await);
     for station in &config.stations {
         let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
         let result = match state.and_then(Value::as_str) {
             Some("connected") => Ok("connected, says the running agent".to_owned()),
             Some(_) => Err("not connected, says the running agent; see its log".to_owned()),
-            None => reader(station).await,
+            None => check_reader(station).await,
         };
-        lines.push(Line::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
+        lines.push(CheckResult::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
     if let Some(address) = config.http.filter(|_| running.is_none()) {
         let free = std::net::TcpListener::bind(address).map(|_| format!("{address} is free to listen on"));
-        lines.push(Line::new(
+        lines.push(CheckResult::new(
             "page",
             free.map_err(|error| format!("{address} (http.listen): {error}")),
             Exit::Unavailable,
         ));
     }
     if let Some(mqtt) = &config.mqtt {
-        lines.push(Line::new("broker", broker(config, mqtt).await, Exit::Unavailable));
+        lines.push(CheckResult::new("broker", check_broker(config, mqtt).await, Exit::Unavailable));
     }
     lines
 }
 
-fn state_dir(config: &Config) -> Result<String, String> {
+fn check_state_dir(config: &Config) -> Result<String, String> {
     let dir = &config.agent.state_dir;
     match Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref()) {
         Ok(journal) => {
@@ -92,40 +92,42 @@ fn state_dir(config: &Config) -> Result<String, String> {
     }
 }
 
-async fn server(config: &Config, running: Option<&Value>) -> Vec<Line> {
+async fn check_server(config: &Config, running: Option<&Value>) -> Vec<CheckResult> {
     let client = match assemble::client(config) {
         Ok(client) => client,
-        Err(error) => return vec![Line::new("server", Err(error.to_string()), Exit::Usage)],
+        Err(error) => return vec![CheckResult::new("server", Err(error.to_string()), Exit::Usage)],
     };
     let url = &config.server.url;
     let address = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     let account = client.account().await.map(|()| format!("{address} answers, the account is there"));
     let there = account.is_ok();
     let mut lines =
-        vec![Line::new("server", account.map_err(|failure| format!("{address}: {failure}")), Exit::Unavailable)];
+        vec![CheckResult::new("server", account.map_err(|failure| format!("{address}: {failure}")), Exit::Unavailable)];
     if there {
         let line = match client.version().await {
-            Ok(info) => Line::new("API key", Ok(format!("accepted, server version {}", info.version)), Exit::Done),
+            Ok(info) => {
+                CheckResult::new("API key", Ok(format!("accepted, server version {}", info.version)), Exit::Done)
+            }
             Err(Failure { cause: Cause::Refused(_), .. }) => {
                 let why = "not tried: this server answers only somebody who is logged in; hold a card to try it";
-                Line { tried: false, ..Line::new("API key", Ok(why.to_owned()), Exit::Done) }
+                CheckResult { tried: false, ..CheckResult::new("API key", Ok(why.to_owned()), Exit::Done) }
             }
-            Err(failure) => Line::new("API key", Err(failure.to_string()), Exit::Unavailable),
+            Err(failure) => CheckResult::new("API key", Err(failure.to_string()), Exit::Unavailable),
         };
         lines.push(line);
     }
     if config.server.device.register {
-        lines.push(Line::new("device", device(config, &client, running), Exit::Unavailable));
+        lines.push(CheckResult::new("device", check_device(config, &client, running), Exit::Unavailable));
     }
     lines
 }
 
-/// Where this box stands as a trusted device: by the running agent's word, or as it was when one last ran.
-fn device(config: &Config, client: &Client, running: Option<&Value>) -> Result<String, String> {
+/// The standing of this box as a trusted device: the running agent reports it, or else the files of the last run do.
+fn check_device(config: &Config, client: &Client, running: Option<&Value>) -> Result<String, String> {
     let id = &config.server.device.client_id;
-    let told = running.and_then(|status| status.pointer("/server/device")).and_then(Value::as_str);
+    let reported = running.and_then(|status| status.pointer("/server/device")).and_then(Value::as_str);
     let remembered = || device::remembered(client, &assemble::device(config)).map(Standing::word);
-    let (standing, witness) = match told {
+    let (standing, witness) = match reported {
         Some(standing) => (standing, "says the running agent"),
         None => (remembered().map_err(|error| error.to_string())?, "as far as is remembered here"),
     };
@@ -139,12 +141,12 @@ fn device(config: &Config, client: &Client, running: Option<&Value>) -> Result<S
     Err(format!("\"{id}\" is {standing}, {witness}: {advice}"))
 }
 
-async fn reader(station: &crate::config::StationConfig) -> Result<String, String> {
+async fn check_reader(station: &crate::config::StationConfig) -> Result<String, String> {
     let reader = assemble::reader(station).map_err(|error| error.to_string())?;
     reader.probe().await.map_err(|error| error.to_string())
 }
 
-async fn broker(config: &Config, mqtt: &crate::config::MqttConfig) -> Result<String, String> {
+async fn check_broker(config: &Config, mqtt: &crate::config::MqttConfig) -> Result<String, String> {
     let (settings, _) = assemble::broker(config, mqtt).map_err(|error| error.to_string())?;
     let place = format!("{}:{}", settings.host, settings.port);
     match mqtt::probe(&settings).await {
@@ -153,7 +155,7 @@ async fn broker(config: &Config, mqtt: &crate::config::MqttConfig) -> Result<Str
     }
 }
 
-impl Line {
+impl CheckResult {
     fn new(what: &str, result: Result<String, String>, exit: Exit) -> Self {
         Self { what: what.to_owned(), result, tried: true, exit }
     }

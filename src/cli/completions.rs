@@ -1,27 +1,20 @@
-//! `completions`: what a shell needs to complete the arguments of this program.
-
-use std::io::Write;
+//! `completions`: prints the script by which a shell completes the arguments of this program.
 
 use clap_complete::{Shell, generate};
 
-use super::{Exit, description};
+use super::{Exit, description, print};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CompletionsArgs {
     /// The shell that will read it.
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(super) fn run(arguments: &CompletionsArgs) -> Exit {
     let mut command = description();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     generate(arguments.shell, &mut command, name, &mut script);
-    match std::io::stdout().write_all(&script) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            eprintln!("failed to print the completions: {error}");
-            Exit::Failed
-        }
-    }
+    print(&script);
+    Exit::Done
 }

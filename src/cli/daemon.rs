@@ -1,4 +1,4 @@
-//! Questions to the running agent, through its control socket.
+//! Asks the running agent through its control socket.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,28 +11,27 @@ use serde_json::Value;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// A daemon that takes longer than this is not well.
+/// The longest wait for an answer: a healthy daemon answers at once.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest line of an answer that goes on: a read, and what 32 steps made of it.
+/// The longest line of a streamed answer: a read with the results of its 32 conversion steps.
 const LINE_LIMIT: usize = 256 * 1024;
 
-/// The same where it has to look at everything: 100,000 entries on a small box.
+/// The longest wait where the daemon reads every entry: 100,000 of them on a small box.
 const LONG_LIMIT: Duration = Duration::from_secs(120);
 
-/// The daemon answered and did not do it.
+/// The daemon answered with an error status.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct Refused {
-    /// Why, by kind.
+pub(super) struct ErrorResponse {
     pub(super) status: StatusCode,
     text: String,
 }
 
-/// Whether somebody answers at the socket.
+/// Whether a daemon listens on the socket.
 ///
 /// # Errors
-/// That cannot be told: nobody may ask who has not the right to.
+/// The socket exists, but we lack permission to connect.
 pub(super) async fn is_running(socket: &Path) -> anyhow::Result<bool> {
     match tokio::net::UnixStream::connect(socket).await {
         Ok(_) => Ok(true),
@@ -41,26 +40,26 @@ pub(super) async fn is_running(socket: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// The daemon's answer, or `None` when none is running.
+/// Asks the daemon; `None` when none is running.
 ///
 /// # Errors
-/// It is running and did not answer rightly.
-pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Option<Value>> {
+/// A daemon is running and gave no valid answer, or we lack permission to ask it.
+pub(super) async fn ask_if_running(socket: &Path, path: &str) -> anyhow::Result<Option<Value>> {
     if is_running(socket).await? { ask(socket, path).await.map(Some) } else { Ok(None) }
 }
 
-/// The running daemon's answer.
+/// Asks the running daemon.
 pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
     request(socket, Method::GET, path, LIMIT).await
 }
 
-/// The running daemon's answer to what takes it long.
-pub(super) async fn ask_for_long(socket: &Path, path: &str) -> anyhow::Result<Value> {
+/// Asks the running daemon for something that takes it long.
+pub(super) async fn ask_with_long_limit(socket: &Path, path: &str) -> anyhow::Result<Value> {
     request(socket, Method::GET, path, LONG_LIMIT).await
 }
 
-/// Has the running daemon do something.
-pub(super) async fn command(socket: &Path, path: &str) -> anyhow::Result<Value> {
+/// Has the running daemon change something.
+pub(super) async fn post(socket: &Path, path: &str) -> anyhow::Result<Value> {
     request(socket, Method::POST, path, LIMIT).await
 }
 
@@ -69,32 +68,32 @@ async fn request(socket: &Path, method: Method, path: &str, limit: Duration) -> 
     timeout(limit, answered).await?
 }
 
-/// Has a request answered; the body is still to come.
+/// Sends a request and returns the answer's head; its body is still to be read.
 async fn send(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response> {
     let client = reqwest::Client::builder().unix_socket(socket).no_proxy().build()?;
     let response = client.request(method, format!("http://agent{path}")).send().await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(Refused { status, text: response.text().await? }.into());
+        return Err(ErrorResponse { status, text: response.text().await? }.into());
     }
     Ok(response)
 }
 
-/// An answer that goes on, line by line.
+/// A streamed answer, read line by line.
 pub(super) struct Lines {
     response: Response,
-    /// What has come of the next line, and perhaps more.
+    /// The bytes received so far of the next line, and perhaps of later ones.
     buffer: Zeroizing<Vec<u8>>,
 }
 
 impl Lines {
-    /// Asks the running daemon.
+    /// Asks the running daemon for a stream.
     pub(super) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Self> {
         let response = timeout(LIMIT, send(socket, Method::GET, path)).await??;
         Ok(Self { response, buffer: Zeroizing::default() })
     }
 
-    /// The next line, each a document; `None` when the daemon has ended. Nothing is lost when it is dropped while it waits.
+    /// Reads the next line, which is one document; `None` when the daemon has ended. Dropping the future loses nothing.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {

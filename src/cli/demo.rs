@@ -1,4 +1,4 @@
-//! `demo`: the whole way of a tap without a server, a reader or a configuration.
+//! `demo`: plays the whole way of a tap without a server, a reader or a configuration.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::demo::process::AgentProcess;
 use crate::demo::scene::Scene;
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct DemoArgs {
     /// Play taps, an outage, kills and the recovery, print what happened, and end; 0 only if every promise held.
     #[arg(long)]
     headless: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(super) fn run(arguments: &DemoArgs) -> Exit {
     let played = std::env::current_exe().context("find this program").and_then(|program| {
         let runtime = runtime().context("start the runtime")?;
         runtime.block_on(async {
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::Failed,
         Err(error) => {
-            eprintln!("failed to {error:#}");
+            say_error!("failed to {error:#}");
             Exit::Failed
         }
     }
@@ -97,7 +97,7 @@ async fn open(program: &Path) -> anyhow::Result<(Stage, AgentProcess, TcpListene
     let agent = scene.start().await.context("start the agent")?;
     let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
     let address = listener.local_addr().context("open the page")?;
-    // The other commands exit at once where nobody reads. This one fails instead, so that the agent ends with it.
+    // The other commands exit at once when nobody reads their output. This one must stop its agent first.
     writeln!(
         io::stdout(),
         "The demo's page: http://{address}/    (Ctrl-C ends it)\n\

@@ -1,7 +1,7 @@
-//! `enroll`: makes this box a trusted device by hand, and says at each step what happens and what is to be done.
+//! `enroll`: makes this box a trusted device by hand, and says at each step what happens and what the person has to do.
 //!
-//! While the agent runs and registers itself, only the agent does: then this shows how far it is. An interrupted `enroll`
-//! loses nothing: the next one, or the agent, goes on.
+//! If the running agent registers the box itself, the command leaves it to the agent and shows how far it is. An interrupted
+//! `enroll` loses nothing: the next one, or the agent, goes on.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,31 +15,31 @@ use crate::durable;
 use crate::print_server::device::{DeviceError, Enrolment, EnrolmentStep, Pace};
 use crate::random;
 
-/// Registrations that are taken and then come to nothing: more are of no use.
-const AGAIN_LIMIT: u32 = 5;
+/// The most repeated registrations. After so many that the server accepts and then forgets, another one would not help.
+const REPEAT_LIMIT: u32 = 5;
 
-/// Held by who enrolls, in the state directory.
+/// The file in the state directory that a running `enroll` holds locked.
 const LOCK_FILE: &str = "enroll.lock";
 
-/// What makes the agent use what this command got.
-const SWITCH: &str = "[server.device]\nregister = true";
+/// The lines of the configuration that make the agent use the device token.
+const REGISTER_LINES: &str = "[server.device]\nregister = true";
 
-/// How it ended: where the device stands, and what went wrong.
-struct End {
+/// The result of the command: the standing of the device, and the error if there is one.
+struct EnrollResult {
     device: &'static str,
     exit: Exit,
     error: Option<String>,
 }
 
-/// Talks to a person; on standard error when standard output is for a machine.
+/// Prints messages for a person; on standard error when standard output is for a machine.
 #[derive(Clone, Copy)]
-struct Dialogue {
+struct Console {
     json: bool,
 }
 
-impl Dialogue {
+impl Console {
     fn say(self, text: &str) {
-        if self.json { eprintln!("{text}") } else { say!("{text}") }
+        if self.json { say_error!("{text}") } else { say!("{text}") }
     }
 }
 
@@ -48,74 +48,76 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let dialogue = Dialogue { json };
-    let end = match runtime() {
-        Ok(runtime) => runtime.block_on(enroll(&config, dialogue)),
-        Err(error) => End::failed("none", Exit::Failed, format!("start the runtime: {error}")),
+    let console = Console { json };
+    let result = match runtime() {
+        Ok(runtime) => runtime.block_on(enroll(&config, console)),
+        Err(error) => EnrollResult::failed("none", Exit::Failed, format!("start the runtime: {error}")),
     };
-    if let Some(error) = &end.error {
-        eprintln!("failed to {error}");
+    if let Some(error) = &result.error {
+        say_error!("failed to {error}");
     }
     if json {
         say!(
             "{}",
             json!({
-                "device": end.device,
+                "device": result.device,
                 "client_id": config.server.device.client_id,
                 "register": config.server.device.register,
-                "error": end.error,
+                "error": result.error,
             })
         );
     }
-    end.exit
+    result.exit
 }
 
-async fn enroll(config: &Config, dialogue: Dialogue) -> End {
-    match daemon::get(&config.agent.control_socket, "/status").await {
-        Ok(Some(status)) if does_it_itself(config, &status) => return show(&status, dialogue),
+async fn enroll(config: &Config, console: Console) -> EnrollResult {
+    match daemon::ask_if_running(&config.agent.control_socket, "/status").await {
+        Ok(Some(status)) if agent_registers(config, &status) => return show_progress(&status, console),
         Ok(_) => {}
-        Err(error) => return End::failed("none", Exit::Failed, format!("ask the running agent: {error:#}")),
+        Err(error) => return EnrollResult::failed("none", Exit::Failed, format!("ask the running agent: {error:#}")),
     }
     let dir = &config.agent.state_dir;
     if let Err(error) = durable::directory(dir) {
-        return End::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
+        return EnrollResult::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
     }
     let _lock = match lock(dir) {
         Ok(lock) => lock,
-        Err(end) => return end,
+        Err(result) => return result,
     };
     let client = match assemble::client(config) {
         Ok(client) => client,
-        Err(error) => return End::failed("none", Exit::Usage, error.to_string()),
+        Err(error) => return EnrollResult::failed("none", Exit::Usage, error.to_string()),
     };
     match Enrolment::open(client, &assemble::device(config)) {
-        Ok(enrolment) => by_hand(config, enrolment, dialogue).await,
-        Err(error) => End::of(&error),
+        Ok(enrolment) => by_hand(config, enrolment, console).await,
+        Err(error) => EnrollResult::of(&error),
     }
 }
 
-/// One at a time: two would spend each other's codes. Held until it is dropped.
-fn lock(state_dir: &Path) -> Result<File, End> {
+/// Locks out a second `enroll`, which would use up the codes of the first one. The lock ends when the file is dropped.
+fn lock(state_dir: &Path) -> Result<File, EnrollResult> {
     let path = state_dir.join(LOCK_FILE);
-    let disk = |error: std::io::Error| End::failed("none", Exit::Disk, format!("lock {}: {error}", path.display()));
+    let disk =
+        |error: std::io::Error| EnrollResult::failed("none", Exit::Disk, format!("lock {}: {error}", path.display()));
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let error = "enroll this device: another `enroll` is at it; let it end, or end it".to_owned();
-            Err(End::failed("registering", Exit::Failed, error))
+            Err(EnrollResult::failed("registering", Exit::Failed, error))
         }
         Err(error) => Err(disk(error.into())),
     }
 }
 
-/// Whether the running agent registers itself, by its own word or, once it has read it, by the configuration.
-fn does_it_itself(config: &Config, status: &Value) -> bool {
+/// Whether the running agent registers the box. It says so itself, or the configuration says it and the agent has yet to read
+/// that.
+fn agent_registers(config: &Config, status: &Value) -> bool {
     config.server.device.register || status.pointer("/server/device").is_some_and(|device| device != "none")
 }
 
-/// What the running agent says.
-fn show(status: &Value, dialogue: Dialogue) -> End {
+/// Prints how far the running agent is with the registration.
+fn show_progress(status: &Value, console: Console) -> EnrollResult {
     let (device, exit, advice) = match status.pointer("/server/device").and_then(Value::as_str) {
         Some("trusted") => ("trusted", Exit::Done, "it is a trusted device; there is nothing to do"),
         Some("registering") => ("registering", Exit::Failed, "the server has not answered its registration yet"),
@@ -125,46 +127,46 @@ fn show(status: &Value, dialogue: Dialogue) -> End {
         Some("refused") => ("refused", Exit::Failed, "the server refuses it; see the agent's log"),
         _ => ("none", Exit::Failed, "it has not read the configuration again yet: reload it"),
     };
-    dialogue.say(&format!("The agent runs and does this itself. It says {device}: {advice}."));
-    End { device, exit, error: None }
+    console.say(&format!("The agent runs and does this itself. It says {device}: {advice}."));
+    EnrollResult { device, exit, error: None }
 }
 
-async fn by_hand(config: &Config, mut enrolment: Enrolment, dialogue: Dialogue) -> End {
-    introduce(config, &enrolment, dialogue);
-    let (mut pace, mut again, mut waiting) = (Pace::default(), 0, false);
+async fn by_hand(config: &Config, mut enrolment: Enrolment, console: Console) -> EnrollResult {
+    introduce(config, &enrolment, console);
+    let (mut pace, mut repeats, mut waiting) = (Pace::default(), 0, false);
     loop {
         let result = enrolment.step().await;
         match &result {
-            Ok(EnrolmentStep::Trusted(_)) => return done(config, dialogue),
-            Ok(EnrolmentStep::Registered) => dialogue.say("The server took the registration."),
+            Ok(EnrolmentStep::Trusted(_)) => return done(config, console),
+            Ok(EnrolmentStep::Registered) => console.say("The server took the registration."),
             Ok(EnrolmentStep::Waiting) if !waiting => {
                 waiting = true;
-                ask_for_approval(config, dialogue);
+                ask_for_approval(config, console);
             }
             Ok(EnrolmentStep::Waiting) => {}
-            Ok(EnrolmentStep::Again) if again < AGAIN_LIMIT => {
-                again += 1;
-                dialogue.say("The server does not accept what this box had from before; registering again.");
+            Ok(EnrolmentStep::Again) if repeats < REPEAT_LIMIT => {
+                repeats += 1;
+                console.say("The server does not accept what this box had from before; registering again.");
             }
             Ok(EnrolmentStep::Again) => {
                 let error = "become a trusted device: the server takes the registration and then forgets it".to_owned();
-                return End::failed("refused", Exit::Failed, error);
+                return EnrollResult::failed("refused", Exit::Failed, error);
             }
             Err(error @ DeviceError::Server(_)) if waiting => {
-                dialogue.say(&format!("Failed to {error}; still waiting."));
+                console.say(&format!("Failed to {error}; still waiting."));
             }
-            Err(error) => return End::of(error),
+            Err(error) => return EnrollResult::of(error),
         }
         tokio::time::sleep(pace.after(&result, random::word())).await;
     }
 }
 
-fn introduce(config: &Config, enrolment: &Enrolment, dialogue: Dialogue) {
+fn introduce(config: &Config, enrolment: &Enrolment, console: Console) {
     let (url, id) = (&config.server.oauth_url, &config.server.device.client_id);
     if enrolment.is_registered() {
-        dialogue.say(&format!("This box has registered at {url} as \"{id}\" before; asking for its token."));
+        console.say(&format!("This box has registered at {url} as \"{id}\" before; asking for its token."));
     } else {
-        dialogue.say(&format!(
+        console.say(&format!(
             "This box registers at {url} as the device \"{id}\".\nIt sends this name, the public half of its key, the \
              API key, and which program it runs. The private half stays in {}.",
             config.agent.state_dir.display()
@@ -172,8 +174,8 @@ fn introduce(config: &Config, enrolment: &Enrolment, dialogue: Dialogue) {
     }
 }
 
-fn ask_for_approval(config: &Config, dialogue: Dialogue) {
-    dialogue.say(&format!(
+fn ask_for_approval(config: &Config, console: Console) {
+    console.say(&format!(
         "Now an administrator has to trust the device \"{}\" in the web interface of the print server, in the list of \
          devices that wait for approval.\nThis command waits for that and asks once a minute. It may be interrupted; \
          the next one goes on.",
@@ -181,18 +183,18 @@ fn ask_for_approval(config: &Config, dialogue: Dialogue) {
     ));
 }
 
-fn done(config: &Config, dialogue: Dialogue) -> End {
-    dialogue.say(&format!("Done: \"{}\" is a trusted device.", config.server.device.client_id));
+fn done(config: &Config, console: Console) -> EnrollResult {
+    console.say(&format!("Done: \"{}\" is a trusted device.", config.server.device.client_id));
     if !config.server.device.register {
-        dialogue.say(&format!(
+        console.say(&format!(
             "The agent does not use this yet. Remove device_token and device_token_file from agent.toml, add these two \
-             lines and reload the agent:\n\n{SWITCH}"
+             lines and reload the agent:\n\n{REGISTER_LINES}"
         ));
     }
-    End { device: "trusted", exit: Exit::Done, error: None }
+    EnrollResult { device: "trusted", exit: Exit::Done, error: None }
 }
 
-impl End {
+impl EnrollResult {
     fn failed(device: &'static str, exit: Exit, error: String) -> Self {
         Self { device, exit, error: Some(error) }
     }

@@ -1,4 +1,4 @@
-//! The log: to standard error, in a form that fits who reads it.
+//! The log goes to standard error, in a form that fits its reader: a terminal, journald or a program.
 
 use std::io::IsTerminal;
 
@@ -8,13 +8,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Sets the log up for the process. Libraries are heard only when they warn: at lower levels they print what they send.
+/// Sets the log up for the process. Libraries log warnings only: at lower levels they print the bytes that they send.
 pub(super) fn init(log: &LogConfig) {
     let filter = Targets::new().with_default(LevelFilter::WARN).with_target(env!("CARGO_CRATE_NAME"), log.level);
     let registry = tracing_subscriber::registry().with(filter);
     let terminal = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
-    // An error says that the log was set up before.
+    // An error only says that the log is set up already.
     drop(match log.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         LogFormat::Auto if !terminal => registry.with(layer.without_time()).try_init(),

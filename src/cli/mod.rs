@@ -1,8 +1,14 @@
-//! One file a command. Each ends with an exit code that scripts and the service manager can rely on.
+//! The commands, one file each. Every command ends with an exit code that scripts and the service manager can rely on.
+#![deny(clippy::print_stdout, reason = "`println!` panics where standard output is closed (`| head`); `say!` does not")]
 
-/// A line on standard output. Who has read enough (`| head`) may close it.
+/// Prints a line on standard output. If its reader has closed it (`| head`), the program ends with 0.
 macro_rules! say {
     ($($text:tt)*) => { crate::cli::say(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints a line on standard error. Unlike `eprintln!` it does not panic where that is closed.
+macro_rules! say_error {
+    ($($text:tt)*) => { crate::cli::say_error(format_args!($($text)*)) };
 }
 
 mod assemble;
@@ -12,8 +18,8 @@ mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
-mod doors;
 mod enroll;
+mod listeners;
 mod log;
 mod man;
 mod queue;
@@ -27,18 +33,18 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// How a command ended (design, section 6).
+/// The exit code of a command (docs/operating.md, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// 0.
+pub(crate) enum Exit {
+    /// 0: everything went well.
     Done,
-    /// 1.
+    /// 1: the command failed in a way that no other code names.
     Failed,
     /// 64: the configuration or the arguments are wrong.
     Usage,
     /// 69: the server, a device or the daemon is not there.
     Unavailable,
-    /// 74: the disk.
+    /// 74: the disk, or another output that cannot be written.
     Disk,
 }
 
@@ -54,14 +60,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// [`Exit`] for people.
+/// The meaning of [`Exit`] in the help text.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 64 configuration or usage, 69 the server, a device or the agent is not there, 74 disk.";
 
 /// Releases waiting print jobs when a card is held to the reader beside the printer.
 #[derive(Parser)]
 #[command(name = "print-release-agent", version, propagate_version = true, after_help = EXIT_CODES)]
-struct Arguments {
+struct CommandLine {
     /// The configuration.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/print-release-agent/agent.toml")]
     config: PathBuf,
@@ -84,7 +90,7 @@ enum Command {
     Enroll,
     /// Look at what waits for the server.
     #[command(subcommand)]
-    Queue(queue::Command),
+    Queue(queue::QueueCommand),
     /// Look for readers and see what they send.
     #[command(subcommand)]
     Readers(readers::Command),
@@ -92,31 +98,31 @@ enum Command {
     #[command(subcommand)]
     Card(card::Command),
     /// Print the completions for a shell.
-    Completions(completions::Arguments),
+    Completions(completions::CompletionsArgs),
     /// Print the manual.
-    Man(man::Arguments),
+    Man(man::ManArgs),
     /// Play with everything: no configuration, no server, no reader needed.
     #[cfg(feature = "demo")]
-    Demo(demo::Arguments),
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     #[cfg(feature = "demo")]
     if let Err(error) = crate::demo::process::end_with_parent() {
-        eprintln!("failed to start for a demo: {error}");
+        say_error!("failed to start for a demo: {error}");
         return Exit::Failed.into();
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
         Err(error) => {
-            // Help and version are no mistake. A closed standard error is no reason to fail differently.
+            // Help and version are no mistake. An output that is closed changes nothing.
             drop(error.print());
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
     crate::tls::install_provider();
-    let Arguments { config, json, command } = arguments;
+    let CommandLine { config, json, command } = command_line;
     let exit = match command {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config, json),
@@ -133,34 +139,44 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// What the arguments mean, for those who tell it: completions and the manual. Without clap's `help` commands, which would
-/// double every page.
+/// The definition of the arguments for completions and the manual. It leaves out clap's `help` commands, which would double
+/// every page.
 fn description() -> clap::Command {
-    Arguments::command().disable_help_subcommand(true)
+    CommandLine::command().disable_help_subcommand(true)
 }
 
-/// Writes to standard output; where that is not possible, the program ends with it.
 fn say(text: std::fmt::Arguments<'_>) {
-    let exit = match std::io::stdout().write_fmt(text) {
+    print(text.to_string().as_bytes());
+}
+
+/// Writes to standard output. If that fails, the program ends: a closed pipe is no mistake, anything else is.
+fn print(text: &[u8]) {
+    let mut stdout = std::io::stdout();
+    let exit = match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Ok(()) => return,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(error) => {
-            eprintln!("failed to write to standard output: {error}");
+            say_error!("failed to write to standard output: {error}");
             74
         }
     };
     std::process::exit(exit)
 }
 
-/// A runtime of one thread: the box has little memory, and the work is waiting.
+fn say_error(text: std::fmt::Arguments<'_>) {
+    // There is no other place to report that standard error is closed.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Builds a runtime of one thread: the box has little memory, and the work is mostly waiting.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Reads the configuration or tells what is wrong with it.
+/// Reads the configuration, or prints what is wrong with it.
 fn load(path: &std::path::Path) -> Result<crate::config::Config, Exit> {
     crate::config::load(path).map_err(|problems| {
-        eprintln!("{problems}");
+        say_error!("{problems}");
         Exit::Usage
     })
 }

@@ -1,18 +1,19 @@
-//! `queue`: what waits for the server, asked of the running agent, or read from the state directory when none runs.
+//! `queue`: shows and changes the entries that wait for the server. It asks the running agent, or opens the state directory
+//! itself when none runs.
 
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::daemon::{self, Refused};
+use super::daemon::{self, ErrorResponse};
 use super::{Exit, load, runtime};
 use crate::config::Config;
 use crate::domain::EntryId;
 use crate::journal::{Journal, JournalError, Limits, Listing};
 
 #[derive(clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum QueueCommand {
     /// Everything that waits: releases without an outcome, job records, and those that the server refused.
     List,
     /// One entry with all that is known of it.
@@ -34,123 +35,123 @@ pub(super) enum Command {
     Export {
         /// JSON, one line an entry (jsonl, the default), or CSV with a header. With --json it is one document.
         #[arg(long, value_enum)]
-        format: Option<Format>,
+        format: Option<ExportFormat>,
     },
     /// Look for damage: every entry, the tally, and what was set aside. Exits with 1 when there is any.
     Verify,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum ExportFormat {
     Jsonl,
     Csv,
 }
 
-pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
-    if json && matches!(command, Command::Export { format: Some(_) }) {
-        eprintln!("--json and --format exclude each other: leave one out");
+pub(super) fn run(path: &Path, json: bool, command: &QueueCommand) -> Exit {
+    if json && matches!(command, QueueCommand::Export { format: Some(_) }) {
+        say_error!("--json and --format exclude each other: leave one out");
         return Exit::Usage;
     }
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let done = runtime()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(async { carry_out(&Queue::of(&config).await?, json, command).await }));
+    let done = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async { carry_out(&QueueSource::of(&config).await?, json, command).await })
+    });
     match done {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("failed to {error:#}");
+            say_error!("failed to {error:#}");
             exit_of(&error)
         }
     }
 }
 
-/// The asker's mistake fails, the journal's trouble is the disk's.
+/// A mistake of the person is [`Exit::Failed`]; an error of the journal is the disk's.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    match (error.downcast_ref::<JournalError>(), error.downcast_ref::<Refused>()) {
+    match (error.downcast_ref::<JournalError>(), error.downcast_ref::<ErrorResponse>()) {
         (Some(JournalError::Unknown(_) | JournalError::NotForThis { .. }), _) => Exit::Failed,
         (Some(_), _) => Exit::Disk,
-        (None, Some(refused)) if refused.status.is_server_error() => Exit::Disk,
+        (None, Some(response)) if response.status.is_server_error() => Exit::Disk,
         _ => Exit::Failed,
     }
 }
 
-async fn carry_out(queue: &Queue<'_>, json: bool, command: &Command) -> anyhow::Result<Exit> {
+async fn carry_out(queue: &QueueSource<'_>, json: bool, command: &QueueCommand) -> anyhow::Result<Exit> {
     match command {
-        Command::List | Command::Export { .. } if json => say!("{}", queue.whole().await?),
-        Command::List => {
+        QueueCommand::List | QueueCommand::Export { .. } if json => say!("{}", queue.whole().await?),
+        QueueCommand::List => {
             let mut any = false;
             let list = |kind: &str, row: &Value| {
                 any = true;
-                say!("{}", line(kind, row));
+                say!("{}", entry_line(kind, row));
             };
             queue.each(list).await?;
             if !any {
                 say!("nothing waits");
             }
         }
-        Command::Show { id } => {
-            let found = queue.show(*id).await?;
-            say!("{}", if json { found.to_string() } else { format!("{found:#}") });
+        QueueCommand::Show { id } => {
+            let entry = queue.show(*id).await?;
+            say!("{}", if json { entry.to_string() } else { format!("{entry:#}") });
         }
-        Command::Retry { id } => {
+        QueueCommand::Retry { id } => {
             let next = queue.retry(*id).await?;
             say!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
         }
-        Command::Drop { id } => {
+        QueueCommand::Drop { id } => {
             let dropped = queue.give_up(*id).await?;
             say!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
         }
-        Command::Export { format: None | Some(Format::Jsonl) } => {
+        QueueCommand::Export { format: None | Some(ExportFormat::Jsonl) } => {
             queue.each(|kind, row| say!("{}", json!({ "kind": kind, "entry": row }))).await?;
         }
-        Command::Export { format: Some(Format::Csv) } => {
+        QueueCommand::Export { format: Some(ExportFormat::Csv) } => {
             say!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
             queue.each(|kind, row| say!("{}", csv(kind, row))).await?;
         }
-        Command::Verify => return Ok(tell_verified(&queue.verify().await?, json)),
+        QueueCommand::Verify => return Ok(print_verification(&queue.verify().await?, json)),
     }
     Ok(Exit::Done)
 }
 
-/// Where the journal is asked.
-enum Queue<'a> {
-    /// At the running agent's control socket.
-    Running(&'a Path),
-    /// Here.
-    Offline(Journal),
-    /// Nothing was ever stored: nothing is made just to look.
-    Nothing,
+/// The place where the entries are read and changed.
+enum QueueSource<'a> {
+    /// The running agent, through its control socket.
+    Agent(&'a Path),
+    /// The journal, opened by this command.
+    Journal(Journal),
+    /// Nothing was ever stored, and looking at it must not create a journal.
+    Empty,
 }
 
-impl<'a> Queue<'a> {
+impl<'a> QueueSource<'a> {
     async fn of(config: &'a Config) -> anyhow::Result<Self> {
         let (socket, dir) = (&config.agent.control_socket, &config.agent.state_dir);
         if daemon::is_running(socket).await? {
-            return Ok(Self::Running(socket));
+            return Ok(Self::Agent(socket));
         }
         match std::fs::read_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Nothing),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Empty),
             entries => drop(entries.with_context(|| format!("look into {}", dir.display()))?),
         }
         Ok(if Journal::is_there(dir) {
-            Self::Offline(Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref())?)
+            Self::Journal(Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref())?)
         } else {
-            Self::Nothing
+            Self::Empty
         })
     }
 
     async fn page(&self, after: EntryId) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::ask(socket, &format!("/queue?after={after}")).await,
-            Self::Offline(journal) => Ok(serde_json::to_value(journal.list(after).await?)?),
-            Self::Nothing => Ok(serde_json::to_value(Listing::default())?),
+            Self::Agent(socket) => daemon::ask(socket, &format!("/queue?after={after}")).await,
+            Self::Journal(journal) => Ok(serde_json::to_value(journal.list(after).await?)?),
+            Self::Empty => Ok(serde_json::to_value(Listing::default())?),
         }
     }
 
-    /// Shows every entry with its kind, a page of them in memory.
+    /// Shows every entry with its kind. Only one page of them is in memory at a time.
     async fn each(&self, mut show: impl FnMut(&str, &Value)) -> anyhow::Result<()> {
         let mut after = 0;
         loop {
@@ -178,39 +179,39 @@ impl<'a> Queue<'a> {
 
     async fn show(&self, id: EntryId) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::ask(socket, &format!("/queue/{id}")).await,
-            Self::Offline(journal) => Ok(serde_json::to_value(journal.show(id).await?)?),
-            Self::Nothing => Err(JournalError::Unknown(id).into()),
+            Self::Agent(socket) => daemon::ask(socket, &format!("/queue/{id}")).await,
+            Self::Journal(journal) => Ok(serde_json::to_value(journal.show(id).await?)?),
+            Self::Empty => Err(JournalError::Unknown(id).into()),
         }
     }
 
     async fn retry(&self, id: EntryId) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::command(socket, &format!("/queue/{id}/retry")).await,
-            Self::Offline(journal) => Ok(json!({ "id": journal.retry(id).await? })),
-            Self::Nothing => Err(JournalError::Unknown(id).into()),
+            Self::Agent(socket) => daemon::post(socket, &format!("/queue/{id}/retry")).await,
+            Self::Journal(journal) => Ok(json!({ "id": journal.retry(id).await? })),
+            Self::Empty => Err(JournalError::Unknown(id).into()),
         }
     }
 
     async fn give_up(&self, id: EntryId) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::command(socket, &format!("/queue/{id}/drop")).await,
-            Self::Offline(journal) => Ok(serde_json::to_value(journal.give_up(id).await?)?),
-            Self::Nothing => Err(JournalError::Unknown(id).into()),
+            Self::Agent(socket) => daemon::post(socket, &format!("/queue/{id}/drop")).await,
+            Self::Journal(journal) => Ok(serde_json::to_value(journal.give_up(id).await?)?),
+            Self::Empty => Err(JournalError::Unknown(id).into()),
         }
     }
 
     async fn verify(&self) -> anyhow::Result<Value> {
         match self {
-            Self::Running(socket) => daemon::ask_for_long(socket, "/queue/verify").await,
-            Self::Offline(journal) => Ok(serde_json::to_value(journal.verify().await?)?),
-            Self::Nothing => Ok(json!({ "entries": 0, "problems": 0, "details": [] })),
+            Self::Agent(socket) => daemon::ask_with_long_limit(socket, "/queue/verify").await,
+            Self::Journal(journal) => Ok(serde_json::to_value(journal.verify().await?)?),
+            Self::Empty => Ok(json!({ "entries": 0, "problems": 0, "details": [] })),
         }
     }
 }
 
-/// Number, kind, time, station, document, state.
-fn line(kind: &str, row: &Value) -> String {
+/// An entry as one line: number, kind, time, station, document, state.
+fn entry_line(kind: &str, row: &Value) -> String {
     let of = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
     let (part, document) = if kind == "release" { ("release", "document/uuid") } else { ("record", "document") };
     let state = match kind {
@@ -223,7 +224,7 @@ fn line(kind: &str, row: &Value) -> String {
     format!("{:>6}  {kind:<8} {time}  {station:<12} {}  {state}", row["id"], of(&format!("/{part}/{document}")))
 }
 
-/// Column, and where it stands in a record or else in a release.
+/// Every column, with its place in a record and in a release.
 const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
     ("kind", ["", ""]),
     ("id", ["/id", "/id"]),
@@ -237,7 +238,7 @@ const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
     ("reason", ["/reason", "/outcome/reason"]),
 ];
 
-/// One line of CSV (RFC 4180).
+/// An entry as one line of CSV (RFC 4180).
 fn csv(kind: &str, row: &Value) -> String {
     let field = |(name, [record, release]): (&str, [&str; 2])| {
         let text = match row.pointer(record).or_else(|| row.pointer(release)) {
@@ -246,14 +247,14 @@ fn csv(kind: &str, row: &Value) -> String {
             None | Some(Value::Null) => String::new(),
             Some(value) => value.to_string(),
         };
-        // A spreadsheet takes these for the start of a formula; a document's title comes from anybody.
+        // A spreadsheet takes these characters for the start of a formula, and anybody can choose a document's title.
         let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text };
         if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
     };
     CSV_COLUMNS.map(field).join(",")
 }
 
-fn tell_verified(verified: &Value, json: bool) -> Exit {
+fn print_verification(verified: &Value, json: bool) -> Exit {
     if json {
         say!("{verified}");
     } else {

@@ -1,4 +1,4 @@
-//! `run`: the agent until SIGTERM. SIGHUP reads the configuration again.
+//! `run`: runs the agent until SIGTERM. SIGHUP reloads the configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::doors::Doors;
+use super::listeners::Listeners;
 use super::{Exit, assemble, load, log, runtime};
 use crate::agent::{self, Supervisor};
 use crate::clock::Sequence;
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, Limits};
 
-/// How often the loop shows that it is alive when no watchdog asks for it.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// The interval of the loop's keep-alive calls when no watchdog sets one.
+const DEFAULT_WATCHDOG_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
@@ -51,10 +51,10 @@ fn open(config: &Config) -> Result<Journal, JournalError> {
     Journal::open(&config.agent.state_dir, limits, config.agent.journal_key.as_ref())
 }
 
-/// One round per configuration: SIGHUP begins another.
+/// Runs one round for each configuration; SIGHUP begins the next.
 async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Result<Exit> {
-    let mut signals = Signals::listen().context("listen for signals")?;
-    let mut doors = Doors::open(&config, None)?;
+    let mut signals = ProcessSignals::listen().context("listen for signals")?;
+    let mut listeners = Listeners::open(&config, None)?;
     let (sequence, mut board) = (Arc::new(Sequence::begin()), None);
     loop {
         for warning in &config.warnings {
@@ -70,25 +70,25 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         let parts = assemble::parts(&config, client, journal.clone(), sequence.clone(), board.as_ref())?;
         board = Some(parts.board.clone());
         let mut servers = JoinSet::new();
-        let page = doors.serve(&mut servers, &parts, journal)?;
+        let page = listeners.serve(&mut servers, &parts, journal)?;
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
-        let mut next = Next::Exit(Exit::Done);
+        let mut end = RoundEnd::Exit(Exit::Done);
         let mut supervisor = ServiceManager { page };
-        let end = async {
-            next = tokio::select! {
-                next = signals.stop_or_reload(path, &config, &doors) => next,
-                () = journal.closed() => Next::Exit(Exit::Disk),
+        let stop = async {
+            end = tokio::select! {
+                end = signals.stop_or_reload(path, &config, &listeners) => end,
+                () = journal.closed() => RoundEnd::Exit(Exit::Disk),
             };
         };
-        agent::run(parts, &mut supervisor, end).await;
+        agent::run(parts, &mut supervisor, stop).await;
         servers.shutdown().await;
-        match next {
-            Next::Round(reloaded) => (config, doors) = *reloaded,
-            Next::Exit(Exit::Done) => {
+        match end {
+            RoundEnd::Reload(reloaded) => (config, listeners) = *reloaded,
+            RoundEnd::Exit(Exit::Done) => {
                 tracing::info!("stopped");
                 return Ok(Exit::Done);
             }
-            Next::Exit(exit) => {
+            RoundEnd::Exit(exit) => {
                 tracing::error!("the journal has ended; it takes a new start to open it again");
                 return Ok(exit);
             }
@@ -96,7 +96,7 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
     }
 }
 
-/// systemd, when it started us; nobody otherwise.
+/// Reports to systemd if that started the program; otherwise the reports go nowhere.
 struct ServiceManager {
     page: String,
 }
@@ -111,7 +111,7 @@ impl Supervisor for ServiceManager {
     }
 
     fn watchdog_interval(&self) -> Duration {
-        sd_notify::watchdog_enabled().map_or(KEEP_ALIVE, |limit| limit / 3)
+        sd_notify::watchdog_enabled().map_or(DEFAULT_WATCHDOG_INTERVAL, |limit| limit / 3)
     }
 }
 
@@ -121,21 +121,21 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// What comes after a round.
-enum Next {
-    /// Another one, with this configuration and its doors.
-    Round(Box<(Config, Doors)>),
-    /// The end.
+/// The end of a round.
+enum RoundEnd {
+    /// Another round follows, with this configuration and its listeners.
+    Reload(Box<(Config, Listeners)>),
+    /// The program ends.
     Exit(Exit),
 }
 
-struct Signals {
+struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
-impl Signals {
+impl ProcessSignals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -144,18 +144,18 @@ impl Signals {
         })
     }
 
-    /// Waits for the end or for another configuration that is in order, with its doors open. After the end was asked for, a
-    /// second signal exits at once.
-    async fn stop_or_reload(&mut self, path: &Path, running: &Config, doors: &Doors) -> Next {
+    /// Waits for a signal to stop, or for a new configuration that is valid and whose listeners are bound. After a signal to
+    /// stop, a second one exits at once.
+    async fn stop_or_reload(&mut self, path: &Path, running: &Config, listeners: &Listeners) -> RoundEnd {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) => match reloadable(&config, running, doors) {
-                        Ok(doors) => {
+                    Ok(config) => match prepare_reload(&config, running, listeners) {
+                        Ok(listeners) => {
                             tracing::info!("configuration reloaded");
-                            return Next::Round(Box::new((config, doors)));
+                            return RoundEnd::Reload(Box::new((config, listeners)));
                         }
                         Err(why) => tracing::error!("configuration not reloaded: {why}"),
                     },
@@ -169,7 +169,8 @@ impl Signals {
         }
         tracing::info!("stopping: waiting for releases in flight");
         notify(&[NotifyState::Stopping]);
-        // These signals have been listened for since the start, so listening again cannot fail in a way that matters.
+        // The handlers have been installed since the start, so listening again cannot fail. If it did, the agent would stop
+        // all the same.
         if let Ok(mut again) = Self::listen() {
             tokio::spawn(async move {
                 tokio::select! {
@@ -180,12 +181,13 @@ impl Signals {
                 std::process::exit(1);
             });
         }
-        Next::Exit(Exit::Done)
+        RoundEnd::Exit(Exit::Done)
     }
 }
 
-/// Journal and log stay as they are through a reload; what cannot be used must be told before the old round ends.
-fn reloadable(new: &Config, running: &Config, doors: &Doors) -> Result<Doors, String> {
+/// Checks a new configuration before the old round ends, and binds its listeners. The journal and the log cannot change in a
+/// reload.
+fn prepare_reload(new: &Config, running: &Config, listeners: &Listeners) -> Result<Listeners, String> {
     let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
     if journal(new) != journal(running) {
         return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
@@ -197,7 +199,7 @@ fn reloadable(new: &Config, running: &Config, doors: &Doors) -> Result<Doors, St
     if let Some(mqtt) = &new.mqtt {
         assemble::broker(new, mqtt).map_err(|error| format!("failed to {error}"))?;
     }
-    Doors::open(new, Some(doors)).map_err(|error| format!("failed to {error:#}"))
+    Listeners::open(new, Some(listeners)).map_err(|error| format!("failed to {error:#}"))
 }
 
 #[cfg(test)]

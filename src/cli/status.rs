@@ -1,4 +1,4 @@
-//! `status`: what the running agent is up to.
+//! `status`: prints the status of the running agent.
 
 use std::path::Path;
 
@@ -13,30 +13,30 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     };
     let answer = runtime()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(daemon::get(&config.agent.control_socket, "/status")));
+        .and_then(|runtime| runtime.block_on(daemon::ask_if_running(&config.agent.control_socket, "/status")));
     match answer {
         Ok(Some(status)) => {
             if json {
                 say!("{status}");
             } else {
-                print!("{}", tell(&status));
+                say!("{}", summary(&status));
             }
             Exit::Done
         }
         Ok(None) => {
             let socket = config.agent.control_socket.display();
-            eprintln!("no agent answers at {socket}; start it with `print-release-agent run`");
+            say_error!("no agent answers at {socket}; start it with `print-release-agent run`");
             Exit::Unavailable
         }
         Err(error) => {
-            eprintln!("failed to ask the agent: {error:#}");
+            say_error!("failed to ask the agent: {error:#}");
             Exit::Failed
         }
     }
 }
 
-/// The document in lines for a person.
-fn tell(status: &Value) -> String {
+/// The status document as lines for a person.
+fn summary(status: &Value) -> String {
     let text = |pointer: &str| match status.pointer(pointer) {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
@@ -76,5 +76,5 @@ fn tell(status: &Value) -> String {
             of("failed")
         ));
     }
-    lines.join("\n") + "\n"
+    lines.join("\n")
 }

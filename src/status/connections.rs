@@ -1,4 +1,4 @@
-//! Connections to the page and to the control socket: so many at one time, and none that keeps its place for nothing.
+//! Connections to the page and to the control socket. Their number is limited, and an idle one cannot keep its place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Connections at one time; more wait to be accepted.
-pub const CONNECTION_LIMIT: usize = 64;
+/// The most connections at one time; more wait to be accepted.
+const CONNECTION_LIMIT: usize = 64;
 
-/// For the head of a request, also of the next one on a connection that is kept.
-pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that the head of a request may take, also the next one on a kept connection.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Answers until it is dropped; then every connection ends.
-pub async fn serve<L: Listener>(mut listener: L, router: Router) {
+/// Serves `router` until the future is dropped; then every connection ends.
+pub(super) async fn serve<L: Listener>(mut listener: L, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     let mut connections = JoinSet::new();
-    // Never closed: it is owned here.
+    // The semaphore is owned here and is never closed.
     while let Ok(place) = places.clone().acquire_owned().await {
         let (stream, _) = listener.accept().await;
         while connections.try_join_next().is_some() {}
@@ -29,7 +29,7 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router) {
         connections.spawn(async move {
             let mut connection = http1::Builder::new();
             connection.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-            // How it ends is the client's affair.
+            // An error is the client's: it left, was too slow, or sent nonsense.
             drop(connection.serve_connection(TokioIo::new(stream), service).await);
             drop(place);
         });
@@ -45,10 +45,10 @@ mod tests {
 
     use super::*;
 
-    /// Connections that a test makes.
-    struct Made(mpsc::UnboundedReceiver<DuplexStream>);
+    /// Accepts the connections that a test makes.
+    struct TestListener(mpsc::UnboundedReceiver<DuplexStream>);
 
-    impl Listener for Made {
+    impl Listener for TestListener {
         type Io = DuplexStream;
         type Addr = ();
 
@@ -65,34 +65,34 @@ mod tests {
     }
 
     fn server() -> mpsc::UnboundedSender<DuplexStream> {
-        let (door, made) = mpsc::unbounded_channel();
-        tokio::spawn(serve(Made(made), Router::new().route("/", get(|| async { "here" }))));
-        door
+        let (connections, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(serve(TestListener(accepted), Router::new().route("/", get(|| async { "here" }))));
+        connections
     }
 
-    async fn connect(door: &mpsc::UnboundedSender<DuplexStream>, request: &str) -> DuplexStream {
+    async fn connect(connections: &mpsc::UnboundedSender<DuplexStream>, request: &str) -> DuplexStream {
         let (mut client, server) = tokio::io::duplex(4096);
-        door.send(server).unwrap();
+        connections.send(server).unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_finish_its_request_is_cut() {
-        let (door, began) = (server(), Instant::now());
-        let mut client = connect(&door, "GET / HTTP/1.1\r\nHost:").await;
+        let (connections, began) = (server(), Instant::now());
+        let mut client = connect(&connections, "GET / HTTP/1.1\r\nHost:").await;
         client.read_to_end(&mut Vec::new()).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), HEAD_LIMIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn beyond_the_limit_a_connection_waits_until_another_ends() {
-        let (door, began) = (server(), Instant::now());
+        let (connections, began) = (server(), Instant::now());
         let mut idle = Vec::new();
         for _ in 0..CONNECTION_LIMIT {
-            idle.push(connect(&door, "").await);
+            idle.push(connect(&connections, "").await);
         }
-        let mut client = connect(&door, "GET / HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").await;
+        let mut client = connect(&connections, "GET / HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n").await;
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");

@@ -1,5 +1,5 @@
-//! The control socket: the commands of this program talk to the daemon through it. HTTP over a Unix socket, so that it
-//! needs no protocol of its own; who may open the file may ask.
+//! The control socket, through which the commands of this program talk to the daemon. It speaks HTTP, so it needs no
+//! protocol of its own. The permissions of the socket file decide who may ask.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -10,10 +10,10 @@ use axum::Router;
 
 use super::connections;
 
-/// Owner and group may talk.
+/// The owner and the group may connect.
 const MODE: u32 = 0o660;
 
-/// Makes the socket. What a crashed daemon left is removed; a living one is not disturbed.
+/// Creates the socket. A socket file that a crashed daemon left is removed; a running daemon is not disturbed.
 ///
 /// # Errors
 /// `AddrInUse`: another daemon answers there.
@@ -32,7 +32,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until it is dropped.
+/// Serves `router` until the future is dropped.
 pub async fn serve(listener: UnixListener, router: Router) {
     match listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener)) {
         Ok(listener) => connections::serve(listener, router).await,

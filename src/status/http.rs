@@ -1,4 +1,4 @@
-//! The page, `/status`, `/healthz` and `/metrics`. Read-only: nothing can be changed here.
+//! The page, `/status`, `/healthz` and `/metrics`. All of it is read-only.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use jiff::Timestamp;
 
 use super::{Board, Phase, connections};
 
-/// How long `/status?after=` waits for a change before it answers with what there is.
+/// The longest that `/status?after=` waits for a change before it answers with the current status.
 const LONG_POLL: Duration = Duration::from_secs(25);
 
-/// The revision of a status document: ask for `/status?after=` it to wait for the next.
+/// The header with the revision of a status document. `/status?after=REVISION` waits for the next one.
 const REVISION: HeaderName = HeaderName::from_static("revision");
 
 const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
 const STYLE: &str = include_str!("page.css");
 
-/// Everything on the page comes from this box; only the demo's page, on loopback, may show it inside another.
+/// Everything on the page comes from this box, and only the demo's page, on loopback, may frame it.
 const CONTENT_POLICY: &str = "default-src 'self'; frame-ancestors 'self' http://127.0.0.1:*";
 
-/// The routes that show the board.
-pub fn router(board: Board) -> Router {
+/// Builds the routes that show the board.
+pub(crate) fn router(board: Board) -> Router {
     Router::new()
         .route("/", get(|| async { asset("text/html; charset=utf-8", PAGE) }))
         .route("/page.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
@@ -37,8 +37,8 @@ pub fn router(board: Board) -> Router {
         .with_state(board)
 }
 
-/// Answers until it is dropped.
-pub async fn serve(listener: TcpListener, router: Router) {
+/// Serves `router` until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, router: Router) {
     match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
         Ok(listener) => connections::serve(listener, router).await,
         Err(error) => tracing::error!(%error, "page not served"),
@@ -56,22 +56,22 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 }
 
 #[derive(serde::Deserialize)]
-struct After {
+struct StatusQuery {
     after: Option<u64>,
 }
 
-async fn status(Shared(board): Shared<Board>, Query(After { after }): Query<After>) -> Response {
+async fn status(Shared(board): Shared<Board>, Query(StatusQuery { after }): Query<StatusQuery>) -> Response {
     let mut watch = board.watch();
     if let Some(after) = after {
         let changed = watch.wait_for(|state| state.revision != after);
-        // Neither a time-out nor a closing board is an error: the answer is what there is.
+        // Neither a time-out nor a closed board is an error: the current status is the answer.
         drop(tokio::time::timeout(LONG_POLL, changed).await.map(drop));
     }
     let revision = HeaderValue::from(watch.borrow_and_update().revision);
     ([(REVISION, revision)], axum::Json(board.document(Timestamp::now()))).into_response()
 }
 
-/// 200 when every station can take a card, 503 with the reasons when one cannot.
+/// Answers 200 when every station can take a card, and 503 with the reasons when one cannot.
 async fn healthz(Shared(board): Shared<Board>) -> Response {
     let watch = board.watch();
     let faults: Vec<String> = watch

@@ -1,4 +1,5 @@
-//! `/metrics`: counters and histograms that are written as things happen, gauges that are read from the board.
+//! The metrics of `/metrics` (docs/operating.md, "Metrics"). Counters and histograms are written as things happen; gauges
+//! are read from the board.
 
 use std::time::Duration;
 
@@ -10,15 +11,49 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{ReaderState, State};
+use super::{BoardState, ReaderState};
 use crate::domain::Verdict;
 
-/// Seconds: from a warm request on a local network to the deadline of a tap.
+/// The buckets in seconds, from a warm request on a local network to the deadline of a tap.
 const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
 
-/// The outcomes of documents and the stages of taps, by their words.
+/// The words of the label `outcome`.
 const DOCUMENTS: [&str; 3] = ["accepted", "failed", "unknown"];
-const STAGES: [&str; 6] = ["convert", "login", "list", "store", "release", "record"];
+
+/// A part of a tap whose time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The station's decision about a read, with its conversion to a card number.
+    Convert,
+    /// The login of the card's holder at the server.
+    Login,
+    /// The request for the list of waiting documents.
+    List,
+    /// The durable write of the releases.
+    Store,
+    /// One release, from the request to its outcome.
+    Release,
+    /// The delivery of one job record.
+    Record,
+}
+
+impl Stage {
+    /// Every stage, in the order of a tap.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Convert, Self::Login, Self::List, Self::Store, Self::Release, Self::Record];
+
+    /// The word of the label `stage`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Convert => "convert",
+            Self::Login => "login",
+            Self::List => "list",
+            Self::Store => "store",
+            Self::Release => "release",
+            Self::Record => "record",
+        }
+    }
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -42,9 +77,9 @@ struct StateLabels {
     state: String,
 }
 
-/// What only grows.
+/// The counters and histograms: everything here only grows.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     taps: Family<OutcomeLabels, Counter>,
     documents: Family<OutcomeLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
@@ -55,8 +90,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             taps: Family::default(),
             documents: Family::default(),
@@ -68,55 +102,55 @@ impl Metrics {
         }
     }
 
-    /// A station that will be heard of: a counter is there, as zero, before it counts.
-    pub fn station(&self, station: &str) {
+    /// Adds a station, so that its counters stand at zero before they first count.
+    pub(super) fn add_station(&self, station: &str) {
         for verdict in Verdict::ALL {
             drop(self.taps.get_or_create(&outcome_labels(station, verdict.word())));
         }
         for outcome in DOCUMENTS {
             drop(self.documents.get_or_create(&outcome_labels(station, outcome)));
         }
-        for stage in STAGES {
+        for stage in Stage::ALL {
             drop(self.stages.get_or_create(&stage_labels(station, stage)));
         }
     }
 
-    /// A tap ended with this word.
-    pub fn tap(&self, station: &str, outcome: &str) {
+    /// Counts a tap by the word that it ended with.
+    pub(crate) fn tap(&self, station: &str, outcome: &str) {
         self.taps.get_or_create(&outcome_labels(station, outcome)).inc();
     }
 
-    /// A release ended with this word.
-    pub fn document(&self, station: &str, outcome: &str) {
+    /// Counts a release by the word that it ended with.
+    pub(crate) fn document(&self, station: &str, outcome: &str) {
         self.documents.get_or_create(&outcome_labels(station, outcome)).inc();
     }
 
-    /// A stage of a tap took so long: `convert login list store release record`.
-    pub fn stage(&self, station: &str, stage: &str, took: Duration) {
+    /// Adds the time that a stage took.
+    pub(crate) fn stage(&self, station: &str, stage: Stage, took: Duration) {
         self.stages.get_or_create(&stage_labels(station, stage)).observe(took.as_secs_f64());
     }
 
-    /// A record was sent again although nobody could say whether the first one had arrived.
-    pub fn possible_duplicate(&self) {
+    /// Counts a record that was sent again although nobody could say whether the first one had arrived.
+    pub(crate) fn possible_duplicate(&self) {
         self.possible_duplicates.inc();
     }
 
-    /// Releases were sent without a journal entry: the disk was full and nobody wanted a record of them.
-    pub fn unstored(&self, releases: u64) {
+    /// Counts releases that were sent without a journal entry, because the disk was full and they needed no record.
+    pub(crate) fn unstored(&self, releases: u64) {
         self.unstored.inc_by(releases);
     }
 
-    /// An event was not told: too many waited for the disk.
-    pub fn event_lost(&self) {
+    /// Counts an event that was dropped, because too many waited for the disk.
+    pub(crate) fn event_lost(&self) {
         self.events_lost.inc();
     }
 
-    /// An answer fitted no phase of its tap: a fault of this program.
-    pub fn unexpected_answer(&self) {
+    /// Counts an answer that fitted no phase of its tap: a fault of this program.
+    pub(crate) fn unexpected_answer(&self) {
         self.unexpected_answers.inc();
     }
 
-    pub(super) fn render(&self, state: &State, oldest_s: u64) -> String {
+    pub(super) fn render(&self, state: &BoardState, oldest_s: u64) -> String {
         let mut registry = Registry::with_prefix("print_release");
         registry.register("taps", "Taps by how they ended", self.taps.clone());
         registry.register("documents", "Documents by how their release ended", self.documents.clone());
@@ -160,22 +194,16 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn outcome_labels(station: &str, outcome: &str) -> OutcomeLabels {
     OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }
 }
 
-fn stage_labels(station: &str, stage: &str) -> StageLabels {
-    StageLabels { station: station.to_owned(), stage: stage.to_owned() }
+fn stage_labels(station: &str, stage: Stage) -> StageLabels {
+    StageLabels { station: station.to_owned(), stage: stage.word().to_owned() }
 }
 
-/// The library writes OpenMetrics; the text format of Prometheus (version 0.0.4) has no end mark, and counters whose names
-/// end in `_total` in the comments too.
+/// Turns the OpenMetrics text of the library into the text format of Prometheus (version 0.0.4), which has no end mark, and
+/// whose counters end in `_total` in the comments too.
 fn prometheus_text(open_metrics: &str) -> String {
     let mut lines: Vec<_> = open_metrics.lines().filter(|line| *line != "# EOF").map(str::to_owned).collect();
     let counters: Vec<_> = lines
@@ -204,7 +232,7 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// What the kernel counts as written to a device by this process (proc(5), "/proc/pid/io"); 0 where it does not.
+/// The bytes that this process has caused to be written to a device (proc(5), "/proc/pid/io"); 0 where the kernel counts none.
 fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
@@ -214,6 +242,7 @@ fn written_bytes() -> u64 {
 mod tests {
     use jiff::Timestamp;
 
+    use super::*;
     use crate::domain::StationName;
     use crate::status::Board;
 
@@ -223,7 +252,7 @@ mod tests {
         board.update(|state| state.mqtt = Some(false));
         board.metrics.tap("lobby", "released");
         board.metrics.document("lobby", "accepted");
-        board.metrics.stage("lobby", "login", std::time::Duration::from_millis(2));
+        board.metrics.stage("lobby", Stage::Login, std::time::Duration::from_millis(2));
         let text = board.metrics_text(Timestamp::UNIX_EPOCH);
         for line in [
             "print_release_taps_total{station=\"lobby\",outcome=\"released\"} 1",
@@ -246,6 +275,17 @@ mod tests {
     }
 
     #[test]
+    fn every_stage_is_there_as_zero_under_the_word_of_the_contract() {
+        let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
+        let text = board.metrics_text(Timestamp::UNIX_EPOCH);
+        for word in ["convert", "login", "list", "store", "release", "record"] {
+            let line = format!("print_release_stage_seconds_count{{station=\"lobby\",stage=\"{word}\"}} 0");
+            assert!(text.lines().any(|written| written == line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(text.matches("print_release_stage_seconds_count{").count(), Stage::ALL.len());
+    }
+
+    #[test]
     fn the_dashboard_asks_for_metrics_that_there_are() {
         let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
         board.update(|state| state.mqtt = Some(false));
@@ -256,9 +296,9 @@ mod tests {
         let asked: Vec<_> = asked.map(|text| &text[..text.find(|c| !is_name(c)).unwrap_or(text.len())]).collect();
         assert!(asked.len() > 10);
         for name in asked {
-            let told =
+            let is_there =
                 text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-            assert!(told, "{name} is not told:\n{text}");
+            assert!(is_there, "{name} is missing in:\n{text}");
         }
     }
 }

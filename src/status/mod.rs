@@ -1,12 +1,10 @@
-//! What the box tells the world: the board that everything is written on, and those who show it.
-//!
-//! The agent writes on the [`Board`]; the page, `/status`, `/metrics`, the control socket and MQTT read it. A reader of
-//! the board can never delay a writer.
+//! Everything that the box shows to the world. The agent writes it on the [`Board`]; the page, `/status`, `/metrics`, the
+//! control socket and MQTT read it there. A reader of the board can never delay a writer.
 
 mod connections;
 pub mod control;
-pub mod http;
-pub mod metrics;
+pub(crate) mod http;
+mod metrics;
 pub mod mqtt;
 pub mod topics;
 
@@ -20,19 +18,19 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::domain::StationName;
-use metrics::Metrics;
+pub(crate) use metrics::{Metrics, Stage};
 
-/// What a station is up to.
+/// Whether a station can take a card, and why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Hold a card.
+pub(crate) enum Phase {
+    /// The station waits for a card.
     Ready,
     /// A tap is under way.
     Busy,
     /// The server cannot be reached.
     Offline,
-    /// The reader is not there.
+    /// The reader is not connected.
     #[default]
     Fault,
 }
@@ -40,109 +38,102 @@ pub enum Phase {
 /// Whether the reader's device is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReaderState {
-    /// Open.
+pub(crate) enum ReaderState {
     Connected,
-    /// Not open.
     #[default]
     Disconnected,
 }
 
-/// One station's line (design, section 7).
+/// The status of one station (docs/operating.md, "Status document").
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct StationStatus {
-    /// Follows from the rest.
-    pub phase: Phase,
-    /// The reader.
-    pub reader: ReaderState,
-    /// The printer, as far as anybody looks.
-    pub printer: &'static str,
-    /// Cards that were held since the start, also those that were refused.
-    pub taps: u64,
-    /// Documents that were released.
-    pub released: u64,
-    /// Documents that were not.
-    pub failed: u64,
-    /// What the person was told last: a word of the vocabulary.
-    pub feedback: &'static str,
-    /// How the last tap ended, as its event told.
-    pub last: Option<Value>,
+pub(crate) struct StationStatus {
+    /// Follows from the reader, the server and the tap; see [`BoardState::update_phases`].
+    pub(crate) phase: Phase,
+    pub(crate) reader: ReaderState,
+    /// The printer's state; `unknown` as long as nothing looks at the printer.
+    pub(crate) printer: &'static str,
+    /// Counts the cards since the start, refused ones included.
+    pub(crate) taps: u64,
+    /// Counts the documents that were released.
+    pub(crate) released: u64,
+    /// Counts the documents that were not released.
+    pub(crate) failed: u64,
+    /// The last feedback that the person got: a word of docs/operating.md, "Lights and beeps".
+    pub(crate) feedback: &'static str,
+    /// The end of the last tap, as its event has it.
+    pub(crate) last: Option<Value>,
     /// A tap is under way.
     #[serde(skip)]
-    pub busy: bool,
+    pub(crate) busy: bool,
 }
 
 /// Whether the server can be reached.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ServerStatus {
-    /// By the last request.
-    pub reachable: bool,
-    /// For how long that has been so.
-    pub since: Timestamp,
-    /// What it calls itself; empty until it said so.
-    pub version: String,
-    /// Where this box stands there as a trusted device: `registering`, `waiting-for-approval`, `trusted` or `refused`;
-    /// `none` when it does not register itself.
-    pub device: &'static str,
+pub(crate) struct ServerStatus {
+    /// Whether the server answered the last request.
+    pub(crate) reachable: bool,
+    /// The time since when `reachable` has its value.
+    pub(crate) since: Timestamp,
+    /// The version that the server reports; empty until it has reported one.
+    pub(crate) version: String,
+    /// The standing of this box as a trusted device: `registering`, `waiting-for-approval`, `trusted` or `refused`; `none`
+    /// when the box does not register itself.
+    pub(crate) device: &'static str,
 }
 
-/// What waits for the server.
+/// The job records that wait for the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OutboxStatus {
-    /// Job records that it has not acknowledged.
-    pub pending: u64,
-    /// Of them, those that may have arrived.
-    pub in_doubt: u64,
-    /// Job records that it refused for good.
-    pub dead: u64,
-    /// The age of the oldest that waits, in seconds.
-    pub oldest_s: u64,
-    /// Entries that had to be dropped.
-    pub lost: u64,
-    /// When the oldest that waits was made.
+pub(crate) struct OutboxStatus {
+    /// Counts the job records that the server has not acknowledged.
+    pub(crate) pending: u64,
+    /// Counts those of them that may have arrived.
+    pub(crate) in_doubt: u64,
+    /// Counts the job records that the server refused for good.
+    pub(crate) dead: u64,
+    /// The age of the oldest pending record in seconds; computed from `oldest` when somebody asks.
+    pub(crate) oldest_s: u64,
+    /// Counts the entries that had to be dropped.
+    pub(crate) lost: u64,
+    /// The time of the oldest pending record.
     #[serde(skip)]
-    pub oldest: Option<Timestamp>,
+    pub(crate) oldest: Option<Timestamp>,
 }
 
-/// How the journal lies on the disk. Nothing is wrong while the first three are zero.
+/// The journal's condition on the disk. Nothing is wrong while the first three are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct JournalStatus {
+pub(crate) struct JournalStatus {
     /// The disk is full: nothing new is promised, so nothing new is released.
-    pub full: bool,
-    /// Damaged databases that were set aside, until somebody removes their folders.
-    pub set_aside: u64,
-    /// Entries that cannot be read.
-    pub unreadable: u64,
-    /// What lies on the disk is encrypted, with a key that does not lie there.
-    pub encrypted: bool,
+    pub(crate) full: bool,
+    /// Counts the damaged databases that were set aside, until somebody removes their folders.
+    pub(crate) set_aside: u64,
+    /// Counts the entries that cannot be read.
+    pub(crate) unreadable: u64,
+    /// The entries are encrypted, with a key that is not on the same disk.
+    pub(crate) encrypted: bool,
 }
 
 /// Everything on the board.
 #[derive(Clone, Debug)]
-pub struct State {
-    /// The journal.
-    pub journal: JournalStatus,
-    /// The server.
-    pub server: ServerStatus,
-    /// The outbox.
-    pub outbox: OutboxStatus,
+pub(crate) struct BoardState {
+    pub(crate) journal: JournalStatus,
+    pub(crate) server: ServerStatus,
+    pub(crate) outbox: OutboxStatus,
     /// Whether the broker is connected; `None` without a broker.
-    pub mqtt: Option<bool>,
-    /// It is later than this; a clock that says otherwise is wrong.
-    pub time_floor: Timestamp,
-    /// The server's clock shows another time: one of the two is wrong.
-    pub clock_disputed: bool,
-    /// Syncs to the disk since the start.
-    pub disk_syncs: u64,
-    /// Every station.
-    pub stations: BTreeMap<StationName, StationStatus>,
+    pub(crate) mqtt: Option<bool>,
+    /// The time is later than this; a clock that shows an earlier one is wrong.
+    pub(crate) time_floor: Timestamp,
+    /// The server's clock shows another time than ours: one of the two is wrong.
+    pub(crate) clock_disputed: bool,
+    /// Counts the syncs to the disk since the start.
+    pub(crate) disk_syncs: u64,
+    pub(crate) stations: BTreeMap<StationName, StationStatus>,
     /// Grows with every change.
-    pub revision: u64,
+    pub(crate) revision: u64,
 }
 
-impl State {
-    /// Brings every station's phase in line with what is known.
-    fn settle(&mut self) {
+impl BoardState {
+    /// Derives every station's phase from its reader, the server and its tap.
+    fn update_phases(&mut self) {
         for station in self.stations.values_mut() {
             station.phase = if station.reader == ReaderState::Disconnected {
                 Phase::Fault
@@ -157,21 +148,21 @@ impl State {
     }
 }
 
-/// Where everything is written down for those who ask. Cheap to clone.
+/// The one place where the state of the box is written down for those who ask. A clone shows the same board.
 #[derive(Clone, Debug)]
 pub struct Board {
     agent: Arc<str>,
     started: Instant,
-    state: watch::Sender<State>,
+    state: watch::Sender<BoardState>,
     /// The counters and histograms behind `/metrics`.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Board {
-    /// A board on which nothing has happened yet.
+    /// Makes a board on which nothing has happened yet.
     pub fn new(agent: &str, stations: impl IntoIterator<Item = StationName>, now: Timestamp) -> Self {
         let unseen = StationStatus { printer: "unknown", ..StationStatus::default() };
-        let state = State {
+        let state = BoardState {
             journal: JournalStatus::default(),
             server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
             outbox: OutboxStatus::default(),
@@ -183,7 +174,7 @@ impl Board {
             revision: 0,
         };
         let metrics = Metrics::new();
-        state.stations.keys().for_each(|name| metrics.station(name));
+        state.stations.keys().for_each(|name| metrics.add_station(name));
         Self {
             agent: agent.into(),
             started: Instant::now(),
@@ -192,15 +183,15 @@ impl Board {
         }
     }
 
-    /// The board for a configuration that was read again: what was counted of its stations goes on, everything else is found
-    /// out anew. In `/metrics` stations that are gone stay as they were.
-    pub fn reloaded(&self, agent: &str, stations: impl IntoIterator<Item = StationName>) -> Self {
+    /// Makes the board for a reloaded configuration. The counts of its stations go on, and everything else is found out
+    /// anew. `/metrics` keeps the counts of stations that are gone.
+    pub(crate) fn reloaded(&self, agent: &str, stations: impl IntoIterator<Item = StationName>) -> Self {
         let fresh = Self::new(agent, stations, Timestamp::now());
         let before = self.state.borrow().clone();
         fresh.update(|state| {
             state.revision = before.revision;
             for (name, station) in &mut state.stations {
-                self.metrics.station(name);
+                self.metrics.add_station(name);
                 if let Some(known) = before.stations.get(name) {
                     (station.taps, station.released, station.failed) = (known.taps, known.released, known.failed);
                     (station.feedback, station.last) = (known.feedback, known.last.clone());
@@ -210,17 +201,17 @@ impl Board {
         Self { started: self.started, metrics: self.metrics.clone(), ..fresh }
     }
 
-    /// Changes something and wakes those who watch.
-    pub fn update(&self, change: impl FnOnce(&mut State)) {
+    /// Changes the state and wakes those who watch it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut BoardState)) {
         self.state.send_modify(|state| {
             change(state);
-            state.settle();
+            state.update_phases();
             state.revision += 1;
         });
     }
 
-    /// Changes one station's line.
-    pub fn update_station(&self, name: &StationName, change: impl FnOnce(&mut StationStatus)) {
+    /// Changes the status of one station.
+    pub(crate) fn update_station(&self, name: &StationName, change: impl FnOnce(&mut StationStatus)) {
         self.update(|state| {
             if let Some(station) = state.stations.get_mut(name) {
                 change(station);
@@ -228,13 +219,13 @@ impl Board {
         });
     }
 
-    /// The state, and a way to wait for its changes.
-    pub fn watch(&self) -> watch::Receiver<State> {
+    /// Gives the state and a way to wait for its changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<BoardState> {
         self.state.subscribe()
     }
 
-    /// The status document (design, section 7).
-    pub fn document(&self, now: Timestamp) -> Value {
+    /// Builds the status document (docs/operating.md, "Status document").
+    pub(crate) fn document(&self, now: Timestamp) -> Value {
         let state = self.state.borrow().clone();
         let mut outbox = state.outbox;
         outbox.oldest_s = age_s(outbox.oldest, now);
@@ -251,8 +242,8 @@ impl Board {
         })
     }
 
-    /// `/metrics`.
-    pub fn metrics_text(&self, now: Timestamp) -> String {
+    /// Renders the text of `/metrics`.
+    pub(crate) fn metrics_text(&self, now: Timestamp) -> String {
         let state = self.state.borrow().clone();
         self.metrics.render(&state, age_s(state.outbox.oldest, now))
     }

@@ -1,5 +1,5 @@
 "use strict";
-// Shows /status and waits for its next revision. No framework, nothing from elsewhere.
+// Shows /status and waits for its next revision. It uses no framework and loads nothing from elsewhere.
 
 const WORDS = {
   ready: "Ready: hold a card to the reader",
@@ -33,8 +33,8 @@ function station(name, status) {
   const box = element("section", "", "station " + status.phase);
   box.dataset.phase = status.phase;
   box.append(element("h2", name), element("p", WORDS[status.phase] || status.phase, "phase"));
-  const told = FEEDBACK[status.feedback] ?? status.feedback;
-  box.append(element("p", told ? "Last: " + told : "", "feedback"));
+  const feedback = FEEDBACK[status.feedback] ?? status.feedback;
+  box.append(element("p", feedback ? "Last: " + feedback : "", "feedback"));
   const facts = document.createElement("dl");
   list(facts, [["Taps", status.taps], ["Documents released", status.released], ["Not released", status.failed],
     ["Reader", status.reader], ["Printer", status.printer]]);

@@ -1,66 +1,67 @@
-//! The MQTT topics and Home Assistant's discovery messages (design, section 7). Pure.
+//! The MQTT topics (docs/operating.md, "MQTT topics") and Home Assistant's discovery messages (docs/operating.md, "Home
+//! Assistant"). Pure.
 //!
 //! Invariant: names are `[a-z0-9-]`, as the configuration checks, so `_` and `/` keep them apart and no two stations of
 //! any two agents share a topic or a `unique_id`.
 //!
-//! It does not know what a status holds; it only names the keys that Home Assistant shall show.
+//! This module does not build a status; it only names the keys of one that Home Assistant shall show.
 
 use serde_json::{Value, json};
 
-/// The availability of an agent that is connected; also what Home Assistant says when it has started.
+/// The availability of a connected agent, and the word by which Home Assistant announces its start.
 pub const ONLINE: &str = "online";
-/// The availability of an agent that said goodbye or was lost.
+/// The availability of an agent that said goodbye or lost its link.
 pub const OFFLINE: &str = "offline";
 
-/// How the discovery messages name their sender ("origin", Home Assistant's "MQTT", "Discovery payload").
+/// The sender's name in discovery messages (`origin` in Home Assistant's "MQTT", "Discovery payload").
 const ORIGIN: &str = "print-release-agent";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Every topic of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    /// `<t>/<a>`.
+    /// The beginning of the agent's own topics: `<t>/<a>`.
     base: String,
     agent: String,
-    /// Home Assistant's prefix; empty when discovery is off.
+    /// Home Assistant's topic prefix; empty when discovery is off.
     discovery: String,
 }
 
 impl Topics {
-    /// The topics of `agent` below `prefix`; `discovery` is Home Assistant's prefix, empty for none.
+    /// Takes the prefix of all topics, the agent's name and Home Assistant's prefix, which is empty for no discovery.
     pub fn new(prefix: &str, agent: &str, discovery: &str) -> Self {
         Self { base: format!("{prefix}/{agent}"), agent: agent.to_owned(), discovery: discovery.to_owned() }
     }
 
-    /// [`ONLINE`] or [`OFFLINE`], retained; the topic of the last will.
+    /// The retained topic of [`ONLINE`] and [`OFFLINE`], and of the last will.
     pub fn availability(&self) -> String {
         format!("{}/availability", self.base)
     }
 
-    /// The agent's status, retained.
+    /// The retained topic of the agent's status.
     pub fn status(&self) -> String {
         format!("{}/status", self.base)
     }
 
-    /// One station's status, retained.
+    /// The retained topic of one station's status.
     pub fn station_status(&self, station: &str) -> String {
         format!("{}/{station}/status", self.base)
     }
 
-    /// One station's events, not retained.
+    /// The topic of one station's events, which are not retained.
     pub fn station_event(&self, station: &str) -> String {
         format!("{}/{station}/event", self.base)
     }
 
-    /// Where Home Assistant says [`ONLINE`] when it has started; `None` when discovery is off.
+    /// The topic on which Home Assistant says [`ONLINE`] when it has started; `None` when discovery is off.
     pub fn discovery_status(&self) -> Option<String> {
         (!self.discovery.is_empty()).then(|| format!("{}/status", self.discovery))
     }
 
     /// The retained messages, topic and payload, that make Home Assistant show `station`; none when discovery is off.
     ///
-    /// One message an entity ("Single component discovery payload"), all of one device. An empty payload on the same
-    /// topics takes the entities away again.
+    /// Each entity has a message of its own ("Single component discovery payload"), and all belong to one device. An empty
+    /// payload on the same topics removes the entities again.
     pub fn discovery(&self, station: &str) -> Vec<(String, String)> {
         if self.discovery.is_empty() {
             return Vec::new();
@@ -73,7 +74,7 @@ impl Topics {
                 config["unique_id"] = json!(id);
                 config["state_topic"] = json!(self.station_status(station));
                 config["value_template"] = json!(format!("{{{{ value_json.{what} }}}}"));
-                // Its payloads are Home Assistant's defaults.
+                // `online` and `offline` are Home Assistant's defaults, so its payloads need no keys.
                 config["availability_topic"] = json!(self.availability());
                 config["qos"] = json!(1);
                 config["device"] = json!({
@@ -89,10 +90,10 @@ impl Topics {
     }
 }
 
-/// What Home Assistant shows of a station: its component, the key of the station's status, and what is special.
+/// The entities of a station: each one's component, its key in the station's status, and its special settings.
 ///
-/// An `enum` sensor names all its `options` and has no `state_class` ("MQTT Sensor"); `total_increasing` takes the step
-/// back to 0 at a restart as a new start ("Sensor entity", "Long-term statistics").
+/// An `enum` sensor names all its `options` and has no `state_class` ("MQTT Sensor"). With `total_increasing` Home Assistant
+/// takes the step back to 0 at a restart for a new start ("Sensor entity", "Long-term statistics").
 fn entities() -> [(&'static str, &'static str, Value); 6] {
     let counter = |name| json!({ "name": name, "state_class": "total_increasing" });
     [
@@ -128,24 +129,24 @@ mod tests {
         Topics::new("print-release", "lobby-box", "homeassistant")
     }
 
-    /// Every discovery message of a station: topic and parsed payload.
+    /// Gives every discovery message of a station, as topic and parsed payload.
     fn discovered(topics: &Topics, station: &str) -> Vec<(String, Value)> {
         topics.discovery(station).into_iter().map(|(t, p)| (t, serde_json::from_str(&p).unwrap())).collect()
     }
 
-    /// The station's status as the design has it (section 7).
+    /// The station's status as docs/operating.md has it ("MQTT topics").
     fn status() -> Value {
         json!({ "phase": "ready", "reader": "connected", "printer": "ready", "taps": 0, "released": 0, "failed": 0 })
     }
 
-    /// The key that `{{ value_json.KEY }}` shows.
+    /// Takes the key out of `{{ value_json.KEY }}`.
     fn shown_key(config: &Value) -> &str {
         let template = config["value_template"].as_str().unwrap();
         template.strip_prefix("{{ value_json.").and_then(|rest| rest.strip_suffix(" }}")).unwrap()
     }
 
     #[test]
-    fn the_topics_are_those_of_the_design() {
+    fn the_topics_are_those_of_the_contract() {
         let topics = topics();
         assert_eq!(topics.availability(), "print-release/lobby-box/availability");
         assert_eq!(topics.status(), "print-release/lobby-box/status");
@@ -158,8 +159,8 @@ mod tests {
     fn every_value_of_the_station_status_is_an_entity_and_every_entity_shows_one() {
         let shown: BTreeSet<_> =
             discovered(&topics(), "lobby").iter().map(|(_, config)| shown_key(config).to_owned()).collect();
-        let told: BTreeSet<_> = status().as_object().unwrap().keys().cloned().collect();
-        assert_eq!(shown, told);
+        let keys: BTreeSet<_> = status().as_object().unwrap().keys().cloned().collect();
+        assert_eq!(shown, keys);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the real program tells a real broker, and that it never waits for one.
+//! The messages of the real program at a real broker, and that a tap never waits for one.
 
 use print_release_agent::demo::scene::Scene;
 use serde_json::Value;
@@ -14,15 +14,18 @@ async fn stage(port: u16) -> Scene {
     scene
 }
 
-/// The next payload of a topic that is as it should be.
-async fn told(peer: &mut Peer, is: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let payload = peer.payload().await;
-        let value = serde_json::from_str(&payload).unwrap_or(Value::String(payload));
-        if is(&value) {
-            return value;
+/// Waits for the next payload that meets a condition.
+async fn payload_where(peer: &mut Peer, condition: impl Fn(&Value) -> bool) -> Value {
+    soon(async {
+        loop {
+            let payload = peer.payload().await;
+            let value = serde_json::from_str(&payload).unwrap_or(Value::String(payload));
+            if condition(&value) {
+                return value;
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -35,16 +38,19 @@ async fn the_broker_is_told_what_the_contract_says() {
     let mut events = Peer::subscribed(broker.port(), "print-release/demo/lobby/event").await;
     let mut discovery = Peer::subscribed(broker.port(), "homeassistant/+/+/config").await;
     let agent = scene.start().await.unwrap();
-    told(&mut availability, |payload| payload == "online").await;
+    payload_where(&mut availability, |payload| payload == "online").await;
     scene.tap(&agent, "grace").await.unwrap();
-    let event = told(&mut events, |event| event["event"] == "released").await;
+    let event = payload_where(&mut events, |event| event["event"] == "released").await;
     assert_eq!((&event["documents"], &event["pages"]), (&3.into(), &51.into()));
     assert!(event["user"].as_str().is_some_and(|user| user.len() == 16), "a hash, not a name: {event}");
-    told(&mut station, |station| station["released"] == 3 && station["phase"] == "ready").await;
-    told(&mut status, |status| status["stations"]["lobby"]["released"] == 3 && status["outbox"]["pending"] == 0).await;
-    told(&mut discovery, |config| config["unique_id"] == "demo_lobby_taps").await;
+    payload_where(&mut station, |station| station["released"] == 3 && station["phase"] == "ready").await;
+    payload_where(&mut status, |status| {
+        status["stations"]["lobby"]["released"] == 3 && status["outbox"]["pending"] == 0
+    })
+    .await;
+    payload_where(&mut discovery, |config| config["unique_id"] == "demo_lobby_taps").await;
     agent.kill().await.unwrap();
-    told(&mut availability, |payload| payload == "offline").await;
+    payload_where(&mut availability, |payload| payload == "offline").await;
 }
 
 #[tokio::test]
@@ -53,9 +59,9 @@ async fn sigterm_says_offline() {
     let scene = stage(broker.port()).await;
     let mut availability = Peer::subscribed(broker.port(), "print-release/demo/availability").await;
     let agent = scene.start().await.unwrap();
-    told(&mut availability, |payload| payload == "online").await;
+    payload_where(&mut availability, |payload| payload == "online").await;
     assert!(agent.terminate().await.unwrap().success());
-    told(&mut availability, |payload| payload == "offline").await;
+    payload_where(&mut availability, |payload| payload == "offline").await;
 }
 
 #[tokio::test]
@@ -69,8 +75,8 @@ async fn a_tap_does_not_wait_for_the_broker_and_its_event_comes_when_there_is_on
     let broker = Mosquitto::start_on(port, "allow_anonymous true");
     let mut events = Peer::subscribed(broker.port(), "print-release/demo/lobby/event").await;
     let agent = scene.start().await.unwrap();
-    let told = told(&mut events, |told| told["event"] == "released").await;
-    assert_eq!(told["id"], event["id"], "the event of the tap before the kill");
+    let published = payload_where(&mut events, |event| event["event"] == "released").await;
+    assert_eq!(published["id"], event["id"], "the event of the tap before the kill");
     agent.terminate().await.unwrap();
 }
 

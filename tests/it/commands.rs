@@ -1,20 +1,21 @@
-//! The commands as somebody types them: what they print, and how they end.
+//! The commands as somebody types them, their output and their exit codes.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
+use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use serde_json::Value;
 
-use crate::support::{journal, playing, program, skipped};
+use crate::support::{journal, playing, program, skipped, soon};
 
-/// Runs the program, beside whatever the test's runtime serves.
+/// Runs the program to its end, while the test's runtime goes on serving.
 async fn run(arguments: &[&str]) -> Output {
-    tokio::process::Command::new(program()).args(arguments).output().await.unwrap()
+    soon(tokio::process::Command::new(program()).args(arguments).kill_on_drop(true).output()).await.unwrap()
 }
 
 async fn with_config(config: &Path, arguments: &[&str]) -> Output {
@@ -42,11 +43,11 @@ async fn two_mistakes_and_a_missing_file_are_named_with_their_lines_at_once() {
     std::fs::write(scene.config(), &broken).unwrap();
     let output = with_config(&scene.config(), &["run"]).await;
     assert_eq!(output.status.code(), Some(64));
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     for (word, key) in [("conect_timeout", "conect_timeout"), ("api_key_file", "no-such-key"), ("type", "cereal")] {
         let line = broken.lines().position(|line| line.contains(key)).unwrap() + 1;
         let place = format!("agent.toml:{line}:");
-        assert!(told.lines().any(|told| told.contains(&place) && told.contains(word)), "{place} {word} in\n{told}");
+        assert!(errors.lines().any(|line| line.contains(&place) && line.contains(word)), "{place} {word} in\n{errors}");
     }
 }
 
@@ -75,16 +76,16 @@ async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
     let output = with_config(&scene.config(), &["check", "--json"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
     let checks = json(&output)["checks"].as_array().unwrap().clone();
-    // Nobody is logged in who could try the key.
+    // The key can only be tried by somebody who is logged in.
     let untried: Vec<_> = checks.iter().filter(|check| check["ok"] != true).map(|check| &check["what"]).collect();
     assert_eq!(untried, ["API key"], "{checks:?}");
     assert_eq!(checks.len(), 6);
-    // Who checks may be root, and the agent is not.
-    let told =
+    // Root, who runs this check, may open more than the agent, so the check names the device's group and mode.
+    let detail_of_reader =
         checks.iter().find_map(|check| check["detail"].as_str().filter(|detail| detail.contains("can be opened")));
-    let device = told.unwrap().split(' ').next().unwrap();
+    let device = detail_of_reader.unwrap().split(' ').next().unwrap();
     let stat = std::process::Command::new("stat").args(["-L", "-c", "its group is %G, its mode %a", device]).output();
-    assert!(told.unwrap().ends_with(text(&stat.unwrap().stdout).trim()), "{told:?}");
+    assert!(detail_of_reader.unwrap().ends_with(text(&stat.unwrap().stdout).trim()), "{detail_of_reader:?}");
     scene.reader.unplug();
     let output = with_config(&scene.config(), &["check"]).await;
     assert_eq!(output.status.code(), Some(69));
@@ -146,7 +147,7 @@ async fn card_convert_prints_the_number_or_what_is_wrong() {
 #[tokio::test]
 async fn the_play_holds_for_somebody_who_is_not_root() {
     let mut play = tokio::process::Command::new(program());
-    // Only root can become somebody else; everybody else is already.
+    // Root becomes somebody else; everybody else is not root already.
     if rustix::process::geteuid().is_root() {
         play.uid(65_534).gid(65_534);
     }
@@ -159,21 +160,91 @@ async fn the_play_holds_for_somebody_who_is_not_root() {
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
-/// `queue list` of an empty journal, with its output there.
-fn list_into(dir: &Path, output: Stdio) -> Child {
-    let mut command = Command::new(program());
-    command.arg("--config").arg(journal::config(dir)).args(["queue", "list"]).stdout(output);
-    command.stderr(Stdio::null()).spawn().unwrap()
+/// A pipe that nobody reads any more.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
 }
 
-#[test]
-fn output_that_nobody_reads_is_no_mistake_and_one_that_cannot_be_written_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut child = list_into(dir.path(), Stdio::piped());
-    drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    assert_eq!(list_into(dir.path(), full.into()).wait().unwrap().code(), Some(74));
+/// A file that takes nothing.
+fn full_disk() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+const PRINTING_COMMANDS: [&[&str]; 14] = [
+    &["status"],
+    &["status", "--json"],
+    &["queue", "list"],
+    &["queue", "list", "--json"],
+    &["queue", "export", "--format", "csv"],
+    &["queue", "verify"],
+    &["check"],
+    &["check", "--json"],
+    &["enroll"],
+    &["readers", "list"],
+    &["card", "convert", "04A1"],
+    &["card", "learn", "04A1=04A1"],
+    &["completions", "bash"],
+    &["man"],
+];
+
+#[tokio::test]
+async fn for_every_command_a_closed_output_is_no_mistake_and_a_full_one_is() {
+    let (scene, _agent) = playing().await;
+    for arguments in PRINTING_COMMANDS {
+        for (output, code) in [(closed_pipe(), 0), (full_disk(), 74)] {
+            let mut command = tokio::process::Command::new(program());
+            command
+                .arg("--config")
+                .arg(scene.config())
+                .args(arguments)
+                .stdout(output)
+                .stderr(Stdio::piped())
+                .kill_on_drop(true);
+            let ended = soon(command.spawn().unwrap().wait_with_output()).await.unwrap();
+            let errors = text(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {errors}");
+            assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
+        }
+    }
+    for arguments in ["--help", "--version"] {
+        let mut command = tokio::process::Command::new(program());
+        let ended = soon(command.arg(arguments).stdout(closed_pipe()).status()).await.unwrap();
+        assert_eq!(ended.code(), Some(0), "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistake_keeps_its_exit_code_where_nobody_reads_the_errors() {
+    let scene = Scene::set(program()).await.unwrap();
+    let no_config = Path::new("/no/such/agent.toml");
+    let mistakes: [(&[&str], &Path, i32); 5] = [
+        (&["status"], &scene.config(), 69),
+        (&["queue", "show", "999"], &scene.config(), 1),
+        (&["check"], no_config, 64),
+        (&["man", "--dir", "/dev/null/pages"], no_config, 1),
+        (&["no-such-command"], no_config, 64),
+    ];
+    for (arguments, config, code) in mistakes {
+        let mut command = tokio::process::Command::new(program());
+        command
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(closed_pipe())
+            .kill_on_drop(true);
+        assert_eq!(soon(command.status()).await.unwrap().code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_agent_serves_on_where_nobody_reads_its_log() {
+    let scene = Scene::set(program()).await.unwrap();
+    let agent = AgentProcess::start(program(), &scene.config(), closed_pipe()).await.unwrap();
+    assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
+    assert!(soon(agent.terminate()).await.unwrap().success());
 }
 
 #[test]
@@ -193,7 +264,7 @@ fn what_may_not_be_read_is_not_called_empty() {
             std::fs::set_permissions(&socket, Permissions::from_mode(0o600)).unwrap();
         }
         let mut run = Command::new(program());
-        // Somebody who may read the configuration and nothing else. Only root can become that.
+        // This user may read the configuration and nothing else. Only root can become another user.
         let output = run.arg("--config").arg(&config).args(["queue", command]).uid(65_534).output();
         let output = match output {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -201,9 +272,9 @@ fn what_may_not_be_read_is_not_called_empty() {
             }
             output => output.unwrap(),
         };
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), [].as_slice()), "{command}: {told}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), [].as_slice()), "{command}: {errors}");
         let what = if agent_runs { "control.sock" } else { "state" };
-        assert!(told.contains("ermission denied") && told.contains(what), "{command}: {told}");
+        assert!(errors.contains("ermission denied") && errors.contains(what), "{command}: {errors}");
     }
 }

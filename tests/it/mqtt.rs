@@ -1,4 +1,4 @@
-//! The MQTT client against a real broker: what is kept, repeated, told and not told.
+//! The MQTT client against a real broker: which messages it keeps and repeats, and which notices it gives.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::peer::Peer;
 use crate::support::soon;
 use print_release_agent::backoff::Backoff;
 use print_release_agent::domain::Secret;
-use print_release_agent::status::mqtt::{IN_FLIGHT, Mqtt, Notice, Refused, Settings};
+use print_release_agent::status::mqtt::{BrokerSettings, IN_FLIGHT, MqttClient, MqttNotice, PublishError};
 use print_release_agent::status::topics::{OFFLINE, ONLINE, Topics};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
@@ -30,8 +30,8 @@ fn topics() -> Topics {
     Topics::new("print-release", "lobby-box", "homeassistant")
 }
 
-fn settings(port: u16) -> Settings {
-    Settings {
+fn settings(port: u16) -> BrokerSettings {
+    BrokerSettings {
         host: "127.0.0.1".to_owned(),
         port,
         tls: None,
@@ -43,41 +43,53 @@ fn settings(port: u16) -> Settings {
     }
 }
 
-/// The client with attempts that follow each other fast.
-fn spawn(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>) {
+/// Starts a client whose attempts follow each other fast.
+fn spawn(settings: BrokerSettings) -> (MqttClient, mpsc::Receiver<MqttNotice>) {
     let reconnect = Backoff::new(Duration::from_millis(1), Duration::from_millis(20)).unwrap();
-    Mqtt::spawn_with(settings, reconnect)
+    MqttClient::spawn_with(settings, reconnect)
 }
 
-async fn next(notices: &mut mpsc::Receiver<Notice>) -> Notice {
+async fn next(notices: &mut mpsc::Receiver<MqttNotice>) -> MqttNotice {
     soon(notices.recv()).await.expect("the task runs")
 }
 
-async fn until(notices: &mut mpsc::Receiver<Notice>, wanted: Notice) {
-    while next(notices).await != wanted {}
+async fn until(notices: &mut mpsc::Receiver<MqttNotice>, wanted: MqttNotice) {
+    soon(async { while next(notices).await != wanted {} }).await;
 }
 
-async fn error(notices: &mut mpsc::Receiver<Notice>) -> String {
+/// Waits for the next acknowledgement and skips every other notice.
+async fn acknowledgement(notices: &mut mpsc::Receiver<MqttNotice>) -> u64 {
+    soon(async {
+        loop {
+            if let MqttNotice::Acknowledged(id) = next(notices).await {
+                return id;
+            }
+        }
+    })
+    .await
+}
+
+async fn error(notices: &mut mpsc::Receiver<MqttNotice>) -> String {
     match next(notices).await {
-        Notice::Disconnected { error } => error,
+        MqttNotice::Disconnected { error } => error,
         notice => panic!("{notice:?} instead of an error"),
     }
 }
 
-/// What the agent's durable queue does: offers in order, forgets what is acknowledged.
+/// Stands for the agent's durable queue: it offers events in order and forgets acknowledged ones.
 struct Queue {
     waiting: BTreeSet<u64>,
     next: u64,
 }
 
 impl Queue {
-    fn offer_all(&self, mqtt: &Mqtt) {
+    fn offer_all(&self, mqtt: &MqttClient) {
         let offer = |id: &u64| mqtt.offer(*id, topics().station_event("lobby"), id.to_string());
         let refused = self.waiting.iter().map(offer).find_map(Result::err);
-        assert!(matches!(refused, None | Some(Refused::Full)), "{refused:?}");
+        assert!(matches!(refused, None | Some(PublishError::Full)), "{refused:?}");
     }
 
-    fn fill(&mut self, mqtt: &Mqtt) {
+    fn fill(&mut self, mqtt: &MqttClient) {
         while self.waiting.len() < 2 * IN_FLIGHT {
             self.waiting.insert(self.next);
             self.next += 1;
@@ -95,27 +107,23 @@ async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut
     let mut queue = Queue { waiting: BTreeSet::new(), next: 0 };
 
     for cut in 0..CUTS {
-        until(&mut notices, Notice::Connected).await;
+        until(&mut notices, MqttNotice::Connected).await;
         queue.fill(&mqtt);
-        let mut before_the_cut = 1 + cut % 7 * 5;
-        while before_the_cut > 0 {
-            if let Notice::Acknowledged(id) = next(&mut notices).await {
-                queue.waiting.remove(&id);
-                queue.fill(&mqtt);
-                before_the_cut -= 1;
-            }
+        for _ in 0..1 + cut % 7 * 5 {
+            let id = acknowledgement(&mut notices).await;
+            queue.waiting.remove(&id);
+            queue.fill(&mqtt);
         }
         cutter.cut();
-        while let Notice::Acknowledged(id) = next(&mut notices).await {
+        while let MqttNotice::Acknowledged(id) = next(&mut notices).await {
             queue.waiting.remove(&id);
             queue.fill(&mqtt);
         }
     }
     while !queue.waiting.is_empty() {
         queue.offer_all(&mqtt);
-        if let Notice::Acknowledged(id) = next(&mut notices).await {
-            queue.waiting.remove(&id);
-        }
+        let id = acknowledgement(&mut notices).await;
+        queue.waiting.remove(&id);
     }
 
     let mut arrived = BTreeSet::new();
@@ -127,8 +135,10 @@ async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut
     }
 }
 
-/// The client in another runtime, which is gone with all its tasks when the last value is dropped.
-async fn on_a_box_of_its_own(settings: Settings) -> (Mqtt, mpsc::Receiver<Notice>, oneshot::Sender<()>) {
+/// Starts a client in a runtime of its own, which ends with all its tasks when the last value is dropped.
+async fn on_a_box_of_its_own(
+    settings: BrokerSettings,
+) -> (MqttClient, mpsc::Receiver<MqttNotice>, oneshot::Sender<()>) {
     let (power, powered) = oneshot::channel();
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || {
@@ -146,10 +156,10 @@ async fn what_is_retained_outlives_a_killed_agent_and_the_last_will_says_offline
     let broker = Mosquitto::start(ANONYMOUS);
     let mut witness = Peer::subscribed(broker.port(), &topics().availability()).await;
     let (mqtt, mut notices, power) = on_a_box_of_its_own(settings(broker.port())).await;
-    until(&mut notices, Notice::Connected).await;
+    until(&mut notices, MqttNotice::Connected).await;
     mqtt.retain(topics().status(), "{}".to_owned()).unwrap();
     mqtt.offer(1, topics().station_event("lobby"), "not retained".to_owned()).unwrap();
-    until(&mut notices, Notice::Acknowledged(1)).await;
+    until(&mut notices, MqttNotice::Acknowledged(1)).await;
     assert_eq!(witness.payload().await, ONLINE);
 
     drop(power);
@@ -176,11 +186,11 @@ async fn everything_retained_is_published_again_on_a_new_link() {
     let (mqtt, mut notices) = spawn(settings(cutter.port()));
     mqtt.retain(topics().status(), "old".to_owned()).unwrap();
     mqtt.retain(topics().status(), "new".to_owned()).unwrap();
-    until(&mut notices, Notice::Connected).await;
+    until(&mut notices, MqttNotice::Connected).await;
     assert_eq!((reader.payload().await, reader.payload().await), (ONLINE.to_owned(), "new".to_owned()));
 
     cutter.cut();
-    until(&mut notices, Notice::Connected).await;
+    until(&mut notices, MqttNotice::Connected).await;
     let said = [reader.payload().await, reader.payload().await, reader.payload().await];
     assert_eq!(said, [OFFLINE, ONLINE, "new"]);
 }
@@ -195,9 +205,9 @@ async fn a_broker_that_appears_later_gets_everything() {
     assert!(error.contains(&port.to_string()) && error.contains("refused"), "{error}");
 
     let broker = Mosquitto::start_on(port, ANONYMOUS);
-    until(&mut notices, Notice::Connected).await;
-    until(&mut notices, Notice::Acknowledged(7)).await;
-    // It was sent before the event, so it is there.
+    until(&mut notices, MqttNotice::Connected).await;
+    until(&mut notices, MqttNotice::Acknowledged(7)).await;
+    // The status was sent before the event, so the broker has it.
     let mut reader = Peer::subscribed(broker.port(), &topics().status()).await;
     assert_eq!(reader.payload().await, "{}");
 }
@@ -227,23 +237,23 @@ async fn a_broker_with_a_trusted_certificate_is_spoken_to_over_tls() {
     let directory = tempfile::tempdir().unwrap();
     let certificate = certificate();
     let broker = tls_broker(directory.path(), &certificate);
-    let (mqtt, mut notices) = spawn(Settings { tls: trusting(&certificate), ..settings(broker.port()) });
-    assert_eq!(next(&mut notices).await, Notice::Connected);
+    let (mqtt, mut notices) = spawn(BrokerSettings { tls: trusting(&certificate), ..settings(broker.port()) });
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
     mqtt.offer(1, topics().station_event("lobby"), String::new()).unwrap();
-    assert_eq!(next(&mut notices).await, Notice::Acknowledged(1));
+    assert_eq!(next(&mut notices).await, MqttNotice::Acknowledged(1));
 }
 
 #[tokio::test]
 async fn a_broker_with_an_unknown_certificate_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let broker = tls_broker(directory.path(), &certificate());
-    let (_mqtt, mut notices) = spawn(Settings { tls: trusting(&certificate()), ..settings(broker.port()) });
+    let (_mqtt, mut notices) = spawn(BrokerSettings { tls: trusting(&certificate()), ..settings(broker.port()) });
     let error = error(&mut notices).await;
     assert!(error.contains("TLS") && error.contains("certificate"), "{error}");
 }
 
-fn with_password(port: u16, password: &str) -> Settings {
-    Settings { username: Some("box".to_owned()), password: Some(Secret::new(password)), ..settings(port) }
+fn with_password(port: u16, password: &str) -> BrokerSettings {
+    BrokerSettings { username: Some("box".to_owned()), password: Some(Secret::new(password)), ..settings(port) }
 }
 
 #[tokio::test]
@@ -260,7 +270,7 @@ async fn a_wrong_password_is_told_but_not_shown() {
     soon(mqtt.stop()).await;
 
     let (_mqtt, mut notices) = spawn(with_password(broker.port(), PASSWORD));
-    assert_eq!(next(&mut notices).await, Notice::Connected);
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
 }
 
 #[tokio::test]
@@ -270,7 +280,7 @@ async fn a_server_that_echoes_does_not_get_the_password_into_an_error() {
     tokio::spawn(async move {
         while let Ok((mut link, _)) = server.accept().await {
             let (mut read, mut write) = link.split();
-            // Ends with the link, well or not.
+            // An error only says that the link has ended.
             let _ = tokio::io::copy(&mut read, &mut write).await;
         }
     });
@@ -287,11 +297,11 @@ async fn discovery_is_sent_again_when_home_assistant_says_that_it_has_started() 
     let discovery = topics().discovery("lobby");
     let send = || discovery.iter().for_each(|(topic, payload)| mqtt.retain(topic.clone(), payload.clone()).unwrap());
     send();
-    until(&mut notices, Notice::Connected).await;
+    until(&mut notices, MqttNotice::Connected).await;
     for start in 0..2 {
         if start > 0 {
             home_assistant.publish("homeassistant/status", false, ONLINE).await;
-            until(&mut notices, Notice::HomeAssistantStarted).await;
+            until(&mut notices, MqttNotice::HomeAssistantStarted).await;
             send();
         }
         let mut seen = BTreeSet::new();
@@ -311,10 +321,10 @@ async fn the_memory_of_an_earlier_start_of_home_assistant_is_no_start() {
     assert_eq!(home_assistant.payload().await, ONLINE);
 
     let (mqtt, mut notices) = spawn(settings(broker.port()));
-    assert_eq!(next(&mut notices).await, Notice::Connected);
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
     // The broker answers in order: the subscription, with what is retained, and then the event.
     mqtt.offer(1, topics().station_event("lobby"), String::new()).unwrap();
-    assert_eq!(next(&mut notices).await, Notice::Acknowledged(1));
+    assert_eq!(next(&mut notices).await, MqttNotice::Acknowledged(1));
     soon(mqtt.stop()).await;
     assert_eq!(soon(notices.recv()).await, None);
 }
@@ -324,8 +334,8 @@ async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
     let mut broker = Mosquitto::start(ANONYMOUS);
     let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
     let (mqtt, mut notices) = spawn(settings(broker.port()));
-    until(&mut notices, Notice::Connected).await;
-    // More than goes out at once.
+    until(&mut notices, MqttNotice::Connected).await;
+    // More messages than the window lets out at once.
     let last: BTreeSet<_> = (0..3 * IN_FLIGHT).map(|n| topics().station_status(&n.to_string())).collect();
     last.iter().for_each(|topic| mqtt.retain(topic.clone(), "the last".to_owned()).unwrap());
     soon(mqtt.stop()).await;
@@ -336,7 +346,7 @@ async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
     }
     assert_eq!(seen, last);
     assert_eq!(reader.payload().await, OFFLINE);
-    soon(broker.logged("Received DISCONNECT from lobby-box")).await;
+    broker.logged("Received DISCONNECT from lobby-box").await;
     let mut late = Peer::subscribed(broker.port(), &topics().availability()).await;
     assert_eq!(late.payload().await, OFFLINE);
 }
@@ -349,14 +359,14 @@ async fn stop_returns_without_a_broker() {
     while soon(notices.recv()).await.is_some() {}
 }
 
-/// A broker that welcomes one client and then acknowledges nothing.
-async fn deaf_broker() -> (TcpStream, Mqtt, mpsc::Receiver<Notice>) {
+/// Starts a client with a broker that welcomes it and then acknowledges nothing.
+async fn deaf_broker() -> (TcpStream, MqttClient, mpsc::Receiver<MqttNotice>) {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (mqtt, mut notices) = spawn(settings(server.local_addr().unwrap().port()));
     let (mut link, _) = soon(server.accept()).await.unwrap();
     // CONNACK: no session, accepted.
     link.write_all(&[0x20, 2, 0, 0]).await.unwrap();
-    assert_eq!(next(&mut notices).await, Notice::Connected);
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
     (link, mqtt, notices)
 }
 
@@ -364,7 +374,7 @@ async fn deaf_broker() -> (TcpStream, Mqtt, mpsc::Receiver<Notice>) {
 async fn stop_returns_although_the_broker_acknowledges_nothing() {
     let (mut link, mqtt, _notices) = deaf_broker().await;
     soon(mqtt.stop()).await;
-    // `offline` is the last word: without a DISCONNECT after it the broker says it again for us.
+    // `offline` is the last message. No DISCONNECT follows, so the broker publishes the last will too.
     let mut received = Vec::new();
     soon(link.read_to_end(&mut received)).await.unwrap();
     assert!(received.ends_with(OFFLINE.as_bytes()), "{received:?}");
@@ -394,7 +404,7 @@ async fn a_reader_of_the_notices_that_sleeps_delays_nothing_and_loses_no_acknowl
         match mqtt.offer(id, topics().station_event("lobby"), id.to_string()) {
             Ok(()) => taken.push(id),
             refused => {
-                assert_eq!(refused, Err(Refused::Full));
+                assert_eq!(refused, Err(PublishError::Full));
                 break;
             }
         }
@@ -404,11 +414,9 @@ async fn a_reader_of_the_notices_that_sleeps_delays_nothing_and_loses_no_acknowl
     mqtt.retain(topics().status(), "still works".to_owned()).unwrap();
     assert_eq!(reader.payload().await, "still works");
 
-    let mut told = Vec::new();
-    while told.len() < taken.len() {
-        if let Notice::Acknowledged(id) = next(&mut notices).await {
-            told.push(id);
-        }
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < taken.len() {
+        acknowledged.push(acknowledgement(&mut notices).await);
     }
-    assert_eq!(told, taken);
+    assert_eq!(acknowledged, taken);
 }

@@ -1,5 +1,5 @@
-//! What the package is made of, beside the program: manual, completions, configuration, unit, users. The package itself is
-//! tried by `tests/run package`.
+//! The parts of the package beside the program: manual, completions, configuration, unit, users. `tests/run package` tries the
+//! package itself.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The commands below `path`, as `--help` lists them.
+/// Lists the commands below `path` from the output of `--help`.
 fn commands(path: &[String]) -> Vec<String> {
     let mut arguments: Vec<&str> = path.iter().map(String::as_str).collect();
     arguments.push("--help");
@@ -65,7 +65,7 @@ fn bash_completes_commands_of_both_levels() {
     let script = dir.path().join("completions");
     fs::write(&script, run(&["completions", "bash"]).stdout).unwrap();
     for (typed, completed) in [("que", "queue"), ("queue ver", "verify"), ("completions zs", "zsh")] {
-        // As bash does: it asks the function that the script registered.
+        // Bash completes in this way: it calls the function that the script registered.
         let ask = format!(
             "source {}; set -- $(complete -p print-release-agent); while [ \"$1\" != -F ]; do shift; done; asked=$2; \
              COMP_WORDS=(print-release-agent {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
@@ -90,9 +90,9 @@ fn completions_are_there_for_the_usual_shells_and_no_other() {
 fn a_configuration_that_nobody_filled_in_ends_with_64_and_names_what_is_required() {
     let output = run(&["run", "--config", file("firmware-config/agent.toml").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(64));
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     for key in ["[server] url", "api_key_file", "[station] name", "[station.reader] type", "output_port"] {
-        assert!(told.contains(key), "{key} in\n{told}");
+        assert!(errors.contains(key), "{key} in\n{errors}");
     }
 }
 

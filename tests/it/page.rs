@@ -1,22 +1,28 @@
-//! The demo's page in a real browser: a person presses a button and sees documents come out.
+//! The demo's page in a real browser: a person presses a button and sees the documents come out.
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::mosquitto::free_port;
 use crate::support::{program, soon};
 
-/// Where the screenshot goes; not committed.
+/// The file of the screenshot, which is not committed.
 const SCREENSHOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/demo-page.png");
 
-/// A browser that does what a person would (W3C WebDriver).
+/// The longest wait for a condition on the page.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest wait for an answer of the driver, which also starts the browser.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// A browser that clicks and looks as a person would (W3C WebDriver).
 struct Browser {
-    /// Leads a group of its own, to which the browser belongs.
+    /// The driver leads a process group of its own, to which the browser belongs.
     driver: Child,
     client: reqwest::Client,
     session: String,
@@ -25,16 +31,23 @@ struct Browser {
 impl Browser {
     async fn open() -> Self {
         print_release_agent::tls::install_provider();
-        let port = free_port();
         let mut driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
+            .arg("--port=0")
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
             .expect("chromedriver is installed (apt-get install chromium-driver)");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        while !soon(lines.next_line()).await.unwrap().expect("chromedriver runs").contains("started successfully") {}
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let started = soon(async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("chromedriver runs");
+                if let Some((_, port)) = line.split_once("started successfully on port ") {
+                    return port.trim_end_matches('.').to_owned();
+                }
+            }
+        });
+        let port = started.await;
+        let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_LIMIT).build().unwrap();
         let mut browser = Self { driver, client, session: format!("http://127.0.0.1:{port}/session") };
         let arguments = [
             "--headless",
@@ -64,7 +77,7 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] })).await
     }
 
-    /// Waits until a script, asked on every animation frame, gives true.
+    /// Waits until a condition, evaluated on every animation frame, is true. The driver limits the wait.
     async fn until(&self, condition: &str) {
         let script = format!(
             "const done = arguments[0]; const look = () => ({condition}) ? done(true) : requestAnimationFrame(look); look();"
@@ -85,7 +98,7 @@ impl Browser {
     }
 }
 
-/// The driver would leave its browser behind.
+/// Kills the whole group, because the driver alone would leave its browser behind.
 impl Drop for Browser {
     fn drop(&mut self) {
         let group = self.driver.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap()));
@@ -116,7 +129,7 @@ async fn a_tap_from_the_pages_button_releases_documents_and_the_page_shows_them(
     let address = line.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
 
     let browser = Browser::open().await;
-    browser.post("/timeouts", &json!({ "script": 30_000 })).await;
+    browser.post("/timeouts", &json!({ "script": SCRIPT_LIMIT.as_millis() as u64 })).await;
     browser.post("/url", &json!({ "url": address })).await;
     browser.until("document.querySelectorAll('#documents tr').length === 8").await;
     let printed = "document.querySelectorAll('#documents tr.printed').length";

@@ -13,7 +13,7 @@ use crate::domain::{Cause, Failure};
 use crate::journal::{Journal, JournalError, StoredRecord};
 use crate::print_server::Client;
 use crate::random;
-use crate::status::Board;
+use crate::status::{Board, Stage};
 
 /// The outbox. A record that is still on its way when it is stopped is in doubt at the next start.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl OutboxTask {
         self.journal.mark_record(stored.id, Some(sent)).await?;
         let started = Instant::now();
         let answer = self.client.record(&stored.record).await;
-        self.board.metrics.stage(&stored.record.station, "record", started.elapsed());
+        self.board.metrics.stage(&stored.record.station, Stage::Record, started.elapsed());
         Ok(answer)
     }
 

@@ -1,11 +1,11 @@
 //! One link to the broker, from its connection to its loss or our goodbye.
 //!
-//! Built on what was measured of rumqttc 0.25.1: it forgets what it was given when the broker has no session, so nothing
-//! counts as sent before its `PubAck`; its state does not survive every error, so client and event loop are dropped
-//! together with the link; `publish().await` may wait for itself, so only `try_publish` is used, and the window below
-//! leaves it always room.
+//! Measurements of rumqttc 0.25.1 explain its shape. The library forgets pending messages when the broker has no session,
+//! so nothing counts as sent before its `PubAck`. Its state does not survive every error, so client and event loop are
+//! dropped together with the link. `publish().await` may wait for itself, so only `try_publish` is used, and the window
+//! below always leaves room for it.
 //!
-//! It does not decide when to try again, and keeps nothing for the next link: that is on the board.
+//! A link does not decide when to try again, and keeps nothing for the next one: that is the publish queue's part.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,22 +19,23 @@ use rumqttc::{
 use tokio::time::{self, Instant};
 use tracing::warn;
 
-use super::board::{IN_FLIGHT, Kind, Message, PACKET_LIMIT};
-use super::{Settings, Shared};
+use super::publish_queue::{IN_FLIGHT, MessageKind, PACKET_LIMIT, Publication};
+use super::{BrokerSettings, SharedState};
 use crate::status::topics::{OFFLINE, ONLINE};
 
-/// A lost broker is noticed after two of these at the latest: one unanswered ping.
+/// The interval between two pings. A lost broker is noticed after two of them at the latest: one ping went unanswered.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Name lookup, TCP, TLS and the broker's answer together; also one flush.
+/// The longest that name lookup, TCP, TLS and the broker's answer may take together; the limit of one flush as well.
 const CONNECT_SECONDS: u64 = 10;
-/// The event loop has something to say every `KEEP_ALIVE`. If not, a write hangs in a dead link (it has no limit there).
+/// The longest wait for an event. The event loop yields one every `KEEP_ALIVE`, unless a write hangs in a dead link, for
+/// which the library has no limit.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
-/// Requests on their way to the event loop: all that may be in flight, the subscription, the disconnection.
+/// The most requests on their way to the event loop: those that may be in flight, the subscription, the disconnection.
 const REQUESTS: usize = IN_FLIGHT + 2;
-/// Packet ids in use. More than are ever in flight, so that none comes round while it is still unacknowledged.
+/// The number of packet ids. It is larger than the window, so that no id is used again while it is unacknowledged.
 const PACKET_IDS: u16 = 4 * IN_FLIGHT as u16;
 
-/// Why there is no link. Never holds a packet: a server that echoes would have our password printed.
+/// The reason why there is no link. It never holds a packet: a server that echoes would have our password printed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     #[error("{0}")]
@@ -62,7 +63,7 @@ impl From<ConnectionError> for LinkError {
         match error {
             ConnectionError::Io(error) => Self::Network(error),
             ConnectionError::Tls(error) => Self::Tls(error),
-            // Mosquitto answers a wrong password with the second.
+            // Mosquitto answers a wrong password with `NotAuthorized`.
             ConnectionError::ConnectionRefused(
                 ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
             ) => Self::Login,
@@ -83,29 +84,29 @@ impl From<ClientError> for LinkError {
     }
 }
 
-/// How a link ended.
-pub(super) enum End {
-    /// By our goodbye, or before there was one to say it on.
+/// The end of a link.
+pub(super) enum LinkEnd {
+    /// We said goodbye, or stopped before the link stood.
     Stopped,
     Lost {
         error: LinkError,
-        /// From the broker's welcome; zero when there was none.
+        /// The time since the broker's welcome; zero when there was none.
         lived: Duration,
     },
 }
 
-/// Connects, sends what is due on the board, and reports to it what the broker says.
-pub(super) async fn run(settings: &Settings, shared: &Shared) -> End {
+/// Connects, sends what is due in the queue, and notes there what the broker answers.
+pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> LinkEnd {
     let (client, mut events) = AsyncClient::new(options(settings), REQUESTS);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_SECONDS);
     events.set_network_options(network);
-    let mut link = Link {
+    let mut link = BrokerLink {
         client,
         settings,
         shared,
-        since: None,
+        welcomed: None,
         farewell: Farewell::NotYet,
         handed: VecDeque::with_capacity(IN_FLIGHT),
         in_flight: BTreeMap::new(),
@@ -113,15 +114,16 @@ pub(super) async fn run(settings: &Settings, shared: &Shared) -> End {
     loop {
         match link.turn(&mut events).await {
             Ok(ControlFlow::Continue(())) => {}
-            Ok(ControlFlow::Break(())) => return End::Stopped,
-            Err(error) => return End::Lost { error, lived: link.since.map_or(Duration::ZERO, |t| t.elapsed()) },
+            Ok(ControlFlow::Break(())) => return LinkEnd::Stopped,
+            Err(error) => return LinkEnd::Lost { error, lived: link.welcomed.map_or(Duration::ZERO, |t| t.elapsed()) },
         }
     }
 }
 
-/// A link under another name and without a last will, up to the broker's welcome.
-pub(super) async fn probe(settings: &Settings) -> Result<(), LinkError> {
-    let mut options = options(&Settings { client_id: format!("{}-check", settings.client_id), ..settings.clone() });
+/// Connects under another name and without a last will, waits for the broker's welcome, and disconnects.
+pub(super) async fn probe(settings: &BrokerSettings) -> Result<(), LinkError> {
+    let mut options =
+        options(&BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() });
     options.set_last_will(LastWill::new(&settings.availability, "", QoS::AtMostOnce, false));
     let (client, mut events) = AsyncClient::new(options, REQUESTS);
     let welcome = async {
@@ -133,11 +135,11 @@ pub(super) async fn probe(settings: &Settings) -> Result<(), LinkError> {
     time::timeout(Duration::from_secs(CONNECT_SECONDS), welcome).await.unwrap_or(Err(LinkError::Silent))
 }
 
-fn options(settings: &Settings) -> MqttOptions {
+fn options(settings: &BrokerSettings) -> MqttOptions {
     let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
     options
         .set_keep_alive(KEEP_ALIVE)
-        // The broker shall keep nothing of a link that our new state would not know.
+        // A session that the broker keeps would hold messages of an old link that our new state does not know.
         .set_clean_session(true)
         .set_inflight(PACKET_IDS)
         .set_max_packet_size(PACKET_LIMIT, PACKET_LIMIT)
@@ -154,29 +156,29 @@ fn options(settings: &Settings) -> MqttOptions {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Farewell {
     NotYet,
-    /// As soon as nothing is due any more.
+    /// It is said as soon as nothing is due any more.
     Wanted,
     Said,
 }
 
-struct Link<'a> {
+struct BrokerLink<'a> {
     client: AsyncClient,
-    settings: &'a Settings,
-    shared: &'a Shared,
-    /// When the broker welcomed us.
-    since: Option<Instant>,
+    settings: &'a BrokerSettings,
+    shared: &'a SharedState,
+    /// The time of the broker's welcome.
+    welcomed: Option<Instant>,
     farewell: Farewell,
-    /// Given to the client, which has not yet numbered them. It numbers them in this order.
-    handed: VecDeque<Kind>,
-    /// By packet id.
-    in_flight: BTreeMap<u16, Kind>,
+    /// Messages that the client has and has not numbered yet. It numbers them in this order.
+    handed: VecDeque<MessageKind>,
+    /// Messages on their way, by packet id.
+    in_flight: BTreeMap<u16, MessageKind>,
 }
 
-impl Link<'_> {
-    /// Waits for the next event of the link and handles it. `Break` when the goodbye is over.
+impl BrokerLink<'_> {
+    /// Waits for the next event of the link and handles it. Returns `Break` when the goodbye is over.
     async fn turn(&mut self, events: &mut EventLoop) -> Result<ControlFlow<()>, LinkError> {
         let shared = self.shared;
-        // Never dropped half done: a packet that is being written would be lost while it counts as sent.
+        // The poll is never dropped half done: a packet that is being written would be lost and still count as sent.
         let poll = time::timeout(SILENCE_LIMIT, events.poll());
         tokio::pin!(poll);
         let event = loop {
@@ -184,7 +186,7 @@ impl Link<'_> {
                 polled = &mut poll => break polled.map_err(|_| LinkError::Silent)??,
                 () = shared.work.notified() => self.send_due()?,
                 () = shared.stopped(), if self.farewell == Farewell::NotYet => {
-                    if self.since.is_none() {
+                    if self.welcomed.is_none() {
                         return Ok(ControlFlow::Break(()));
                     }
                     self.farewell = Farewell::Wanted;
@@ -205,15 +207,15 @@ impl Link<'_> {
             }
             Event::Incoming(Packet::PubAck(ack)) => {
                 match self.in_flight.remove(&ack.pkid) {
-                    Some(Kind::Event(id)) => self.shared.acknowledged(id),
-                    Some(Kind::Farewell) => self.client.try_disconnect()?,
-                    Some(Kind::Retained) | None => {}
+                    Some(MessageKind::Event(id)) => self.shared.acknowledged(id),
+                    Some(MessageKind::Farewell) => self.client.try_disconnect()?,
+                    Some(MessageKind::Retained) | None => {}
                 }
                 self.send_due()?;
             }
             Event::Outgoing(Outgoing::Disconnect) => return Ok(ControlFlow::Break(())),
             Event::Incoming(Packet::Publish(message)) => {
-                // A retained one is no start but the memory of one, and discovery has just been sent on this link.
+                // A retained message reports an earlier start, and discovery has just been sent on this link.
                 let status = self.settings.discovery_status.as_deref();
                 if !message.retain && status == Some(&message.topic) && message.payload == ONLINE {
                     self.shared.home_assistant_started();
@@ -228,10 +230,10 @@ impl Link<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The link stands: `online` first, then everything again.
+    /// Says `online` on the new link first, and then sends everything again.
     fn welcome(&mut self) -> Result<(), LinkError> {
-        self.since = Some(Instant::now());
-        self.publish(Kind::Retained, self.settings.availability.clone(), ONLINE.to_owned())?;
+        self.welcomed = Some(Instant::now());
+        self.publish(MessageKind::Retained, self.settings.availability.clone(), ONLINE.to_owned())?;
         if let Some(topic) = &self.settings.discovery_status {
             self.client.try_subscribe(topic, QoS::AtLeastOnce)?;
         }
@@ -239,15 +241,15 @@ impl Link<'_> {
         self.send_due()
     }
 
-    /// Fills the window; says goodbye when it is time and nothing is left to send.
+    /// Fills the window. Says goodbye when that is wanted and nothing is left to send.
     fn send_due(&mut self) -> Result<(), LinkError> {
-        while self.since.is_some() && self.farewell != Farewell::Said && self.has_room() {
-            let due = self.shared.board().take_due();
+        while self.welcomed.is_some() && self.farewell != Farewell::Said && self.has_room() {
+            let due = self.shared.queue().take_due();
             match due {
-                Some(Message { kind, topic, payload }) => self.publish(kind, topic, payload)?,
+                Some(Publication { kind, topic, payload }) => self.publish(kind, topic, payload)?,
                 None if self.farewell == Farewell::Wanted => {
                     self.farewell = Farewell::Said;
-                    self.publish(Kind::Farewell, self.settings.availability.clone(), OFFLINE.to_owned())?;
+                    self.publish(MessageKind::Farewell, self.settings.availability.clone(), OFFLINE.to_owned())?;
                 }
                 None => break,
             }
@@ -259,8 +261,8 @@ impl Link<'_> {
         self.handed.len() + self.in_flight.len() < IN_FLIGHT
     }
 
-    fn publish(&mut self, kind: Kind, topic: String, payload: String) -> Result<(), LinkError> {
-        let retain = !matches!(kind, Kind::Event(_));
+    fn publish(&mut self, kind: MessageKind, topic: String, payload: String) -> Result<(), LinkError> {
+        let retain = !matches!(kind, MessageKind::Event(_));
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload)?;
         self.handed.push_back(kind);
         Ok(())

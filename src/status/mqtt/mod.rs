@@ -1,19 +1,21 @@
-//! The MQTT client: a handle that never waits, and one task that keeps a link to the broker (design, section 7).
+//! The MQTT client: a handle that never waits, and one task that keeps a link to the broker. The topics and payloads are in
+//! docs/operating.md, "MQTT topics".
 //!
 //! Invariants:
-//! - A call of the handle only puts something on the board (`board.rs`) and wakes the task, so it never delays a tap.
+//! - A call of the handle only adds to the publish queue (`publish_queue.rs`) and wakes the task, so it never delays a tap.
 //! - A retained topic keeps its latest payload here and is published again on every new link.
-//! - An offered event stays here until the broker has acknowledged it *and* the notice of that has been handed over. It
-//!   is sent again on every new link, in the order of the offers, so what the broker sees first is in that order.
-//! - The task never waits for the reader of the notices. An acknowledgement keeps its place among the [`IN_FLIGHT`]
-//!   until it is told; of the link only the latest state is told; so nothing grows and no acknowledgement is lost.
-//! - `online` is the first thing said on a link; `offline` is its last will, and its last word when the agent stops.
-//! - No error and no `Debug` holds the password.
+//! - An offered event stays here until the broker has acknowledged it *and* the notice of that has been delivered. It is
+//!   sent again on every new link, in the order of the offers, so events reach the broker for the first time in that order.
+//! - The task never waits for the reader of the notices. An acknowledgement keeps its place among the [`IN_FLIGHT`] until
+//!   its notice is delivered, and only the latest state of the link has a notice. So nothing grows and no acknowledgement
+//!   is lost.
+//! - `online` is the first message on a link; `offline` is its last will, and its last message when the agent stops.
+//! - No error and no `Debug` output holds the password.
 //!
-//! It stores nothing on disk: the caller keeps the durable queue. After a restart an event may arrive twice (QoS 1).
+//! Nothing is stored on the disk: the caller keeps the durable queue. After a restart an event may arrive twice (QoS 1).
 
-mod board;
 mod link;
+mod publish_queue;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,48 +26,48 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time;
 use tracing::{info, warn};
 
-use self::board::Board;
-pub use self::board::{IN_FLIGHT, PACKET_LIMIT, RETAINED_LIMIT, Refused};
-use self::link::End;
+use self::link::LinkEnd;
+use self::publish_queue::PublishQueue;
+pub use self::publish_queue::{IN_FLIGHT, PACKET_LIMIT, PublishError, RETAINED_LIMIT};
 use crate::backoff::Backoff;
 use crate::domain::Secret;
 
-/// Notices that wait for their reader; beyond that they wait on the board, where they do not grow.
-const NOTICES: usize = 32;
-/// The longest goodbye: `offline` sent and acknowledged. After that the broker says it, by the last will.
+/// The most notices in the channel to their reader; later ones wait in the publish queue, where they do not grow.
+const NOTICE_LIMIT: usize = 32;
+/// The longest goodbye, until `offline` is acknowledged. After that the broker publishes it itself, as the last will.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
-/// A link that lived so long was good: the next loss starts with the shortest delays again.
-const STABLE: Duration = Duration::from_secs(60);
-/// From one to sixty seconds between two attempts to reach the broker.
+/// The age at which a link counts as good: the first attempt after its loss waits the shortest delay again.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// The wait between two attempts to reach the broker grows from one to sixty seconds.
 const RECONNECT: Backoff = match Backoff::new(Duration::from_secs(1), Duration::from_secs(60)) {
     Ok(backoff) => backoff,
     Err(_) => panic!("checked when it is compiled"),
 };
 
-/// Where the broker is and who we are there.
+/// The address of the broker, and the agent's login and topics there.
 #[derive(Clone)]
-pub struct Settings {
-    /// Name or address; an IPv6 address without brackets.
+pub struct BrokerSettings {
+    /// A name or an address; an IPv6 address stands without brackets.
     pub host: String,
-    /// Its port.
+    /// The broker's TCP port.
     pub port: u16,
-    /// TLS when set: trust anchors and client certificate are in it.
+    /// Turns TLS on; it holds the trust anchors and the client certificate.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// `None` is anonymous.
+    /// The user name; `None` logs in anonymously.
     pub username: Option<String>,
-    /// Only sent with a user name, as MQTT 3.1.1 demands (section 3.1.2.9).
+    /// The password, which is only sent with a user name, as MQTT 3.1.1 demands (section 3.1.2.9).
     pub password: Option<Secret>,
-    /// Must be the only one of its name at the broker.
+    /// The client's name; no other client of the broker may have it.
     pub client_id: String,
     /// The topic of `online`, `offline` and the last will.
     pub availability: String,
-    /// Where Home Assistant says that it has started; `None` does not listen.
+    /// The topic on which Home Assistant announces its start; `None` does not subscribe to it.
     pub discovery_status: Option<String>,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for BrokerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("BrokerSettings")
             .field("host", &self.host)
             .field("port", &self.port)
             .field("tls", &self.tls.is_some())
@@ -78,54 +80,54 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Connects once, without a last will, and leaves again: for `check`.
+/// Connects once, without a last will, and disconnects again, as `check` needs it.
 ///
 /// # Errors
-/// Why the broker does not take us, as a fragment after "failed to ...".
-pub async fn probe(settings: &Settings) -> Result<(), String> {
+/// The broker does not accept the agent. The text has the reason.
+pub async fn probe(settings: &BrokerSettings) -> Result<(), String> {
     link::probe(settings).await.map_err(|error| error.to_string())
 }
 
-/// What the task tells.
+/// A notice of the task to its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// There is a new link. What was offered before is sent again without being offered again.
+pub enum MqttNotice {
+    /// There is a new link. Earlier offers are sent again without being offered again.
     Connected,
-    /// There is no link. Told once an outage, and again when its reason changes.
+    /// There is no link. An outage has one notice, and another one when its reason changes.
     Disconnected {
-        /// A fragment that fits after "failed to ...".
+        /// The reason, as a fragment that fits after "failed to ...".
         error: String,
     },
-    /// The broker has this event: it may leave the durable queue. May name one that has left already.
+    /// The broker has this event: it may leave the durable queue, unless it has left it already.
     Acknowledged(u64),
-    /// Home Assistant has started: discovery is due again.
+    /// Home Assistant has started, so discovery is due again.
     HomeAssistantStarted,
 }
 
-/// The handle of the task. Its clones are the same.
+/// The handle of the task. Clones reach the same task.
 #[derive(Clone)]
-pub struct Mqtt {
-    shared: Arc<Shared>,
-    /// Closes when the task is gone.
+pub struct MqttClient {
+    shared: Arc<SharedState>,
+    /// The channel closes when the task has ended.
     ended: watch::Receiver<()>,
 }
 
-impl fmt::Debug for Mqtt {
+impl fmt::Debug for MqttClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mqtt").finish_non_exhaustive()
+        f.debug_struct("MqttClient").finish_non_exhaustive()
     }
 }
 
-impl Mqtt {
-    /// Starts the task, in the runtime of the caller. It runs until [`Mqtt::stop`]; the notices end with it.
-    pub fn spawn(settings: Settings) -> (Self, mpsc::Receiver<Notice>) {
+impl MqttClient {
+    /// Starts the task in the runtime of the caller. It runs until [`MqttClient::stop`]; the notices end with it.
+    pub fn spawn(settings: BrokerSettings) -> (Self, mpsc::Receiver<MqttNotice>) {
         Self::spawn_with(settings, RECONNECT)
     }
 
-    /// The same with other delays between the attempts to reach the broker.
-    pub fn spawn_with(settings: Settings, reconnect: Backoff) -> (Self, mpsc::Receiver<Notice>) {
-        let shared = Arc::new(Shared::default());
-        let (sender, notices) = mpsc::channel(NOTICES);
+    /// Starts the task with other delays between the attempts to reach the broker.
+    pub fn spawn_with(settings: BrokerSettings, reconnect: Backoff) -> (Self, mpsc::Receiver<MqttNotice>) {
+        let shared = Arc::new(SharedState::default());
+        let (sender, notices) = mpsc::channel(NOTICE_LIMIT);
         let (alive, ended) = watch::channel(());
         let task = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -135,107 +137,112 @@ impl Mqtt {
         (Self { shared, ended }, notices)
     }
 
-    /// Publishes `payload` retained, now or when there is a link, and again on every new link. The latest wins.
+    /// Publishes `payload` retained, now or when there is a link, and again on every new link. The latest payload wins.
     ///
-    /// An empty payload takes the topic away from the broker. Refused are a message that no broker would take and more
-    /// than [`RETAINED_LIMIT`] topics.
-    pub fn retain(&self, topic: String, payload: String) -> Result<(), Refused> {
-        self.shared.board().retain(topic, payload)?;
+    /// An empty payload removes the topic from the broker.
+    ///
+    /// # Errors
+    /// No broker would take the message, or it names one topic more than [`RETAINED_LIMIT`].
+    pub fn retain(&self, topic: String, payload: String) -> Result<(), PublishError> {
+        self.shared.queue().retain(topic, payload)?;
         self.shared.work.notify_one();
         Ok(())
     }
 
-    /// Takes an event to deliver; [`Notice::Acknowledged`] tells when the broker has it.
+    /// Queues an event; [`MqttNotice::Acknowledged`] follows when the broker has it.
     ///
-    /// At most [`IN_FLIGHT`] are taken and not yet told to be acknowledged; one more is refused as [`Refused::Full`]. An
-    /// `id` that is among them is not taken twice, so offering everything unacknowledged again is allowed at any time.
-    pub fn offer(&self, id: u64, topic: String, payload: String) -> Result<(), Refused> {
-        self.shared.board().offer(id, topic, payload)?;
+    /// An `id` that is queued already is not queued twice, so everything unacknowledged may be offered again at any time.
+    ///
+    /// # Errors
+    /// [`PublishError::Full`]: [`IN_FLIGHT`] events have no delivered notice of acknowledgement yet. Or no broker would
+    /// take the message.
+    pub fn offer(&self, id: u64, topic: String, payload: String) -> Result<(), PublishError> {
+        self.shared.queue().offer(id, topic, payload)?;
         self.shared.work.notify_one();
         Ok(())
     }
 
-    /// Sends what is due, says `offline`, waits for its acknowledgement (two seconds at most), disconnects.
+    /// Sends what is due, says `offline`, waits for its acknowledgement (two seconds at most), and disconnects.
     ///
-    /// Returns when the task is gone. What was not acknowledged by then is the durable queue's to keep.
+    /// Returns when the task has ended. The durable queue keeps every event that was not acknowledged by then.
     pub async fn stop(&self) {
         self.shared.stop.send_replace(true);
         let mut ended = self.ended.clone();
-        // Nothing is ever sent there: it only closes.
+        // The task sends nothing here: the channel only closes.
         while ended.changed().await.is_ok() {}
     }
 }
 
-/// What the handles and the task share.
+/// The state that the handles share with the task.
 #[derive(Default)]
-struct Shared {
-    /// A std mutex: nothing awaits while it is held, and what is done under it is short.
-    board: Mutex<Board>,
-    /// Something is due to be sent.
+struct SharedState {
+    /// A std mutex suffices: nothing awaits while it is held, and every critical section is short.
+    queue: Mutex<PublishQueue>,
+    /// Wakes the link when a message is due.
     work: Notify,
-    /// Something is due to be told.
-    news: Notify,
-    /// True from [`Mqtt::stop`] on.
+    /// Wakes the delivery when a notice is due.
+    notice_due: Notify,
+    /// True from [`MqttClient::stop`] on.
     stop: watch::Sender<bool>,
 }
 
-impl Shared {
-    fn board(&self) -> MutexGuard<'_, Board> {
-        // Every method of the board leaves it whole, so a panic elsewhere does not spoil it.
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedState {
+    fn queue(&self) -> MutexGuard<'_, PublishQueue> {
+        // Every method of the queue leaves it consistent, so a panic elsewhere does not spoil it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A link stands: everything is due again.
+    /// Makes everything due again: a new link stands.
     fn connected(&self) {
-        let failures = self.board().connected();
+        let failures = self.queue().connected();
         info!(failures, "MQTT works");
-        self.news.notify_one();
+        self.notice_due.notify_one();
     }
 
-    /// A link could not be made or was lost. The same reason is told once.
+    /// Notes that a link could not be made or was lost. The same reason is logged once.
     fn disconnected(&self, error: String) {
-        if self.board().disconnected(&error) {
+        if self.queue().disconnected(&error) {
             warn!(%error, "MQTT does not work; trying again");
-            self.news.notify_one();
+            self.notice_due.notify_one();
         }
     }
 
     fn acknowledged(&self, id: u64) {
-        self.board().acknowledged(id);
-        self.news.notify_one();
+        self.queue().acknowledged(id);
+        self.notice_due.notify_one();
     }
 
     fn home_assistant_started(&self) {
-        self.board().home_assistant_started();
-        self.news.notify_one();
+        self.queue().home_assistant_started();
+        self.notice_due.notify_one();
     }
 
-    /// Waits for [`Mqtt::stop`].
+    /// Waits for [`MqttClient::stop`].
     async fn stopped(&self) {
-        // It cannot fail: the sender is in `self`.
+        // This cannot fail: the sender is in `self`.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }
 
-async fn run(settings: &Settings, shared: &Shared, notices: &mpsc::Sender<Notice>, reconnect: Backoff) {
+async fn run(settings: &BrokerSettings, shared: &SharedState, notices: &mpsc::Sender<MqttNotice>, reconnect: Backoff) {
     tokio::select! {
         () = keep_link(settings, shared, reconnect) => {}
-        () = tell(shared, notices) => {}
+        () = deliver_notices(shared, notices) => {}
         () = limit_farewell(shared) => {}
     }
-    // The last acknowledgements, as far as there is room: nobody may be reading any more.
-    while let Some(notice) = shared.board().take_notice() {
+    // The last acknowledgements go as far as there is room: perhaps nobody reads them any more.
+    while let Some(notice) = shared.queue().take_notice() {
         if notices.try_send(notice).is_err() {
             break;
         }
     }
 }
 
-/// One link after the other, until it is time to stop.
-async fn keep_link(settings: &Settings, shared: &Shared, mut backoff: Backoff) {
-    while let End::Lost { error, lived } = link::run(settings, shared).await {
+/// Keeps one link after the other until it is time to stop.
+async fn keep_link(settings: &BrokerSettings, shared: &SharedState, mut backoff: Backoff) {
+    while let LinkEnd::Lost { error, lived } = link::run(settings, shared).await {
         shared.disconnected(format!("keep a link to the broker {}:{}: {error}", settings.host, settings.port));
-        if lived >= STABLE {
+        if lived >= STABLE_AFTER {
             backoff.reset();
         }
         tokio::select! {
@@ -245,14 +252,14 @@ async fn keep_link(settings: &Settings, shared: &Shared, mut backoff: Backoff) {
     }
 }
 
-/// Hands the notices over, for ever, as their reader takes them. Without a reader they are dropped.
-async fn tell(shared: &Shared, notices: &mpsc::Sender<Notice>) {
+/// Delivers the notices for ever, at the pace of their reader. Without a reader they are dropped.
+async fn deliver_notices(shared: &SharedState, notices: &mpsc::Sender<MqttNotice>) {
     loop {
-        shared.news.notified().await;
-        while shared.board().has_notice() {
+        shared.notice_due.notified().await;
+        while shared.queue().has_notice() {
             let place = notices.reserve().await;
-            // Taken only now: while it waited, it was still on the board.
-            let notice = shared.board().take_notice();
+            // The notice is taken only now, so that it kept its place in the queue while it waited.
+            let notice = shared.queue().take_notice();
             if let (Ok(place), Some(notice)) = (place, notice) {
                 place.send(notice);
             }
@@ -260,14 +267,14 @@ async fn tell(shared: &Shared, notices: &mpsc::Sender<Notice>) {
     }
 }
 
-async fn limit_farewell(shared: &Shared) {
+async fn limit_farewell(shared: &SharedState) {
     shared.stopped().await;
     time::sleep(FAREWELL_LIMIT).await;
 }
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Without randomness the longest delay is the one that hurts a broker least.
+    // Without randomness the longest delay burdens the broker least.
     SystemRandom::new().fill(&mut bytes).map_or(u64::MAX, |()| u64::from_ne_bytes(bytes))
 }
 
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_settings_do_not_show_the_password() {
-        let settings = Settings {
+        let settings = BrokerSettings {
             host: "broker".to_owned(),
             port: 1883,
             tls: None,

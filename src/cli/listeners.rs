@@ -1,5 +1,5 @@
-//! Where the agent can be asked: the page and the control socket. They stay open through a reload, as far as the
-//! configuration says the same; and another one is opened before the agent gives up what it has.
+//! Listening sockets: the page and the control socket. On reload, unchanged addresses keep theirs; new ones bind before old
+//! ones close.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -13,14 +13,14 @@ use crate::config::Config;
 use crate::journal::Journal;
 use crate::status;
 
-/// Both, listening.
-pub(super) struct Doors {
+/// Both listening sockets, each with the address that it was bound to.
+pub(super) struct Listeners {
     page: Option<(SocketAddr, TcpListener)>,
     control: (PathBuf, UnixListener),
 }
 
-impl Doors {
-    /// Opens what `before` does not have.
+impl Listeners {
+    /// Keeps the sockets of `before` whose addresses are unchanged, and binds the others.
     pub(super) fn open(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
         let page = match (config.http, before.and_then(|before| before.page.as_ref())) {
             (None, _) => None,
@@ -38,7 +38,7 @@ impl Doors {
         Ok(Self { page, control: (path.clone(), control) })
     }
 
-    /// Answers there, until the set is dropped. Gives the page's address for a person.
+    /// Serves both until the set is dropped. Returns the page's address as a text for a person.
     pub(super) fn serve(&self, servers: &mut JoinSet<()>, parts: &Parts, journal: &Journal) -> std::io::Result<String> {
         let board = &parts.board;
         let mut address = "page off".to_owned();
