@@ -13,10 +13,10 @@ mod events;
 mod outbox;
 mod parts;
 mod probe;
+pub mod reader_watch;
 mod reconcile;
 mod recover;
 mod relay;
-pub mod show;
 mod work;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ const PAIRS_LIMIT: usize = 20;
 const ENOUGH: usize = 3;
 
 #[derive(clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum CardCommand {
     /// Convert a read, as a station would.
     Convert {
         /// The steps, as `convert` in agent.toml has them; none is the read as it is.
@@ -38,10 +38,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(super) fn run(json: bool, command: &Command) -> Exit {
+pub(super) fn run(json: bool, command: &CardCommand) -> Exit {
     match command {
-        Command::Convert { with, read } => convert(json, with, read),
-        Command::Learn { pairs } => tell(json, pairs),
+        CardCommand::Convert { with, read } => convert(json, with, read),
+        CardCommand::Learn { pairs } => print_learned(json, pairs),
     }
 }
 
@@ -65,7 +65,7 @@ fn convert(json: bool, with: &str, read: &str) -> Exit {
 }
 
 /// Prints what the pairs tell. It is done when some conversion fits all of them.
-pub(super) fn tell(json: bool, pairs: &[(String, String)]) -> Exit {
+pub(super) fn print_learned(json: bool, pairs: &[(String, String)]) -> Exit {
     let learned = learn::learn(pairs);
     if json {
         let rows = |answers: &[Answer]| answers.iter().map(row).collect::<Vec<_>>();

@@ -87,10 +87,10 @@ enum Command {
     Queue(queue::Command),
     /// Look for readers and see what they send.
     #[command(subcommand)]
-    Readers(readers::Command),
+    Readers(readers::ReadersCommand),
     /// Turn reads into card numbers.
     #[command(subcommand)]
-    Card(card::Command),
+    Card(card::CardCommand),
     /// Print the completions for a shell.
     Completions(completions::Arguments),
     /// Print the manual.

@@ -16,8 +16,8 @@ use std::time::Duration;
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::frame::Framer;
-use print_release_agent::reader::keys::Keys;
-use print_release_agent::reader::{EVENT_LIMIT, Reader, ReaderEvent, Transport, profile};
+use print_release_agent::reader::keys::KeyDecoder;
+use print_release_agent::reader::{EVENT_LIMIT, Reader, ReaderEvent, ReaderTransport, profile};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -47,7 +47,7 @@ struct Station {
 }
 
 impl Station {
-    fn new(transport: Transport) -> Self {
+    fn new(transport: ReaderTransport) -> Self {
         let (sender, events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         tokio::spawn(Reader::new(transport, profile::load("line").unwrap(), true).run(sender, signals));
@@ -119,7 +119,7 @@ async fn serial() {
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let bare_wire = VirtualReader::plug(&folder.path().join("bare")).unwrap();
     let device = |wire: &VirtualReader| wire.path().to_str().unwrap().to_owned();
-    let mut station = Station::new(Transport::Serial { device: device(&wire), baud: 9600 });
+    let mut station = Station::new(ReaderTransport::Serial { device: device(&wire), baud: 9600 });
     let mut port = tokio_serial::new(device(&bare_wire), 9600).open_native_async().unwrap();
     station.connected().await;
     let reader = async || {
@@ -153,7 +153,7 @@ fn free() -> std::net::SocketAddr {
 
 async fn tcp_server() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address));
+    let mut station = Station::new(ReaderTransport::TcpListen(address));
     assert!(matches!(station.events.recv().await, Some(ReaderEvent::Disconnected(_))), "it listens");
     let wire = TcpStream::connect(address).await.unwrap();
     tcp("tcp, reader connects", station, wire).await;
@@ -162,7 +162,7 @@ async fn tcp_server() {
 async fn tcp_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port });
+    let station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port });
     let (wire, _) = listener.accept().await.unwrap();
     tcp("tcp, agent connects", station, wire).await;
 }
@@ -189,7 +189,7 @@ async fn tcp(name: &str, mut station: Station, mut wire: TcpStream) {
 /// Each card is a connection of its own; here as there it is made before the clock starts.
 async fn http() {
     let address = free();
-    let mut station = Station::new(Transport::Http { listen: address, mac: None });
+    let mut station = Station::new(ReaderTransport::Http { listen: address, mac: None });
     station.connected().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bare_address = listener.local_addr().unwrap();
@@ -225,7 +225,7 @@ async fn evdev() {
     let typed: Vec<u8> = CODES.into_iter().flat_map(|code| [event(code, 1), event(code, 0)]).flatten().collect();
     let (mut wire, mut end) = UnixStream::pair().unwrap();
     let (mut bare_wire, mut bare_end) = UnixStream::pair().unwrap();
-    let mut keys = Keys::default();
+    let mut keys = KeyDecoder::default();
     let mut framer = Framer::new(profile::load("keyboard").unwrap().frame);
     let reader = async || {
         let sent = Instant::now();
@@ -263,7 +263,7 @@ async fn pcsc() {
 
     const CARDS: usize = 20;
     let _daemon = vpcd::pcscd();
-    let mut station = Station::new(Transport::Pcsc("Virtual PCD".to_owned()));
+    let mut station = Station::new(ReaderTransport::Pcsc("Virtual PCD".to_owned()));
     station.connected().await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..CARDS {

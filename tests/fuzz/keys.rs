@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use print_release_agent::reader::frame::{Frame, Framer};
-use print_release_agent::reader::keys::{Keys, LOST};
+use print_release_agent::reader::keys::{KeyDecoder, LOST};
 use print_release_agent::reader::profile::{self, Profile};
 
 /// Read once: what is tried is the decoder.
 static KEYBOARD: LazyLock<Profile> = LazyLock::new(|| profile::load("keyboard").expect("it is built in"));
 
 fuzz_target!(|events: Vec<(u16, u16, i32)>| {
-    let mut keys = Keys::default();
+    let mut keys = KeyDecoder::default();
     let mut framer = Framer::new(KEYBOARD.frame.clone());
     for (kind, code, value) in events {
         // Most codes are no keys: fold them into the table, so that something is typed.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
-use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport, profile};
+use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, ReaderTransport, profile};
 use tokio::sync::{mpsc, watch};
 
 use crate::support::vpcd::{GET_UID, POWER, hold, pcscd};
@@ -14,7 +14,7 @@ async fn a_card_at_pcscd_is_read_once_while_it_lies_there_and_a_random_uid_is_re
     let mut daemon = pcscd();
     let (sender, mut events) = mpsc::channel(EVENT_LIMIT);
     let (signal, signals) = watch::channel(Signal::Ready);
-    let reader = Reader::new(Transport::Pcsc("Virtual PCD".to_owned()), profile::load("acr122u").unwrap(), true);
+    let reader = Reader::new(ReaderTransport::Pcsc("Virtual PCD".to_owned()), profile::load("acr122u").unwrap(), true);
     tokio::spawn(reader.run(sender, signals));
     while events.recv().await.unwrap() != ReaderEvent::Connected {}
     // This reader has neither light nor beep, and its driver passes no escapes: cards are read all the same.

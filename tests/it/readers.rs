@@ -7,7 +7,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::profile::{self, Profile};
-use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport};
+use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, ReaderTransport};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdout, Command};
@@ -24,7 +24,7 @@ struct Station {
 }
 
 impl Station {
-    fn new(transport: Transport, profile: &str) -> Self {
+    fn new(transport: ReaderTransport, profile: &str) -> Self {
         let (sender, events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         let task = tokio::spawn(Reader::new(transport, load(profile), true).run(sender, signals));
@@ -77,8 +77,8 @@ fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     rows.skip(1).map(example).collect()
 }
 
-fn serial(reader: &VirtualReader) -> Transport {
-    Transport::Serial { device: reader.path().to_str().unwrap().to_owned(), baud: 9600 }
+fn serial(reader: &VirtualReader) -> ReaderTransport {
+    ReaderTransport::Serial { device: reader.path().to_str().unwrap().to_owned(), baud: 9600 }
 }
 
 fn here() -> SocketAddr {
@@ -195,7 +195,7 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
         let profile = load(name);
         let listener = TcpListener::bind(here()).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, name);
+        let mut station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port }, name);
         let (mut reader, _) = listener.accept().await.unwrap();
         station.connected().await;
         let mut start = question(&mut reader, &profile, none).await;
@@ -221,7 +221,7 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
 async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
     let listener = TcpListener::bind(here()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
+    let mut station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
     let (mut reader, _) = listener.accept().await.unwrap();
     station.connected().await;
     station.signal.send_replace(Signal::ServerUnreachable);
@@ -248,7 +248,7 @@ async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
 #[tokio::test]
 async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address), "line");
+    let mut station = Station::new(ReaderTransport::TcpListen(address), "line");
     assert!(station.disconnected().await.contains("none has connected"));
     let (mut one, mut two) = (connect(address).await, connect(address).await);
     station.connected().await;
@@ -267,7 +267,7 @@ async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
 #[tokio::test]
 async fn a_connection_that_babbles_is_bounded_and_the_next_card_is_read() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address), "rdm6300");
+    let mut station = Station::new(ReaderTransport::TcpListen(address), "rdm6300");
     station.disconnected().await;
     let mut reader = connect(address).await;
     let card = examples().into_iter().find(|(profile, ..)| *profile == "rdm6300").unwrap();
@@ -290,7 +290,7 @@ async fn request(address: SocketAddr, text: &str) -> String {
 #[tokio::test]
 async fn a_reader_that_calls_the_print_server_is_answered_in_its_place() {
     let address = free();
-    let mut station = Station::new(Transport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
+    let mut station = Station::new(ReaderTransport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
     station.connected().await;
     assert_eq!(request(address, "GET /card/?cd=04A1&Mac=001bc4").await, "HTTP/1.1 200 OK");
     assert_eq!(station.next().await, read("04A1"));
@@ -360,9 +360,9 @@ async fn a_reader_ends_when_nobody_listens_any_more() {
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     for transport in [
         serial(&wire),
-        Transport::Serial { device: "/nowhere".to_owned(), baud: 9600 },
-        Transport::TcpListen(free()),
-        Transport::Http { listen: free(), mac: None },
+        ReaderTransport::Serial { device: "/nowhere".to_owned(), baud: 9600 },
+        ReaderTransport::TcpListen(free()),
+        ReaderTransport::Http { listen: free(), mac: None },
     ] {
         let mut station = Station::new(transport, "line");
         station.next().await;
@@ -381,7 +381,7 @@ async fn a_device_that_somebody_holds_and_one_that_types_nothing_are_told_as_suc
     let why = second.disconnected().await;
     assert!(why.contains("another program holds it"), "{why}");
     let device = wire.path().to_str().unwrap().to_owned();
-    let why = Station::new(Transport::Hid { device }, "keyboard").disconnected().await;
+    let why = Station::new(ReaderTransport::Hid { device }, "keyboard").disconnected().await;
     assert!(why.contains("open"), "{why}");
 }
 

@@ -1,4 +1,4 @@
-//! An open reader: bytes in, bytes out.
+//! The byte stream of an open reader, whichever way it is attached.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -7,30 +7,30 @@ use tokio_serial::SerialStream;
 use super::ReaderError;
 use super::hid::Keyboard;
 
-/// Bytes that are taken from the kernel at a time.
+/// The most bytes that are taken from the kernel at a time.
 pub const CHUNK: usize = 1024;
 
-/// An open reader.
+/// An open reader that sends bytes. Readers that speak HTTP or stand behind pcscd bring whole reads and need none.
 #[derive(Debug)]
-pub enum Link {
-    /// A serial line.
+pub enum DeviceStream {
+    /// A serial port or USB-CDC.
     Serial(SerialStream),
-    /// A connection.
+    /// A TCP connection, whoever made it.
     Tcp(TcpStream),
     /// A reader that types.
-    Keys(Keyboard),
+    Keyboard(Keyboard),
 }
 
-impl Link {
-    /// Waits for the next bytes, at least one. Nothing is lost when it is dropped while it waits.
+impl DeviceStream {
+    /// Waits for the next bytes, at least one. Dropping the future while it waits loses no byte.
     ///
     /// # Errors
-    /// The reader is gone. A device that was unplugged reads as an error or as 0 bytes for ever; both mean gone.
+    /// The reader is gone. A device that was unplugged reads as an error or as 0 bytes for ever; both count as gone.
     pub async fn receive(&mut self, chunk: &mut [u8]) -> Result<usize, ReaderError> {
         let count = match self {
             Self::Serial(port) => port.read(chunk).await,
             Self::Tcp(stream) => stream.read(chunk).await,
-            Self::Keys(keyboard) => keyboard.read(chunk).await,
+            Self::Keyboard(keyboard) => keyboard.read(chunk).await,
         };
         match count {
             Ok(0) => Err(ReaderError::HungUp),
@@ -39,7 +39,7 @@ impl Link {
         }
     }
 
-    /// Sends a command; a reader that types takes none.
+    /// Sends a command. A reader that types takes no commands, so there it does nothing.
     ///
     /// # Errors
     /// The reader is gone.
@@ -47,7 +47,7 @@ impl Link {
         let result = match self {
             Self::Serial(port) => port.write_all(command).await,
             Self::Tcp(stream) => stream.write_all(command).await,
-            Self::Keys(_) => Ok(()),
+            Self::Keyboard(_) => Ok(()),
         };
         result.map_err(ReaderError::Broken)
     }
