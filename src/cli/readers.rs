@@ -1,6 +1,6 @@
-//! `readers`: which devices there are, what they send, and how their cards become numbers.
+//! The command `readers`: it lists devices, shows the bytes that a reader sends, and finds the conversion of its cards.
 //!
-//! What a card reads as is a secret everywhere else. Here the technician looks at a card of his own, on his own terminal.
+//! A read is a secret everywhere else. Here the technician looks at a card of his own, on his own terminal.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::convert::Conversion;
 use crate::feedback::Signal;
 use crate::reader::{EVENT_LIMIT, Reader, detect};
 
-/// The most cards to learn from.
+/// The most cards that `learn` asks for.
 const CARDS_LIMIT: usize = 20;
 
 #[derive(clap::Subcommand)]
@@ -75,15 +75,15 @@ fn list(json: bool) -> Exit {
     Exit::Done
 }
 
-/// What a station's reader sends.
+/// The source of a reader's lines.
 enum WatchSource {
-    /// As the running agent shows it, which goes on serving.
+    /// The running agent shows them, and goes on serving the cards.
     Agent(Box<daemon::Lines>),
-    /// The reader was opened by this command.
+    /// This command has opened the reader itself.
     Own { watching: WatchSession, _tasks: JoinSet<()>, _signal: watch::Sender<Signal> },
 }
 
-/// Watches the reader of a station: through the running agent, or without one.
+/// Watches the reader of a station, through the agent if it runs.
 fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut WatchSource) -> anyhow::Result<Exit>) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
@@ -136,12 +136,12 @@ impl WatchSource {
         let (signal, signals) = watch::channel(Signal::Ready);
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run(sender, signals));
-        // Here nobody takes cards: they are only looked at.
+        // The events have to be received for the reader to go on; this command uses only the monitor's lines.
         tasks.spawn(async move { while events.recv().await.is_some() {} });
         Ok(Self::Own { watching, _tasks: tasks, _signal: signal })
     }
 
-    /// The next line. Nothing is lost when it is dropped while it waits.
+    /// Waits for the next line. Dropping the future while it waits loses no line.
     async fn next(&mut self) -> anyhow::Result<WatchLine> {
         let line = match self {
             Self::Agent(lines) => lines.next().await.context("hear the running agent")?,
@@ -154,7 +154,7 @@ impl WatchSource {
         }
     }
 
-    /// Prints what comes until Ctrl-C.
+    /// Prints the lines until Ctrl-C.
     async fn show(&mut self, json: bool) -> anyhow::Result<Exit> {
         loop {
             let line = tokio::select! {
@@ -168,7 +168,7 @@ impl WatchSource {
         }
     }
 
-    /// Asks for cards and numbers until an empty line, and tells what they have in common.
+    /// Asks for cards and their numbers until an empty line, and prints the conversions that fit them.
     async fn learn(&mut self, json: bool) -> anyhow::Result<Exit> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         while pairs.len() < CARDS_LIMIT {
@@ -189,7 +189,7 @@ impl WatchSource {
         Ok(card::print_learned(json, &pairs))
     }
 
-    /// The next card that is not among `known`: a card may be held long. `None` at Ctrl-C.
+    /// Waits for the next card that is not among `known`, because a card that is held long is read again. `None` at Ctrl-C.
     async fn card(&mut self, known: &[(String, String)]) -> anyhow::Result<Option<String>> {
         loop {
             let line = tokio::select! {
@@ -204,7 +204,7 @@ impl WatchSource {
         }
     }
 
-    /// What is typed; what the reader sends meanwhile is nothing to learn from.
+    /// Waits for a typed number. Cards that are read meanwhile are ignored.
     async fn number(&mut self) -> anyhow::Result<Option<String>> {
         let mut typed = tokio::task::spawn_blocking(typed);
         loop {
@@ -216,9 +216,9 @@ impl WatchSource {
     }
 }
 
-/// A line for a person.
+/// A line as text for a person.
 fn text(line: &WatchLine) -> String {
-    let (what, text) = match line {
+    let (kind, text) = match line {
         WatchLine::Connected(text) => ("connected", text),
         WatchLine::Disconnected(text) => ("disconnected", text),
         WatchLine::Bytes(text) => ("bytes", text),
@@ -226,14 +226,14 @@ fn text(line: &WatchLine) -> String {
         WatchLine::Ended(text) => ("ended", text),
         WatchLine::Read { read, .. } => ("read", read),
     };
-    let told = format!("{what:12} {text}").trim_end().to_owned();
+    let text = format!("{kind:12} {text}").trim_end().to_owned();
     let WatchLine::Read { steps, .. } = line else {
-        return told;
+        return text;
     };
-    told + &steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}")).collect::<String>()
+    text + &steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}")).collect::<String>()
 }
 
-/// One line from the terminal; `None` when it is empty or there is none.
+/// Reads one line from the terminal; `None` if it is empty or the input has ended.
 fn typed() -> Option<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).ok()?;

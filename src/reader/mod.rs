@@ -266,8 +266,8 @@ impl Reader {
     }
 }
 
-/// The group and the mode of a device, in words. Whoever runs `check` may be root, but the agent is not, so that it depends
-/// on these whether the agent may open the device.
+/// The group and the mode of a device, in words. They decide whether the agent may open it: root may run `check`, but the
+/// agent is not root.
 fn access(device: &str) -> String {
     let Ok(node) = std::fs::metadata(device) else {
         return String::new();

@@ -1,4 +1,4 @@
-//! The request of an IP reader: a card is never empty, never long, and never has a control character.
+//! Tries the request of an IP reader. A card is never empty, never too long, and never has a control character.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
