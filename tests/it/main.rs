@@ -4,6 +4,7 @@
 
 mod broker;
 mod commands;
+mod conversion_doc;
 mod faults;
 mod house;
 mod identity;
