@@ -8,11 +8,11 @@ use super::ReaderError;
 use super::hid::Keyboard;
 
 /// The most bytes that are taken from the kernel at a time.
-pub const CHUNK: usize = 1024;
+pub(super) const CHUNK: usize = 1024;
 
 /// An open reader that sends bytes. Readers that speak HTTP or stand behind pcscd bring whole reads and need none.
 #[derive(Debug)]
-pub enum DeviceStream {
+pub(super) enum DeviceStream {
     /// A serial port or USB-CDC.
     Serial(SerialStream),
     /// A TCP connection, whoever made it.
@@ -26,7 +26,7 @@ impl DeviceStream {
     ///
     /// # Errors
     /// The reader is gone. A device that was unplugged reads as an error or as 0 bytes for ever; both count as gone.
-    pub async fn receive(&mut self, chunk: &mut [u8]) -> Result<usize, ReaderError> {
+    pub(super) async fn receive(&mut self, chunk: &mut [u8]) -> Result<usize, ReaderError> {
         let count = match self {
             Self::Serial(port) => port.read(chunk).await,
             Self::Tcp(stream) => stream.read(chunk).await,
@@ -43,7 +43,7 @@ impl DeviceStream {
     ///
     /// # Errors
     /// The reader is gone.
-    pub async fn send(&mut self, command: &[u8]) -> Result<(), ReaderError> {
+    pub(super) async fn send(&mut self, command: &[u8]) -> Result<(), ReaderError> {
         let result = match self {
             Self::Serial(port) => port.write_all(command).await,
             Self::Tcp(stream) => stream.write_all(command).await,

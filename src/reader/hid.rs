@@ -25,7 +25,7 @@ const NEEDED: [KeyCode; 11] = [
 ];
 
 /// A grabbed keyboard. Dropping it gives the keyboard back to the system.
-pub struct Keyboard {
+pub(super) struct Keyboard {
     events: EventStream,
     keys: KeyDecoder,
 }
