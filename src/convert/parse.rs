@@ -77,7 +77,7 @@ fn ends(text: &str) -> impl Iterator<Item = usize> {
 pub(super) fn step_of(
     number: usize,
     text: &str,
-    op: impl Fn(&str, Arguments<'_>) -> Result<Op, BadStep>,
+    op: impl Fn(&str, StepArguments<'_>) -> Result<Op, BadStep>,
 ) -> Result<ConversionStep, ParseError> {
     let text = text.trim();
     let (name, arguments) = match text.split_once('(') {
@@ -87,7 +87,7 @@ pub(super) fn step_of(
             (name.trim_end(), Some(arguments))
         }
     };
-    let op = if text.is_empty() { Err(BadStep::Empty) } else { op(name, Arguments(arguments)) };
+    let op = if text.is_empty() { Err(BadStep::Empty) } else { op(name, StepArguments(arguments)) };
     op.map(|op| ConversionStep { number, text: text.to_owned(), op }).map_err(|problem| bad(number, text, problem))
 }
 
@@ -95,7 +95,7 @@ pub(super) fn bad(number: usize, text: &str, problem: BadStep) -> ParseError {
     ParseError::Step { number, text: text.trim().to_owned(), problem }
 }
 
-fn op(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn op(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = STEPS.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
@@ -150,7 +150,7 @@ pub(super) fn recoding(name: &str) -> Option<Op> {
 }
 
 /// Parses FROM and TO. A slice that is empty for every text is refused.
-pub(super) fn slice(arguments: Arguments<'_>, usage: &'static str) -> Result<Slice, BadStep> {
+pub(super) fn slice(arguments: StepArguments<'_>, usage: &'static str) -> Result<Slice, BadStep> {
     let wrong = BadStep::Arguments { usage };
     let place = |text: &String| text.parse().ok().filter(|place: &isize| place.unsigned_abs() <= MAX_CHARS);
     let slice = match &arguments.list()?[..] {
@@ -194,9 +194,9 @@ fn first_word(usage: &'static str) -> &'static str {
 
 /// The text between the parentheses of a step, if it has any.
 #[derive(Clone, Copy)]
-pub(super) struct Arguments<'a>(Option<&'a str>);
+pub(super) struct StepArguments<'a>(Option<&'a str>);
 
-impl Arguments<'_> {
+impl StepArguments<'_> {
     pub(super) fn is_empty(self) -> bool {
         self.0.is_none_or(|text| text.trim().is_empty())
     }

@@ -6,7 +6,7 @@
 
 use super::MAX_CHARS;
 use super::error::{BadStep, ParseError};
-use super::parse::{self, Arguments, Vocabulary, pad_left, recoding, step_of};
+use super::parse::{self, StepArguments, Vocabulary, pad_left, recoding, step_of};
 use super::step::{ConversionStep, Op, Slice};
 
 /// The products, each with its commands.
@@ -71,7 +71,7 @@ fn chain(
     before: usize,
     text: &str,
     separators: &[char],
-    op: fn(&str, Arguments<'_>) -> Result<Op, BadStep>,
+    op: fn(&str, StepArguments<'_>) -> Result<Op, BadStep>,
 ) -> Result<Vec<ConversionStep>, ParseError> {
     let parts = split_outside(text, separators);
     parts.into_iter().enumerate().map(|(place, part)| step_of(before + place + 1, part, op)).collect()
@@ -91,7 +91,7 @@ fn split_outside<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     text.split(outside).collect()
 }
 
-fn papercut(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn papercut(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     if name.starts_with("javascript:") {
         return Err(BadStep::Script);
     }
@@ -103,7 +103,7 @@ fn papercut(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-fn safeq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn safeq(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = SAFEQ.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
@@ -122,7 +122,7 @@ fn safeq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-fn myq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn myq(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = MYQ.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
