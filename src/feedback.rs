@@ -1,44 +1,45 @@
-//! What the person beside the printer is told: one vocabulary for every reader and lamp (design, section 7).
+//! The signals to the person beside the printer: one vocabulary of lights and beeps for every reader and lamp
+//! (docs/operating.md, "Lights and beeps").
 //!
-//! The words, colours and patterns are data; a reader's profile or a lamp says how they are shown.
+//! The words, colours and patterns are data; a reader's profile or a lamp turns them into commands.
 
 use std::time::Duration;
 
-/// One thing to tell, by light and beep.
+/// One message to the person, shown by light and beep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Hold a card.
+    /// The station waits for a card.
     Ready,
-    /// A card was read; wait.
+    /// A card was read, and the person has to wait.
     Reading,
-    /// Everything was released.
+    /// Every document was released.
     Done,
-    /// Nothing waits.
+    /// No document waits for the person.
     NoDocuments,
     /// The server does not know the card.
     UnknownCard,
-    /// Policy, printer or box does not allow it now.
+    /// The policy, the printer or the box does not allow it now.
     Refused,
     /// The server did not answer.
     ServerUnreachable,
     /// Some documents were released, some were not.
     Partly,
-    /// The card was not read rightly; hold it again.
+    /// The card was not read correctly and has to be held again.
     ReadError,
 }
 
-/// The light that goes with a signal. Amber is green and red together where there are two lamps.
+/// The light of a signal. A station with two lamps shows amber as green and red together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// All is well.
     Green,
-    /// Wait, or look what came out.
+    /// The person has to wait, or to check the documents that came out.
     Amber,
-    /// It did not work.
+    /// The tap failed.
     Red,
 }
 
-/// A short or a long one: of light or of sound.
+/// One element of a pattern, of light or of sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// `.`
@@ -61,22 +62,22 @@ const VOCABULARY: [(Signal, &str, Colour, &str); 9] = [
 ];
 
 impl Signal {
-    /// The signal's word, as it is shown and logged.
+    /// The word for the signal in the status and the log.
     pub fn word(self) -> &'static str {
         self.entry().1
     }
 
-    /// Its light.
+    /// The light of the signal.
     pub fn colour(self) -> Colour {
         self.entry().2
     }
 
-    /// Its pattern: `.` short, `-` long; empty for a steady light.
+    /// The pattern of the signal: `.` is short, `-` is long; empty for a steady light.
     pub fn pattern(self) -> &'static str {
         self.entry().3
     }
 
-    /// Its pattern, mark by mark.
+    /// The elements of the pattern in their order.
     pub fn marks(self) -> impl Iterator<Item = Mark> {
         self.pattern().chars().map(|mark| if mark == '-' { Mark::Long } else { Mark::Short })
     }
@@ -87,10 +88,10 @@ impl Signal {
 }
 
 impl Mark {
-    /// Between two marks.
+    /// The pause between two elements of a pattern.
     pub const GAP: Duration = Duration::from_millis(150);
 
-    /// How long it is to be seen or heard.
+    /// The time for which it is seen or heard.
     pub fn length(self) -> Duration {
         match self {
             Self::Short => Duration::from_millis(150),

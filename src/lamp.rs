@@ -1,7 +1,7 @@
-//! The lights of the box that belong to a station: LEDs of the kernel, below `/sys/class/leds`.
+//! The lamps of a station: LEDs of the box, which the kernel shows below `/sys/class/leds`.
 //!
-//! A lamp plays the latest signal; one that comes while another is played takes its place at once. Where a write takes
-//! long, it is not the agent's loop that waits.
+//! The lamps play the latest signal; a new signal replaces the one that is being played at once. The writing has a task
+//! of its own, so that a slow write does not delay the agent's loop.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use crate::feedback::{Colour, Mark, Signal};
 /// The green and the red light of a station, each a folder like `/sys/class/leds/<name>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lamps {
-    /// Says that all is well.
+    /// The green light.
     pub green: Option<PathBuf>,
-    /// Says that it did not work; with green, amber.
+    /// The red light. Both together mean amber.
     pub red: Option<PathBuf>,
 }
 
-/// A light, for how long; `None`: until the next signal.
-type Step = (Option<Colour>, Option<Duration>);
+/// A light, or `None` for dark, and the time for which it is shown; `None` means until the next signal.
+type LightStep = (Option<Colour>, Option<Duration>);
 
 impl Lamps {
-    /// Shows what comes until nothing can come any more.
+    /// Shows each signal until the agent ends.
     pub async fn run(self, mut signals: watch::Receiver<Signal>) {
         if self == Self::default() {
             return;
@@ -65,15 +65,15 @@ impl Lamps {
     }
 }
 
-/// The kernel turns a trigger off when the brightness is written as 0 (leds-class.rst), so an LED that blinks by itself
-/// is ours after that.
+/// Sets one LED. Writing a brightness of 0 also turns the LED's trigger off (leds-class.rst), so that an LED that blinked
+/// by itself obeys only the agent after that.
 fn set(led: &Path, on: bool) -> io::Result<()> {
     let brightness = if on { std::fs::read_to_string(led.join("max_brightness"))? } else { "0".to_owned() };
     std::fs::write(led.join("brightness"), brightness.trim())
 }
 
-/// What a signal looks like: its marks, and then the light that says that all is ready.
-fn steps(signal: Signal) -> Vec<Step> {
+/// The lights that show a signal: the elements of its pattern, and at the end the light for "ready".
+fn steps(signal: Signal) -> Vec<LightStep> {
     let light = Some(signal.colour());
     let marks = signal.marks().flat_map(|mark| [(light, Some(mark.length())), (None, Some(Mark::GAP))]);
     let last = if signal.pattern().is_empty() { signal } else { Signal::Ready };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::StationSetup;
-use super::show::{Line, Watch};
+use super::reader_watch::{ReaderWatch, WatchLine};
 use crate::domain::{EntryId, StationName};
 use crate::journal::{Journal, JournalError};
 use crate::status::{Board, ReaderState, http};
@@ -34,7 +34,7 @@ pub fn router(board: Board, journal: Journal) -> Router {
 
 /// The routes that show the reads of the stations' readers.
 pub(crate) fn readers(board: Board, stations: &[StationSetup]) -> Router {
-    let watches = stations.iter().map(|setup| (setup.policy.name.clone(), Watch::of(setup))).collect();
+    let watches = stations.iter().map(|setup| (setup.policy.name.clone(), ReaderWatch::of(setup))).collect();
     let readers = ReaderWatches { board, watches: Arc::new(watches) };
     Router::new().route("/readers/{station}/watch", get(watch)).with_state(readers)
 }
@@ -77,7 +77,7 @@ async fn give_up(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Res
 #[derive(Clone)]
 struct ReaderWatches {
     board: Board,
-    watches: Arc<BTreeMap<StationName, Watch>>,
+    watches: Arc<BTreeMap<StationName, ReaderWatch>>,
 }
 
 /// Writes one line of JSON for each thing that is seen, until the asker or the reader goes. The reads are for the asker
@@ -93,8 +93,8 @@ async fn watch(State(readers): State<ReaderWatches>, Path(name): Path<String>) -
     tracing::info!(station = name, "what the reader sends is shown at the control socket");
     let state = readers.board.watch().borrow().stations.get(&*name).map(|station| station.reader);
     let first = match state {
-        Some(ReaderState::Connected) => Line::Connected(String::new()),
-        _ => Line::Disconnected("it is tried again; the agent's log has the reason".to_owned()),
+        Some(ReaderState::Connected) => WatchLine::Connected(String::new()),
+        _ => WatchLine::Disconnected("it is tried again; the agent's log has the reason".to_owned()),
     };
     let lines = stream::unfold((Some(first), watching), |(first, mut watching)| async {
         let line = match first {

@@ -6,8 +6,8 @@
 //! - [`release`]: whose a document is, whether it is sent, how it ended; the recovery of releases that were left open.
 //! - [`record`]: brings job records to the server.
 //! - [`reporter`], [`event_writer`], [`mqtt_publisher`]: counters, events and states, from here to the broker.
-//! - [`mirror`], [`probe`], [`clock`]: what the board shows of journal and server, whether the server is there, what time it is.
-//! - [`control`], [`show`]: the control socket, and readers that are watched.
+//! - [`mirror`], [`probe`], [`clock`]: bring journal and server to the board, ask whether the server is there, note the time.
+//! - [`control`], [`reader_watch`]: the control socket, and readers that are watched.
 
 mod clock;
 pub mod control;
@@ -17,10 +17,11 @@ mod mirror;
 mod mqtt_publisher;
 mod parts;
 mod probe;
+pub(crate) mod reader_watch;
 mod record;
 mod release;
 mod reporter;
-pub(crate) mod show;
+
 mod stoppable;
 mod tasks;
 

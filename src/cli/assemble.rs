@@ -53,15 +53,17 @@ pub(super) fn reader(station: &config::StationConfig) -> anyhow::Result<Reader> 
     let config::ReaderConfig { transport, profile, .. } = &station.reader;
     let path = |device: &Path| device.display().to_string();
     let transport = match transport {
-        Transport::Serial { device, baud } => reader::Transport::Serial { device: path(device), baud: *baud },
-        Transport::Hid { device } => reader::Transport::Hid { device: path(device) },
-        Transport::TcpListen(address) => reader::Transport::TcpListen(*address),
+        Transport::Serial { device, baud } => reader::ReaderTransport::Serial { device: path(device), baud: *baud },
+        Transport::Hid { device } => reader::ReaderTransport::Hid { device: path(device) },
+        Transport::TcpListen(address) => reader::ReaderTransport::TcpListen(*address),
         Transport::TcpConnect(endpoint) => {
-            reader::Transport::TcpConnect { host: endpoint.host.clone(), port: endpoint.port }
+            reader::ReaderTransport::TcpConnect { host: endpoint.host.clone(), port: endpoint.port }
         }
-        Transport::Http(address) => reader::Transport::Http { listen: *address, mac: station.printer.mac.clone() },
+        Transport::Http(address) => {
+            reader::ReaderTransport::Http { listen: *address, mac: station.printer.mac.clone() }
+        }
         #[cfg(feature = "pcsc")]
-        Transport::Pcsc(name) => reader::Transport::Pcsc(name.clone()),
+        Transport::Pcsc(name) => reader::ReaderTransport::Pcsc(name.clone()),
         // The configuration of a program without pcsc refuses this type already.
         #[cfg(not(feature = "pcsc"))]
         Transport::Pcsc(_) => anyhow::bail!("open the reader of {}: this program has no pcsc", station.name),

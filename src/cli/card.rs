@@ -1,31 +1,30 @@
-//! `card`: from reads to card numbers.
+//! The command `card`: it converts reads to card numbers, and finds the conversion for known cards.
 
 use serde_json::json;
 
 use super::Exit;
 use crate::convert::Conversion;
-use crate::convert::learn::{self, Answer, Learned};
+use crate::convert::learn::{self, Learned, LearnedConversion};
 
-/// More pairs than these make nothing surer.
+/// The most pairs that `learn` takes; more would not make the result surer.
 const PAIRS_LIMIT: usize = 20;
 
-/// From so many pairs on the conversion is sure.
+/// With so many pairs the conversion is sure.
 const ENOUGH: usize = 3;
 
 #[derive(clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum CardCommand {
     /// Convert a read, as a station would.
     Convert {
         /// The steps, as `convert` in agent.toml has them; none is the read as it is.
         #[arg(long, value_name = "STEPS", default_value = "")]
         with: String,
-        /// What the reader delivered.
+        /// The read, as the reader delivers it.
         read: String,
     },
     /// Find the conversion from reads and the numbers that the server has for them.
     Learn {
-        /// What the reader delivered, and the number of that card at the server. One pair is enough to start, three to be
-        /// sure.
+        /// A read and the number of that card at the server. One pair is enough to start, three to be sure.
         #[arg(value_name = "READ=NUMBER", required = true, num_args = 1..=PAIRS_LIMIT, value_parser = pair)]
         pairs: Vec<(String, String)>,
     },
@@ -38,10 +37,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(super) fn run(json: bool, command: &Command) -> Exit {
+pub(super) fn run(json: bool, command: &CardCommand) -> Exit {
     match command {
-        Command::Convert { with, read } => convert(json, with, read),
-        Command::Learn { pairs } => tell(json, pairs),
+        CardCommand::Convert { with, read } => convert(json, with, read),
+        CardCommand::Learn { pairs } => print_learned(json, pairs),
     }
 }
 
@@ -64,11 +63,11 @@ fn convert(json: bool, with: &str, read: &str) -> Exit {
     Exit::Done
 }
 
-/// Prints what the pairs tell. It is done when some conversion fits all of them.
-pub(super) fn tell(json: bool, pairs: &[(String, String)]) -> Exit {
+/// Prints the conversions that fit the pairs. The command has failed if none fits all of them.
+pub(super) fn print_learned(json: bool, pairs: &[(String, String)]) -> Exit {
     let learned = learn::learn(pairs);
     if json {
-        let rows = |answers: &[Answer]| answers.iter().map(row).collect::<Vec<_>>();
+        let rows = |answers: &[LearnedConversion]| answers.iter().map(row).collect::<Vec<_>>();
         let line = learned.fits.first().map(line);
         say!("{}", json!({ "fits": rows(&learned.fits), "partial": rows(&learned.partial), "line": line }));
     } else {
@@ -77,16 +76,16 @@ pub(super) fn tell(json: bool, pairs: &[(String, String)]) -> Exit {
     if learned.fits.is_empty() { Exit::Failed } else { Exit::Done }
 }
 
-fn row(answer: &Answer) -> serde_json::Value {
+fn row(answer: &LearnedConversion) -> serde_json::Value {
     json!({ "convert": answer.conversion.to_string(), "digits": answer.digits, "note": answer.note })
 }
 
-/// The line for `[station.reader]`.
-fn line(answer: &Answer) -> String {
+/// The line for `[station.reader]` in agent.toml.
+fn line(answer: &LearnedConversion) -> String {
     format!("convert = {}", toml::Value::String(answer.conversion.to_string()))
 }
 
-/// What was learned, for a person: of what fits the simplest first, and the line to copy.
+/// The result as text for a person: the conversions that fit, the simplest first, and the line to copy.
 fn text(learned: &Learned, pairs: usize) -> String {
     let (title, answers) = match (&learned.fits[..], &learned.partial[..]) {
         ([], []) => {
@@ -96,7 +95,7 @@ fn text(learned: &Learned, pairs: usize) -> String {
         (fits, _) => ("these fit, simplest first:", fits),
     };
     let mut lines = vec![title.to_owned()];
-    for Answer { conversion, digits, note } in answers {
+    for LearnedConversion { conversion, digits, note } in answers {
         let steps = conversion.to_string();
         lines.push(format!("  {}", if steps.is_empty() { "(the read as it is)" } else { &steps }));
         lines.push(format!("      {digits} digits explained; {note}"));

@@ -93,10 +93,10 @@ enum Command {
     Queue(queue::QueueCommand),
     /// Look for readers and see what they send.
     #[command(subcommand)]
-    Readers(readers::Command),
+    Readers(readers::ReadersCommand),
     /// Turn reads into card numbers.
     #[command(subcommand)]
-    Card(card::Command),
+    Card(card::CardCommand),
     /// Print the completions for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the manual.

@@ -1,6 +1,6 @@
-//! `readers`: which devices there are, what they send, and how their cards become numbers.
+//! The command `readers`: it lists devices, shows the bytes that a reader sends, and finds the conversion of its cards.
 //!
-//! What a card reads as is a secret everywhere else. Here the technician looks at a card of his own, on his own terminal.
+//! A read is a secret everywhere else. Here the technician looks at a card of his own, on his own terminal.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -11,17 +11,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Exit, assemble, card, daemon, load, runtime};
-use crate::agent::show::{Line, Watch, Watching};
+use crate::agent::reader_watch::{ReaderWatch, WatchLine, WatchSession};
 use crate::config::{Config, StationConfig};
 use crate::convert::Conversion;
 use crate::feedback::Signal;
-use crate::reader::{EVENT_LIMIT, Reader, found};
+use crate::reader::{EVENT_LIMIT, Reader, detect};
 
-/// The most cards to learn from.
+/// The most cards that `learn` asks for.
 const CARDS_LIMIT: usize = 20;
 
 #[derive(clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum ReadersCommand {
     /// List the devices that may be readers, and who holds them.
     List,
     /// Show what a station's reader sends: bytes, reads, and each step to the card number. The agent may run.
@@ -36,11 +36,13 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(path: &Path, json: bool, command: &Command) -> Exit {
+pub(super) fn run(path: &Path, json: bool, command: &ReadersCommand) -> Exit {
     match command {
-        Command::List => list(json),
-        Command::Watch { station } => attend(path, station.as_deref(), async |watched| watched.show(json).await),
-        Command::Learn { station } => attend(path, station.as_deref(), async |watched| watched.learn(json).await),
+        ReadersCommand::List => list(json),
+        ReadersCommand::Watch { station } => attend(path, station.as_deref(), async |watched| watched.show(json).await),
+        ReadersCommand::Learn { station } => {
+            attend(path, station.as_deref(), async |watched| watched.learn(json).await)
+        }
     }
 }
 
@@ -49,7 +51,7 @@ fn list(json: bool) -> Exit {
     let pcscd = crate::reader::pcsc::names();
     #[cfg(not(feature = "pcsc"))]
     let pcscd = Vec::new();
-    let found = found::list(Path::new("/"), &pcscd);
+    let found = detect::list(Path::new("/"), &pcscd);
     if json {
         say!("{}", json!({ "readers": found }));
         return Exit::Done;
@@ -73,16 +75,16 @@ fn list(json: bool) -> Exit {
     Exit::Done
 }
 
-/// What a station's reader sends.
-enum Watched {
-    /// As the running agent shows it, which goes on serving.
+/// The source of a reader's lines.
+enum WatchSource {
+    /// The running agent shows them, and goes on serving the cards.
     Agent(Box<daemon::Lines>),
-    /// The reader was opened by this command.
-    Own { watching: Watching, _tasks: JoinSet<()>, _signal: watch::Sender<Signal> },
+    /// This command has opened the reader itself.
+    Own { watching: WatchSession, _tasks: JoinSet<()>, _signal: watch::Sender<Signal> },
 }
 
-/// Watches the reader of a station: through the running agent, or without one.
-fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -> anyhow::Result<Exit>) -> Exit {
+/// Watches the reader of a station, through the agent if it runs.
+fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut WatchSource) -> anyhow::Result<Exit>) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -98,8 +100,8 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut Watched) -
     let done = runtime.block_on(async {
         let socket = &config.agent.control_socket;
         let mut watched = match daemon::is_running(socket).await? {
-            true => Watched::through_agent(socket, &station.name).await?,
-            false => Watched::open(reader, station.reader.convert.clone())?,
+            true => WatchSource::through_agent(socket, &station.name).await?,
+            false => WatchSource::open(reader, station.reader.convert.clone())?,
         };
         act(&mut watched).await
     });
@@ -121,7 +123,7 @@ fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c Statio
     }
 }
 
-impl Watched {
+impl WatchSource {
     async fn through_agent(socket: &Path, station: &str) -> anyhow::Result<Self> {
         let lines = daemon::Lines::ask(socket, &format!("/readers/{station}/watch")).await?;
         eprintln!("the agent runs: this is what it sees, and it serves these cards as always");
@@ -129,30 +131,30 @@ impl Watched {
     }
 
     fn open(reader: Reader, convert: Option<Conversion>) -> anyhow::Result<Self> {
-        let watching = Watch::new(&reader, convert).begin().context("watch the reader")?;
+        let watching = ReaderWatch::new(&reader, convert).begin().context("watch the reader")?;
         let (sender, mut events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run(sender, signals));
-        // Here nobody takes cards: they are only looked at.
+        // The events have to be received for the reader to go on; this command uses only the monitor's lines.
         tasks.spawn(async move { while events.recv().await.is_some() {} });
         Ok(Self::Own { watching, _tasks: tasks, _signal: signal })
     }
 
-    /// The next line. Nothing is lost when it is dropped while it waits.
-    async fn next(&mut self) -> anyhow::Result<Line> {
+    /// Waits for the next line. Dropping the future while it waits loses no line.
+    async fn next(&mut self) -> anyhow::Result<WatchLine> {
         let line = match self {
             Self::Agent(lines) => lines.next().await.context("hear the running agent")?,
             Self::Own { watching, .. } => watching.next().await,
         };
         match line {
-            Some(Line::Ended(why)) => anyhow::bail!("watch the reader any longer: {why}"),
+            Some(WatchLine::Ended(why)) => anyhow::bail!("watch the reader any longer: {why}"),
             Some(line) => Ok(line),
             None => anyhow::bail!("watch the reader any longer: the agent has ended"),
         }
     }
 
-    /// Prints what comes until Ctrl-C.
+    /// Prints the lines until Ctrl-C.
     async fn show(&mut self, json: bool) -> anyhow::Result<Exit> {
         loop {
             let line = tokio::select! {
@@ -166,7 +168,7 @@ impl Watched {
         }
     }
 
-    /// Asks for cards and numbers until an empty line, and tells what they have in common.
+    /// Asks for cards and their numbers until an empty line, and prints the conversions that fit them.
     async fn learn(&mut self, json: bool) -> anyhow::Result<Exit> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         while pairs.len() < CARDS_LIMIT {
@@ -184,10 +186,10 @@ impl Watched {
             eprintln!("no card, so nothing to learn from");
             return Ok(Exit::Failed);
         }
-        Ok(card::tell(json, &pairs))
+        Ok(card::print_learned(json, &pairs))
     }
 
-    /// The next card that is not among `known`: a card may be held long. `None` at Ctrl-C.
+    /// Waits for the next card that is not among `known`, because a card that is held long is read again. `None` at Ctrl-C.
     async fn card(&mut self, known: &[(String, String)]) -> anyhow::Result<Option<String>> {
         loop {
             let line = tokio::select! {
@@ -195,14 +197,14 @@ impl Watched {
                 _ = tokio::signal::ctrl_c() => return Ok(None),
             };
             match line {
-                Line::Read { read, .. } if known.iter().all(|(known, _)| *known != read) => return Ok(Some(read)),
-                Line::Read { .. } | Line::Bytes(_) => {}
+                WatchLine::Read { read, .. } if known.iter().all(|(known, _)| *known != read) => return Ok(Some(read)),
+                WatchLine::Read { .. } | WatchLine::Bytes(_) => {}
                 other => eprintln!("  {}", text(&other)),
             }
         }
     }
 
-    /// What is typed; what the reader sends meanwhile is nothing to learn from.
+    /// Waits for a typed number. Cards that are read meanwhile are ignored.
     async fn number(&mut self) -> anyhow::Result<Option<String>> {
         let mut typed = tokio::task::spawn_blocking(typed);
         loop {
@@ -214,24 +216,24 @@ impl Watched {
     }
 }
 
-/// A line for a person.
-fn text(line: &Line) -> String {
-    let (what, text) = match line {
-        Line::Connected(text) => ("connected", text),
-        Line::Disconnected(text) => ("disconnected", text),
-        Line::Bytes(text) => ("bytes", text),
-        Line::Refused(text) => ("refused", text),
-        Line::Ended(text) => ("ended", text),
-        Line::Read { read, .. } => ("read", read),
+/// A line as text for a person.
+fn text(line: &WatchLine) -> String {
+    let (kind, text) = match line {
+        WatchLine::Connected(text) => ("connected", text),
+        WatchLine::Disconnected(text) => ("disconnected", text),
+        WatchLine::Bytes(text) => ("bytes", text),
+        WatchLine::Refused(text) => ("refused", text),
+        WatchLine::Ended(text) => ("ended", text),
+        WatchLine::Read { read, .. } => ("read", read),
     };
-    let told = format!("{what:12} {text}").trim_end().to_owned();
-    let Line::Read { steps, .. } = line else {
-        return told;
+    let text = format!("{kind:12} {text}").trim_end().to_owned();
+    let WatchLine::Read { steps, .. } = line else {
+        return text;
     };
-    told + &steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}")).collect::<String>()
+    text + &steps.iter().map(|(step, result)| format!("\n    {step}  ->  {result}")).collect::<String>()
 }
 
-/// One line from the terminal; `None` when it is empty or there is none.
+/// Reads one line from the terminal; `None` if it is empty or the input has ended.
 fn typed() -> Option<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).ok()?;

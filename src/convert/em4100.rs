@@ -1,19 +1,19 @@
-//! The numbers that are printed on EM4100 tags, from the tag's five bytes.
+//! Makes the numbers that are printed on EM4100 tags from the tag's five bytes.
 //!
-//! A name tells which hexadecimal digits become how many decimal ones (readers.md, section 5; Proxmark3
-//! `printEM410x` for DEZ3.5). All but 10H13D leave out one or two bytes.
+//! The name of a format says how many hexadecimal digits become how many decimal ones (docs/conversion.md, "EM4100
+//! formats"; Proxmark3 `printEM410x` for DEZ3.5). All but 10H13D leave out one or two bytes.
 
-use super::error::{BadStep, Fault};
+use super::error::{BadStep, StepFault};
 use super::hex;
 
-/// Bytes of a tag.
+/// The number of bytes of a tag.
 const BYTES: usize = 5;
 
-/// How a tag is printed.
+/// A way of printing the number of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Format {
+pub(super) struct Em4100Format {
     pub(super) name: &'static str,
-    /// What is printed before the separator, if anything is.
+    /// The number before the separator, in formats that print two.
     head: Option<Part>,
     separator: &'static str,
     tail: Part,
@@ -27,38 +27,37 @@ struct Part {
     digits: usize,
 }
 
-pub(super) const FORMATS: [Format; 8] = [
-    Format { name: "8H10D", head: None, separator: "", tail: part(1, 5, 10) },
-    Format { name: "6H8D", head: None, separator: "", tail: part(2, 5, 8) },
-    Format { name: "2H4H", head: Some(part(2, 3, 3)), separator: ",", tail: part(3, 5, 5) },
-    Format { name: "4H4H", head: Some(part(1, 3, 5)), separator: ",", tail: part(3, 5, 5) },
-    Format { name: "10H13D", head: None, separator: "", tail: part(0, 5, 13) },
-    Format { name: "DEZ3.5A", head: Some(part(0, 1, 3)), separator: ".", tail: part(3, 5, 5) },
-    Format { name: "DEZ3.5B", head: Some(part(1, 2, 3)), separator: ".", tail: part(3, 5, 5) },
-    Format { name: "DEZ3.5C", head: Some(part(2, 3, 3)), separator: ".", tail: part(3, 5, 5) },
+pub(super) const FORMATS: [Em4100Format; 8] = [
+    Em4100Format { name: "8H10D", head: None, separator: "", tail: part(1, 5, 10) },
+    Em4100Format { name: "6H8D", head: None, separator: "", tail: part(2, 5, 8) },
+    Em4100Format { name: "2H4H", head: Some(part(2, 3, 3)), separator: ",", tail: part(3, 5, 5) },
+    Em4100Format { name: "4H4H", head: Some(part(1, 3, 5)), separator: ",", tail: part(3, 5, 5) },
+    Em4100Format { name: "10H13D", head: None, separator: "", tail: part(0, 5, 13) },
+    Em4100Format { name: "DEZ3.5A", head: Some(part(0, 1, 3)), separator: ".", tail: part(3, 5, 5) },
+    Em4100Format { name: "DEZ3.5B", head: Some(part(1, 2, 3)), separator: ".", tail: part(3, 5, 5) },
+    Em4100Format { name: "DEZ3.5C", head: Some(part(2, 3, 3)), separator: ".", tail: part(3, 5, 5) },
 ];
 
 const fn part(from: usize, to: usize, digits: usize) -> Part {
     Part { from, to, digits }
 }
 
-impl Format {
+impl Em4100Format {
     pub(super) fn named(name: &str) -> Result<Self, BadStep> {
-        let known = || FORMATS.map(|format| format.name).join(", ");
         FORMATS
             .into_iter()
             .find(|format| format.name.eq_ignore_ascii_case(name))
-            .ok_or_else(|| BadStep::Format { known: known() })
+            .ok_or_else(|| BadStep::Format { known: super::em4100_format_names().join(", ") })
     }
 
-    /// What is printed on the tag whose ten hexadecimal digits are `text`.
-    pub(super) fn print(self, text: &str) -> Result<String, Fault> {
-        let tag = hex::bytes(text).ok().filter(|bytes| bytes.len() == BYTES).ok_or(Fault::NotEm4100)?;
+    /// The print of the tag whose ten hexadecimal digits are `text`.
+    pub(super) fn print(self, text: &str) -> Result<String, StepFault> {
+        let tag = hex::bytes(text).ok().filter(|bytes| bytes.len() == BYTES).ok_or(StepFault::NotEm4100)?;
         let head = self.head.map(|part| part.print(&tag)).unwrap_or_default();
         Ok(head + self.separator + &self.tail.print(&tag))
     }
 
-    /// How many bytes of the tag make no difference.
+    /// The number of bytes that make no difference to the print.
     pub(super) fn unused_bytes(self) -> usize {
         BYTES - self.head.map_or(0, |part| part.to - part.from) - (self.tail.to - self.tail.from)
     }
@@ -90,7 +89,7 @@ mod tests {
         }
     }
 
-    /// The tag with this print, worked out from the format's name alone; `?` for what is not printed.
+    /// The tag with this print, derived from the format's name alone; `?` stands for a digit that is not printed.
     fn encode(name: &str, printed: &str) -> String {
         let (head, tail) = printed.split_once([',', '.']).unwrap_or(("0", printed));
         let hexadecimal = |digits: &str, width: usize| {
@@ -110,14 +109,14 @@ mod tests {
 
     #[test]
     fn more_or_less_than_a_tag_is_refused() {
-        let format = Format::named("8h10d").expect("names have no case");
+        let format = Em4100Format::named("8h10d").expect("names have no case");
         for text in ["", "0F0184F07", "0F0184F07A0", "0F0184F07G", "0F0184F07A00", "\u{e9}F0184F07"] {
-            assert_eq!(format.print(text), Err(Fault::NotEm4100));
+            assert_eq!(format.print(text), Err(StepFault::NotEm4100));
         }
     }
 
     #[test]
     fn only_10h13d_prints_every_byte() {
-        assert_eq!(FORMATS.map(Format::unused_bytes), [1, 2, 2, 1, 0, 2, 2, 2]);
+        assert_eq!(FORMATS.map(Em4100Format::unused_bytes), [1, 2, 2, 1, 0, 2, 2, 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a conversion's text, and with a read that it meets. None of it shows a read.
+//! The errors of a conversion: mistakes in its text, and reads that it cannot convert. No error shows a read.
 
 use super::number::{Base, MAX_BITS};
 use super::{MAX_CHARS, MAX_STEPS, MAX_TEXT};
@@ -15,16 +15,16 @@ pub enum ParseError {
     /// One step is wrong.
     #[error("step {number} `{text}`: {problem}")]
     Step {
-        /// Which step, from 1.
+        /// The position of the step, counted from 1.
         number: usize,
         /// The step as it was written.
         text: String,
-        /// What is wrong and what to write instead.
+        /// The mistake, and the way to write it right.
         problem: BadStep,
     },
 }
 
-/// Why a step's text is wrong, and what to write instead.
+/// The mistake in a step's text. Its message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadStep {
     /// There is nothing between two separators.
@@ -33,22 +33,22 @@ pub enum BadStep {
     /// No step has this name.
     #[error("no step has this name; write one of {known}")]
     Unknown {
-        /// All names that would do.
+        /// The names of all steps.
         known: String,
     },
-    /// The name differs only in case from one that exists.
+    /// The name differs only in case from the name of a step.
     #[error("names are case sensitive here; write `{name}`")]
     Case {
-        /// The name in its right case.
+        /// The right name.
         name: &'static str,
     },
-    /// The arguments are not what the step takes.
+    /// The step does not take these arguments.
     #[error("its arguments are wrong; write {usage}")]
     Arguments {
-        /// What a right one looks like.
+        /// The right form of the step.
         usage: &'static str,
     },
-    /// The step's parenthesis is open.
+    /// The closing parenthesis is missing.
     #[error("its parenthesis is not closed; end it with `)`")]
     Unclosed,
     /// A quoted argument does not end, or holds a single quote character.
@@ -57,27 +57,27 @@ pub enum BadStep {
     /// The regular expression is wrong.
     #[error("its regular expression is wrong: {reason}")]
     Regex {
-        /// What the regular expression engine says.
+        /// The message of the regular expression engine.
         reason: String,
     },
     /// The regular expression would take too much memory.
     #[error("its regular expression is too large; lower the repetitions")]
     RegexSize,
-    /// There is no such format.
+    /// There is no such EM4100 or Wiegand format.
     #[error("no format has this name; write one of {known}")]
     Format {
-        /// All names that would do.
+        /// The names of all formats of that kind.
         known: String,
     },
     /// The Wiegand format has no facility code.
     #[error("this format has no facility code; leave the field out or write cn")]
     NoFacility,
-    /// A program of the product, which is not there to run.
+    /// The step is a script of another product, which this agent cannot run.
     #[error("a script cannot run here; write its work as steps of this agent, or find them with `card learn`")]
     Script,
 }
 
-/// Why a read gives no card number.
+/// The reason why a read gives no card number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// The reader delivered nothing.
@@ -86,73 +86,73 @@ pub enum ConvertError {
     /// The read is longer than [`MAX_CHARS`].
     #[error("the read is longer than {MAX_CHARS} characters; check the reader's profile")]
     LongRead,
-    /// A step cannot work on what it was given.
+    /// A step cannot work on its input.
     #[error("step {number} ({name}): {fault}")]
     Step {
-        /// Which step, from 1.
+        /// The position of the step, counted from 1.
         number: usize,
-        /// The step's name.
+        /// The name of the step.
         name: String,
-        /// What is wrong.
-        fault: Fault,
+        /// The fault of its input or its result.
+        fault: StepFault,
     },
 }
 
-/// What is wrong with the input or the result of a step.
+/// A fault of the input or the result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// Nothing is left, which is no card number.
+pub enum StepFault {
+    /// The result is empty, and so it is no card number.
     #[error("its result is empty; check what the steps before it remove")]
     Empty,
     /// The result is longer than [`MAX_CHARS`].
     #[error("its result is longer than {MAX_CHARS} characters; slice before it")]
     TooLong,
-    /// Some character is no digit of this base.
+    /// At least one character is no digit of this base.
     #[error("its input is not a {0} number; strip or slice the other characters first")]
     NotDigits(Base),
-    /// The number does not fit.
+    /// The number has more than [`MAX_BITS`] bits.
     #[error("its input is a number of more than {MAX_BITS} bits; slice it first")]
     TooBig,
-    /// Half a byte is missing.
+    /// The number of hexadecimal digits is odd, so half a byte is missing.
     #[error("its input has an odd number of hexadecimal digits; use pad-left or slice first")]
     HalfByte,
-    /// The bytes are no printable ASCII.
+    /// The bytes are not all printable ASCII characters.
     #[error("its input is not the hexadecimal form of ASCII text; leave this step out")]
     NotAscii,
-    /// A slice reaches past the input.
+    /// The slice reaches past the input.
     #[error("its input has only {length} characters; this card needs another slice")]
     TooShort {
-        /// Characters of the input.
+        /// The number of characters of the input.
         length: usize,
     },
-    /// The regular expression found nothing.
+    /// The regular expression does not match the input.
     #[error("its regular expression does not match; compare it with `readers watch`")]
     NoMatch,
-    /// Not a whole EM4100 tag.
+    /// The input is not the number of an EM4100 tag.
     #[error("its input is not the 10 hexadecimal digits of an EM4100 tag; use pad-left or slice first")]
     NotEm4100,
-    /// Too few bits for a left-aligned format.
+    /// The input has too few bits for a left-aligned card of this format.
     #[error("its input has {has} bits and {format} has {needs}; choose another format")]
     FewBits {
-        /// The format's name.
+        /// The name of the format.
         format: &'static str,
-        /// Its bits.
+        /// The number of bits of the format.
         needs: usize,
-        /// Bits of the input.
+        /// The number of bits of the input.
         has: usize,
     },
-    /// There are bits beside the format's own which are neither padding nor a sentinel.
+    /// The input has further bits beside those of the format, and they are neither padding nor a sentinel.
     #[error("its input has bits beside the {needs} of {format}; choose another format or alignment")]
     OtherBits {
-        /// The format's name.
+        /// The name of the format.
         format: &'static str,
-        /// Its bits.
+        /// The number of bits of the format.
         needs: usize,
     },
-    /// A parity bit is wrong.
+    /// A parity bit of the card is wrong.
     #[error("the parity of {format} is wrong; choose another format or alignment, or read again")]
     Parity {
-        /// The format's name.
+        /// The name of the format.
         format: &'static str,
     },
 }

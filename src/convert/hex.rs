@@ -1,19 +1,19 @@
-//! Hexadecimal text as bytes. Both cases are read, upper case is written.
+//! Turns hexadecimal text into bytes and back. It reads both cases and writes upper case.
 
-use super::error::Fault;
+use super::error::StepFault;
 use super::number::Base;
 
 /// The value of each hexadecimal digit.
-pub(super) fn nibbles(text: &str) -> Result<Vec<u8>, Fault> {
+pub(super) fn nibbles(text: &str) -> Result<Vec<u8>, StepFault> {
     text.chars()
-        .map(|character| character.to_digit(16).map(|digit| digit as u8).ok_or(Fault::NotDigits(Base::Hexadecimal)))
+        .map(|character| character.to_digit(16).map(|digit| digit as u8).ok_or(StepFault::NotDigits(Base::Hexadecimal)))
         .collect()
 }
 
-pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Fault> {
+pub(super) fn bytes(text: &str) -> Result<Vec<u8>, StepFault> {
     let nibbles = nibbles(text)?;
     if nibbles.len() % 2 == 1 {
-        return Err(Fault::HalfByte);
+        return Err(StepFault::HalfByte);
     }
     Ok(nibbles.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
@@ -22,8 +22,9 @@ pub(super) fn text(bytes: impl IntoIterator<Item = u8>) -> String {
     bytes.into_iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// The text whose ASCII codes `text` is; printable characters only.
-pub(super) fn ascii(text: &str) -> Result<String, Fault> {
-    let printable = |byte: u8| if matches!(byte, b' '..=b'~') { Ok(char::from(byte)) } else { Err(Fault::NotAscii) };
+/// Decodes the hexadecimal form of ASCII text. Characters that cannot be printed are an error.
+pub(super) fn ascii(text: &str) -> Result<String, StepFault> {
+    let printable =
+        |byte: u8| if matches!(byte, b' '..=b'~') { Ok(char::from(byte)) } else { Err(StepFault::NotAscii) };
     bytes(text)?.into_iter().map(printable).collect()
 }

@@ -1,9 +1,10 @@
-//! From a read to a card number: a checked list of text steps, and the solver that finds one (design, section 4).
+//! Turns a read into a card number by a checked list of text steps, and finds such a list for given cards (`learn`). The
+//! steps are explained, each with an example, in docs/conversion.md.
 //!
-//! Invariants: a [`Conversion`] exists only if every step is known and its arguments are right. Applying one
-//! gives a text that is not empty, or an error: never a part of a number. No error and no `Debug` shows a read.
+//! Invariants: a [`Conversion`] exists only if every step is known and its arguments are right. Applying one gives a text
+//! that is not empty, or an error, but never a part of a number. No error and no `Debug` shows a read.
 //!
-//! It has no I/O and no clock, and it does not frame what a reader sends (that is `reader`).
+//! This module has no I/O and no clock, and it does not find the reads in a reader's bytes (that is the task of `reader`).
 
 mod em4100;
 mod error;
@@ -18,26 +19,26 @@ mod wiegand;
 use std::fmt;
 use std::str::FromStr;
 
-pub use error::{BadStep, ConvertError, Fault, ParseError};
+pub use error::{BadStep, ConvertError, ParseError, StepFault};
 pub use number::Base;
-use step::Step;
+use step::ConversionStep;
 
-/// The longest read, and the longest result of a step, in characters.
+/// The longest read and the longest result of a step, in characters.
 pub const MAX_CHARS: usize = 1024;
 /// The most steps of a conversion.
 pub const MAX_STEPS: usize = 32;
 /// The longest text of a conversion, in bytes.
 pub const MAX_TEXT: usize = 1024;
 
-/// How a read becomes a card number.
+/// A checked list of steps that turns a read into a card number.
 ///
-/// Written as steps joined by `|`, or as a whole string of another product after `papercut:`, `safeq:` or
-/// `myq:`. The empty text leaves a read as it is. Two conversions are equal if their texts are.
+/// It is written as steps joined by `|`, or as a whole string of another product after `papercut:`, `safeq:` or
+/// `myq:`. The empty text leaves a read unchanged. Two conversions are equal if their texts are.
 #[derive(Clone, Debug)]
 pub struct Conversion {
     text: String,
-    /// Every chain runs on the read and the results are joined; only SAFEQ's `+` makes more than one.
-    chains: Vec<Vec<Step>>,
+    /// Every chain runs on the read, and the results are joined. Only SAFEQ's `+` makes more than one chain.
+    chains: Vec<Vec<ConversionStep>>,
 }
 
 impl FromStr for Conversion {
@@ -77,12 +78,12 @@ impl Conversion {
     /// The card number of `read`.
     ///
     /// # Errors
-    /// Says which step cannot work on this read and why; never shows the read.
+    /// The error names the step that cannot work on this read, and the reason; it never shows the read.
     pub fn apply(&self, read: &str) -> Result<String, ConvertError> {
         self.run(read, |_, _| {})
     }
 
-    /// Each step's text with its result, up to the first that fails: for the technician who looks at his own card.
+    /// The text of each step with its result, up to the first that fails, for the technician who looks at his own card.
     ///
     /// A read that no step may see (empty, too long) is one entry named `read`. The results are as secret as the
     /// read.
@@ -99,7 +100,7 @@ impl Conversion {
     fn run(
         &self,
         read: &str,
-        mut watch: impl FnMut(&Step, &Result<String, ConvertError>),
+        mut watch: impl FnMut(&ConversionStep, &Result<String, ConvertError>),
     ) -> Result<String, ConvertError> {
         if read.is_empty() {
             return Err(ConvertError::EmptyRead);
@@ -120,9 +121,33 @@ impl Conversion {
         Ok(number)
     }
 
-    fn steps(&self) -> impl Iterator<Item = &Step> {
+    fn steps(&self) -> impl Iterator<Item = &ConversionStep> {
         self.chains.iter().flatten()
     }
+}
+
+/// The names of all steps.
+#[must_use]
+pub fn step_names() -> Vec<&'static str> {
+    parse::STEPS.names()
+}
+
+/// The names of the formats that `em4100` knows.
+#[must_use]
+pub fn em4100_format_names() -> Vec<&'static str> {
+    em4100::FORMATS.iter().map(|format| format.name).collect()
+}
+
+/// The names of the formats that `wiegand` knows, the most common ones first.
+#[must_use]
+pub fn wiegand_format_names() -> Vec<&'static str> {
+    wiegand::FORMATS.iter().map(|format| format.name).collect()
+}
+
+/// The other products whose strings are known, each with the names of its commands.
+#[must_use]
+pub fn product_commands() -> Vec<(&'static str, Vec<&'static str>)> {
+    products::PRODUCTS.iter().map(|(product, commands)| (*product, commands.names())).collect()
 }
 
 #[cfg(test)]

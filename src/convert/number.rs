@@ -1,22 +1,22 @@
-//! Whole numbers of up to 256 bits, exactly: a 10-byte UID does not fit the machine's own.
+//! Whole numbers of up to 256 bits, because a 10-byte UID does not fit into the integers of the machine.
 
 use std::fmt;
 
-use super::error::Fault;
+use super::error::StepFault;
 
-/// The largest number has this many bits.
+/// The most bits of a number.
 pub(super) const MAX_BITS: usize = 256;
 const LIMBS: usize = MAX_BITS / 32;
 const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
-/// How a number is written.
+/// The base in which a number is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Base 2.
     Binary,
     /// Base 10.
     Decimal,
-    /// Base 16; both cases are read, upper case is written.
+    /// Base 16. Both cases are read, and upper case is written.
     Hexadecimal,
 }
 
@@ -40,23 +40,23 @@ impl fmt::Display for Base {
     }
 }
 
-/// `text`, a number in base `from`, in the shortest form of base `to`.
-pub(super) fn recode(text: &str, from: Base, to: Base) -> Result<String, Fault> {
+/// Writes `text`, a number in base `from`, in the shortest form of base `to`.
+pub(super) fn recode(text: &str, from: Base, to: Base) -> Result<String, StepFault> {
     Ok(write(read(text, from)?, to))
 }
 
 /// The limbs of a number, least significant first.
-fn read(text: &str, base: Base) -> Result<[u32; LIMBS], Fault> {
+fn read(text: &str, base: Base) -> Result<[u32; LIMBS], StepFault> {
     let mut limbs = [0; LIMBS];
     for character in text.chars() {
-        let mut carry = u64::from(character.to_digit(base.radix()).ok_or(Fault::NotDigits(base))?);
+        let mut carry = u64::from(character.to_digit(base.radix()).ok_or(StepFault::NotDigits(base))?);
         for limb in &mut limbs {
             carry += u64::from(*limb) * u64::from(base.radix());
             *limb = carry as u32;
             carry >>= 32;
         }
         if carry != 0 {
-            return Err(Fault::TooBig);
+            return Err(StepFault::TooBig);
         }
     }
     Ok(limbs)
@@ -92,8 +92,8 @@ mod tests {
         let largest = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
         assert_eq!(recode(largest, Base::Decimal, Base::Hexadecimal), Ok("F".repeat(64)));
         let next = "115792089237316195423570985008687907853269984665640564039457584007913129639936";
-        assert_eq!(recode(next, Base::Decimal, Base::Hexadecimal), Err(Fault::TooBig));
-        assert_eq!(recode(&"1".repeat(257), Base::Binary, Base::Decimal), Err(Fault::TooBig));
+        assert_eq!(recode(next, Base::Decimal, Base::Hexadecimal), Err(StepFault::TooBig));
+        assert_eq!(recode(&"1".repeat(257), Base::Binary, Base::Decimal), Err(StepFault::TooBig));
     }
 
     #[test]
@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn a_digit_of_another_base_or_script_is_refused() {
         for (text, base) in [("102", Base::Binary), ("12A", Base::Decimal), ("12G4", Base::Hexadecimal)] {
-            assert_eq!(recode(text, base, Base::Decimal), Err(Fault::NotDigits(base)));
+            assert_eq!(recode(text, base, Base::Decimal), Err(StepFault::NotDigits(base)));
         }
-        assert_eq!(recode("١٢", Base::Decimal, Base::Decimal), Err(Fault::NotDigits(Base::Decimal)));
+        assert_eq!(recode("١٢", Base::Decimal, Base::Decimal), Err(StepFault::NotDigits(Base::Decimal)));
     }
 
     proptest! {

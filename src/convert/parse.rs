@@ -1,18 +1,19 @@
-//! The text of steps joined by `|`.
+//! Parses steps joined by `|`.
 //!
-//! The arguments of a step are all between its first `(` and the `)` before the next `|` or the end. A regular
-//! expression may hold `)|` itself, and so may a quoted argument: the step then ends at the first such place that
-//! makes it a right one. `strip`, `prepend`, `append` and `match` take all between as one argument, to the letter;
-//! the others split it at commas and trim. `"..."` quotes an argument, with `""` for a quote inside.
+//! The arguments of a step are all characters between its first `(` and the `)` before the next `|` or the end. A regular
+//! expression may contain `)|` itself, and so may a quoted argument; the step then ends at the first such place that
+//! makes it a valid step. `strip`, `prepend`, `append` and `match` take all these characters as one argument, to the
+//! letter; the other steps split them at commas and trim the parts. `"..."` quotes an argument, with `""` for a quote
+//! inside.
 
 use super::error::{BadStep, ParseError};
 use super::number::Base;
-use super::step::{Op, Slice, Step};
+use super::step::{ConversionStep, Op, Slice};
 use super::wiegand::{self, Wiegand};
 use super::{MAX_CHARS, MAX_STEPS, em4100};
 
-/// The steps, each as its usage is told.
-const STEPS: Vocabulary = Vocabulary(&[
+/// All steps; docs/conversion.md, "Steps", explains each.
+pub(super) const STEPS: Vocabulary = Vocabulary(&[
     "upper",
     "lower",
     "trim",
@@ -36,8 +37,8 @@ const STEPS: Vocabulary = Vocabulary(&[
     wiegand::USAGE,
 ]);
 
-/// The steps of `text`; none if it is empty.
-pub(super) fn steps(text: &str) -> Result<Vec<Step>, ParseError> {
+/// Parses the steps of `text`; there are none if it is empty.
+pub(super) fn steps(text: &str) -> Result<Vec<ConversionStep>, ParseError> {
     let mut steps = Vec::new();
     let mut rest = if text.trim().is_empty() { None } else { Some(text) };
     while let Some(text) = rest {
@@ -51,8 +52,8 @@ pub(super) fn steps(text: &str) -> Result<Vec<Step>, ParseError> {
     Ok(steps)
 }
 
-/// The step at the start of `text`, and what follows the `|` after it.
-fn first_step(number: usize, text: &str) -> Result<(Step, Option<&str>), ParseError> {
+/// The step at the start of `text`, and the text after the `|` that ends the step.
+fn first_step(number: usize, text: &str) -> Result<(ConversionStep, Option<&str>), ParseError> {
     let mut failure = None;
     for end in ends(text) {
         let (step, after) = text.split_at(end);
@@ -64,7 +65,7 @@ fn first_step(number: usize, text: &str) -> Result<(Step, Option<&str>), ParseEr
     Err(failure.unwrap_or_else(|| bad(number, text, BadStep::Unclosed)))
 }
 
-/// Where the first step of `text` may end.
+/// The positions at which the first step of `text` may end.
 fn ends(text: &str) -> impl Iterator<Item = usize> {
     let arguments = text.find(['(', '|']).filter(|&place| text[place..].starts_with('('));
     let bounds = text.match_indices('|').map(|(place, _)| place).chain([text.len()]);
@@ -72,12 +73,12 @@ fn ends(text: &str) -> impl Iterator<Item = usize> {
     bounds.filter(closed).take(if arguments.is_none() { 1 } else { usize::MAX })
 }
 
-/// A step from its text; `op` finds what it does from its name and its arguments.
+/// Parses one step; `op` finds the operation from its name and its arguments.
 pub(super) fn step_of(
     number: usize,
     text: &str,
-    op: impl Fn(&str, Arguments<'_>) -> Result<Op, BadStep>,
-) -> Result<Step, ParseError> {
+    op: impl Fn(&str, StepArguments<'_>) -> Result<Op, BadStep>,
+) -> Result<ConversionStep, ParseError> {
     let text = text.trim();
     let (name, arguments) = match text.split_once('(') {
         None => (text, None),
@@ -86,15 +87,15 @@ pub(super) fn step_of(
             (name.trim_end(), Some(arguments))
         }
     };
-    let op = if text.is_empty() { Err(BadStep::Empty) } else { op(name, Arguments(arguments)) };
-    op.map(|op| Step { number, text: text.to_owned(), op }).map_err(|problem| bad(number, text, problem))
+    let op = if text.is_empty() { Err(BadStep::Empty) } else { op(name, StepArguments(arguments)) };
+    op.map(|op| ConversionStep { number, text: text.to_owned(), op }).map_err(|problem| bad(number, text, problem))
 }
 
 pub(super) fn bad(number: usize, text: &str, problem: BadStep) -> ParseError {
     ParseError::Step { number, text: text.trim().to_owned(), problem }
 }
 
-fn op(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn op(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = STEPS.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
@@ -108,7 +109,7 @@ fn op(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
             _ => Err(wrong),
         },
         "em4100" => match &arguments.list()?[..] {
-            [format] => em4100::Format::named(format).map(Op::Em4100),
+            [format] => em4100::Em4100Format::named(format).map(Op::Em4100),
             _ => Err(wrong),
         },
         "wiegand" => match &arguments.list()?[..] {
@@ -122,7 +123,7 @@ fn op(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-/// The steps without arguments.
+/// The operation of a step without arguments.
 fn plain(name: &str) -> Option<Op> {
     Some(match name {
         "upper" => Op::Upper,
@@ -136,7 +137,7 @@ fn plain(name: &str) -> Option<Op> {
     })
 }
 
-/// The steps from one base to another.
+/// The operation of a step that changes the base of a number, such as `hex2dec`.
 pub(super) fn recoding(name: &str) -> Option<Op> {
     let (from, to) = name.split_once('2')?;
     let base = |name: &str| match name {
@@ -148,8 +149,8 @@ pub(super) fn recoding(name: &str) -> Option<Op> {
     Some(Op::Recode { from: base(from)?, to: base(to)? })
 }
 
-/// FROM and TO; a slice that is empty for every text is refused.
-pub(super) fn slice(arguments: Arguments<'_>, usage: &'static str) -> Result<Slice, BadStep> {
+/// Parses FROM and TO. A slice that is empty for every text is refused.
+pub(super) fn slice(arguments: StepArguments<'_>, usage: &'static str) -> Result<Slice, BadStep> {
     let wrong = BadStep::Arguments { usage };
     let place = |text: &String| text.parse().ok().filter(|place: &isize| place.unsigned_abs() <= MAX_CHARS);
     let slice = match &arguments.list()?[..] {
@@ -167,19 +168,22 @@ pub(super) fn pad_left(width: &str, fill: &str) -> Option<Op> {
     characters.next().is_none().then_some(Op::PadLeft { width, fill })
 }
 
-/// The steps of a language: how each is written, its name first.
+/// The steps of a language. Each is given by its usage, which begins with its name.
 pub(super) struct Vocabulary(pub(super) &'static [&'static str]);
 
 impl Vocabulary {
-    /// How the step `name` is written.
+    /// The names of all steps.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|usage| first_word(usage)).collect()
+    }
+
+    /// The usage of the step `name`.
     pub(super) fn usage(&self, name: &str) -> Result<&'static str, BadStep> {
         let near = self.0.iter().find(|usage| first_word(usage).eq_ignore_ascii_case(name));
         match near {
             Some(usage) if first_word(usage) == name => Ok(usage),
             Some(usage) => Err(BadStep::Case { name: first_word(usage) }),
-            None => Err(BadStep::Unknown {
-                known: self.0.iter().map(|usage| first_word(usage)).collect::<Vec<_>>().join(", "),
-            }),
+            None => Err(BadStep::Unknown { known: self.names().join(", ") }),
         }
     }
 }
@@ -188,23 +192,23 @@ fn first_word(usage: &'static str) -> &'static str {
     usage.split(['(', ' ']).next().unwrap_or_default()
 }
 
-/// What stands between the parentheses of a step, if it has any.
+/// The text between the parentheses of a step, if it has any.
 #[derive(Clone, Copy)]
-pub(super) struct Arguments<'a>(Option<&'a str>);
+pub(super) struct StepArguments<'a>(Option<&'a str>);
 
-impl Arguments<'_> {
+impl StepArguments<'_> {
     pub(super) fn is_empty(self) -> bool {
         self.0.is_none_or(|text| text.trim().is_empty())
     }
 
-    /// All as one argument, which may not be empty.
+    /// The whole text as one argument, which may not be empty.
     pub(super) fn whole(self, usage: &'static str) -> Result<String, BadStep> {
         let text = self.0.unwrap_or_default();
         let argument = if text.trim().starts_with('"') { unquote(text.trim())? } else { text.to_owned() };
         if argument.is_empty() { Err(BadStep::Arguments { usage }) } else { Ok(argument) }
     }
 
-    /// The arguments between commas, trimmed.
+    /// The arguments between the commas, trimmed.
     pub(super) fn list(self) -> Result<Vec<String>, BadStep> {
         let mut quoted = false;
         let outside = |character: char| {
@@ -215,7 +219,7 @@ impl Arguments<'_> {
     }
 }
 
-/// The argument without its quotes, if it has any.
+/// Removes the quotes around an argument, if it has any.
 fn unquote(argument: &str) -> Result<String, BadStep> {
     let Some(rest) = argument.strip_prefix('"') else { return Ok(argument.to_owned()) };
     let inside = rest.strip_suffix('"').ok_or(BadStep::Quotes)?;

@@ -1,12 +1,16 @@
-//! Whole conversions as other products write them, after `papercut:`, `safeq:` or `myq:`.
+//! Parses whole conversions as other products write them, after `papercut:`, `safeq:` or `myq:`.
 //!
-//! Only what their documents show is known here (readers.md, section 5); anything else is an error, as are reads
-//! that these steps cannot take whole, where a product might cut or keep them.
+//! Only the commands that the products' documents show are known (docs/conversion.md, "Other products' strings");
+//! anything else is an error. A read that a command cannot take whole is an error too, although the product might
+//! cut it or keep it as it is.
 
 use super::MAX_CHARS;
 use super::error::{BadStep, ParseError};
-use super::parse::{self, Arguments, Vocabulary, pad_left, recoding, step_of};
-use super::step::{Op, Slice, Step};
+use super::parse::{self, StepArguments, Vocabulary, pad_left, recoding, step_of};
+use super::step::{ConversionStep, Op, Slice};
+
+/// The products, each with its commands.
+pub(super) const PRODUCTS: [(&str, &Vocabulary); 3] = [("papercut", &PAPERCUT), ("safeq", &SAFEQ), ("myq", &MYQ)];
 
 const PAPERCUT: Vocabulary = Vocabulary(&["ascii-enc", "hex2dec", "dec2hex"]);
 const SAFEQ: Vocabulary = Vocabulary(&[
@@ -40,21 +44,21 @@ const MYQ: Vocabulary = Vocabulary(&[
     "reverse()",
 ]);
 
-/// The chains of a product's string; `None` if `text` is not one.
-pub(super) fn chains(text: &str) -> Option<Result<Vec<Vec<Step>>, ParseError>> {
+/// Parses the chains of a product's string; `None` if `text` is no such string.
+pub(super) fn chains(text: &str) -> Option<Result<Vec<Vec<ConversionStep>>, ParseError>> {
     let (product, rest) = text.split_once(':')?;
     match product {
         "papercut" => Some(chain(0, rest, &['|'], papercut).map(|chain| vec![chain])),
-        // The separator of commands is not in the documents seen: both usual ones are taken.
+        // The documents do not show which character separates MyQ's commands, so both usual ones are taken.
         "myq" => Some(chain(0, rest, &[';', '|'], myq).map(|chain| vec![chain])),
         "safeq" => Some(safeq_chains(rest)),
         _ => None,
     }
 }
 
-/// The sides of SAFEQ's `+`, each of which runs on the read.
-fn safeq_chains(text: &str) -> Result<Vec<Vec<Step>>, ParseError> {
-    let mut chains: Vec<Vec<Step>> = Vec::new();
+/// Parses the sides of SAFEQ's `+`, each of which runs on the read.
+fn safeq_chains(text: &str) -> Result<Vec<Vec<ConversionStep>>, ParseError> {
+    let mut chains: Vec<Vec<ConversionStep>> = Vec::new();
     for side in split_outside(text, &['+']) {
         let before = chains.iter().map(Vec::len).sum();
         chains.push(chain(before, side, &[';'], safeq)?);
@@ -62,18 +66,18 @@ fn safeq_chains(text: &str) -> Result<Vec<Vec<Step>>, ParseError> {
     Ok(chains)
 }
 
-/// Steps of one chain; `before` steps stand in chains before it.
+/// Parses the steps of one chain; `before` is the number of steps in the chains before it.
 fn chain(
     before: usize,
     text: &str,
     separators: &[char],
-    op: fn(&str, Arguments<'_>) -> Result<Op, BadStep>,
-) -> Result<Vec<Step>, ParseError> {
+    op: fn(&str, StepArguments<'_>) -> Result<Op, BadStep>,
+) -> Result<Vec<ConversionStep>, ParseError> {
     let parts = split_outside(text, separators);
     parts.into_iter().enumerate().map(|(place, part)| step_of(before + place + 1, part, op)).collect()
 }
 
-/// `text` between separators that are outside of parentheses.
+/// Splits `text` at the separators outside of parentheses.
 fn split_outside<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     let mut depth = 0_usize;
     let outside = |character: char| {
@@ -87,7 +91,7 @@ fn split_outside<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     text.split(outside).collect()
 }
 
-fn papercut(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn papercut(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     if name.starts_with("javascript:") {
         return Err(BadStep::Script);
     }
@@ -99,7 +103,7 @@ fn papercut(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-fn safeq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn safeq(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = SAFEQ.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
@@ -118,7 +122,7 @@ fn safeq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-fn myq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
+fn myq(name: &str, arguments: StepArguments<'_>) -> Result<Op, BadStep> {
     let usage = MYQ.usage(name)?;
     let wrong = BadStep::Arguments { usage };
     match name {
@@ -135,7 +139,7 @@ fn myq(name: &str, arguments: Arguments<'_>) -> Result<Op, BadStep> {
     }
 }
 
-/// MyQ's commands that take a part.
+/// The slice of a MyQ command that takes a part of the text.
 fn cut(name: &str, arguments: &[String]) -> Option<Slice> {
     let count = |text: &String| text.parse().ok().filter(|count| (0..=MAX_CHARS.cast_signed()).contains(count));
     let without_last = |count: isize| (count > 0).then_some(-count);

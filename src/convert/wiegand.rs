@@ -1,22 +1,22 @@
-//! The fields of Wiegand cards. Bit 0 is the first one sent.
+//! Takes the fields out of Wiegand cards. Bit 0 is the first one sent.
 //!
-//! Layouts and parities are those of readers.md, section 5, and of Proxmark3 `client/src/wiegand_formats.c`
-//! (ind26, N10002 and BQT34). Parity is always checked: it is all that tells a wrong format from the right one.
+//! docs/conversion.md, "Wiegand formats", has the layouts and their sources. Parity is always checked, because nothing
+//! else tells a wrong format from the right one.
 
 use std::ops::Range;
 
-use super::error::{BadStep, Fault};
+use super::error::{BadStep, StepFault};
 use super::hex;
 
-/// How the step is written.
+/// The usage of the step.
 pub(super) const USAGE: &str = "wiegand(FORMAT,FIELD,ALIGN), where FIELD is cn, fc or fc-cn, and ALIGN right or left; the last two may be left out";
 
 /// HID readers put a 1 into this bit, counted from the last, of frames shorter than it (Proxmark3 `2006F623AE`).
 const HID_HEADER: usize = 37;
 
-/// The layout of a card's bits.
+/// A layout of a card's bits.
 #[derive(Debug)]
-pub(super) struct Format {
+pub(super) struct WiegandFormat {
     pub(super) name: &'static str,
     bits: usize,
     facility: Range<usize>,
@@ -24,13 +24,13 @@ pub(super) struct Format {
     parities: &'static [Parity],
 }
 
-/// One parity bit, and the bits that it makes odd or even together with itself.
+/// One parity bit, with the bits whose number of ones it makes odd or even, itself included.
 #[derive(Debug)]
 struct Parity {
     at: usize,
     odd: bool,
     over: Range<usize>,
-    /// Corporate 1000 leaves out every third bit: those that are this modulo 3.
+    /// Corporate 1000 leaves out every third bit: those whose position is this number modulo 3.
     skip: Option<usize>,
 }
 
@@ -42,13 +42,37 @@ const fn odd(at: usize, over: Range<usize>) -> Parity {
     Parity { at, odd: true, over, skip: None }
 }
 
-/// By how common they are.
-pub(super) static FORMATS: [Format; 10] = [
-    Format { name: "H10301", bits: 26, facility: 1..9, card: 9..25, parities: &[even(0, 1..13), odd(25, 13..25)] },
-    Format { name: "H10306", bits: 34, facility: 1..17, card: 17..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
-    Format { name: "H10304", bits: 37, facility: 1..17, card: 17..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
-    Format { name: "H10302", bits: 37, facility: 0..0, card: 1..36, parities: &[even(0, 1..19), odd(36, 18..36)] },
-    Format {
+/// All formats, the most common ones first.
+pub(super) static FORMATS: [WiegandFormat; 10] = [
+    WiegandFormat {
+        name: "H10301",
+        bits: 26,
+        facility: 1..9,
+        card: 9..25,
+        parities: &[even(0, 1..13), odd(25, 13..25)],
+    },
+    WiegandFormat {
+        name: "H10306",
+        bits: 34,
+        facility: 1..17,
+        card: 17..33,
+        parities: &[even(0, 1..17), odd(33, 17..33)],
+    },
+    WiegandFormat {
+        name: "H10304",
+        bits: 37,
+        facility: 1..17,
+        card: 17..36,
+        parities: &[even(0, 1..19), odd(36, 18..36)],
+    },
+    WiegandFormat {
+        name: "H10302",
+        bits: 37,
+        facility: 0..0,
+        card: 1..36,
+        parities: &[even(0, 1..19), odd(36, 18..36)],
+    },
+    WiegandFormat {
         name: "C1k35s",
         bits: 35,
         facility: 2..14,
@@ -59,7 +83,7 @@ pub(super) static FORMATS: [Format; 10] = [
             odd(0, 1..35),
         ],
     },
-    Format {
+    WiegandFormat {
         name: "C1k48s",
         bits: 48,
         facility: 2..24,
@@ -70,52 +94,75 @@ pub(super) static FORMATS: [Format; 10] = [
             odd(0, 1..48),
         ],
     },
-    Format { name: "D10202", bits: 33, facility: 1..8, card: 8..32, parities: &[even(0, 1..17), odd(32, 16..32)] },
-    Format { name: "N10002", bits: 34, facility: 1..17, card: 17..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
-    Format { name: "BQT34", bits: 34, facility: 1..9, card: 9..33, parities: &[even(0, 1..17), odd(33, 17..33)] },
-    Format { name: "ind26", bits: 26, facility: 1..13, card: 13..25, parities: &[even(0, 1..13), odd(25, 13..25)] },
+    WiegandFormat {
+        name: "D10202",
+        bits: 33,
+        facility: 1..8,
+        card: 8..32,
+        parities: &[even(0, 1..17), odd(32, 16..32)],
+    },
+    WiegandFormat {
+        name: "N10002",
+        bits: 34,
+        facility: 1..17,
+        card: 17..33,
+        parities: &[even(0, 1..17), odd(33, 17..33)],
+    },
+    WiegandFormat {
+        name: "BQT34",
+        bits: 34,
+        facility: 1..9,
+        card: 9..33,
+        parities: &[even(0, 1..17), odd(33, 17..33)],
+    },
+    WiegandFormat {
+        name: "ind26",
+        bits: 26,
+        facility: 1..13,
+        card: 13..25,
+        parities: &[even(0, 1..13), odd(25, 13..25)],
+    },
 ];
 
-impl Format {
+impl WiegandFormat {
     pub(super) fn has_facility(&self) -> bool {
         !self.facility.is_empty()
     }
 }
 
-/// What of the card becomes the number.
+/// The field of the card that becomes the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Card,
     Facility,
-    /// Facility code, `-`, card number.
+    /// The facility code and the card number, joined by `-`.
     Both,
 }
 
-/// Where in the read the card's bits are.
+/// The position of the card's bits in the read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
-    /// At its end; before them only zeros, a sentinel bit or HID's header.
+    /// The card's bits are the last ones; only zeros, a sentinel bit or HID's header may stand before them.
     Right,
-    /// At its start; after them only zeros.
+    /// The card's bits are the first ones; only zeros may follow.
     Left,
 }
 
-/// How to take a number out of a Wiegand card.
+/// The operation of the step: a format, a field of it, and the position of the bits.
 #[derive(Clone, Debug)]
 pub(super) struct Wiegand {
-    pub(super) format: &'static Format,
+    pub(super) format: &'static WiegandFormat,
     pub(super) field: Field,
     pub(super) align: Align,
 }
 
 impl Wiegand {
-    /// From the arguments of the step.
+    /// Checks the arguments of the step.
     pub(super) fn new(format: &str, field: Option<&str>, align: Option<&str>) -> Result<Self, BadStep> {
-        let known = || FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ");
         let format = FORMATS
             .iter()
             .find(|known| known.name.eq_ignore_ascii_case(format))
-            .ok_or_else(|| BadStep::Format { known: known() })?;
+            .ok_or_else(|| BadStep::Format { known: super::wiegand_format_names().join(", ") })?;
         let field = match field {
             None | Some("cn") => Field::Card,
             Some("fc") => Field::Facility,
@@ -133,11 +180,11 @@ impl Wiegand {
         Ok(Self { format, field, align })
     }
 
-    /// The field of the card in `text`: bits if they are enough for the format, else hexadecimal digits.
-    pub(super) fn decode(&self, text: &str) -> Result<String, Fault> {
+    /// The field of the card in `text`, which is read as bits if they are enough for the format, else as hexadecimal digits.
+    pub(super) fn decode(&self, text: &str) -> Result<String, StepFault> {
         let frame = self.frame(&bits(text, self.format.bits)?)?;
         if !self.format.parities.iter().all(|parity| parity.holds(&frame)) {
-            return Err(Fault::Parity { format: self.format.name });
+            return Err(StepFault::Parity { format: self.format.name });
         }
         let card = value(&frame[self.format.card.clone()]);
         let facility = value(&frame[self.format.facility.clone()]);
@@ -148,13 +195,13 @@ impl Wiegand {
         })
     }
 
-    /// The format's own bits, where all others are known to mean nothing.
-    fn frame(&self, bits: &[bool]) -> Result<Vec<bool>, Fault> {
+    /// The bits of the format. All other bits have to be padding, a sentinel or a header.
+    fn frame(&self, bits: &[bool]) -> Result<Vec<bool>, StepFault> {
         let (format, needs) = (self.format.name, self.format.bits);
         let (frame, others_are_void) = match self.align {
             Align::Left => {
                 let (frame, padding) =
-                    bits.split_at_checked(needs).ok_or(Fault::FewBits { format, needs, has: bits.len() })?;
+                    bits.split_at_checked(needs).ok_or(StepFault::FewBits { format, needs, has: bits.len() })?;
                 (frame.to_vec(), value_is_zero(padding))
             }
             Align::Right => {
@@ -164,7 +211,7 @@ impl Wiegand {
                 (vec![false; missing].into_iter().chain(frame.iter().copied()).collect(), is_header(head, needs))
             }
         };
-        if others_are_void { Ok(frame) } else { Err(Fault::OtherBits { format, needs }) }
+        if others_are_void { Ok(frame) } else { Err(StepFault::OtherBits { format, needs }) }
     }
 }
 
@@ -176,8 +223,8 @@ impl Parity {
     }
 }
 
-/// Bits of a text of binary digits with at least `least` of them, else of hexadecimal digits.
-fn bits(text: &str, least: usize) -> Result<Vec<bool>, Fault> {
+/// The bits of a text of at least `least` binary digits, or else of hexadecimal digits.
+fn bits(text: &str, least: usize) -> Result<Vec<bool>, StepFault> {
     if text.len() >= least && text.bytes().all(|byte| matches!(byte, b'0' | b'1')) {
         return Ok(text.bytes().map(|byte| byte == b'1').collect());
     }
@@ -193,7 +240,8 @@ fn value_is_zero(bits: &[bool]) -> bool {
     !bits.contains(&true)
 }
 
-/// Whether what stands before a right-aligned frame of `length` bits is zeros, a sentinel bit, or HID's header and one.
+/// True if the bits before a right-aligned card of `length` bits are only zeros, a sentinel bit, or HID's header and a
+/// sentinel bit.
 fn is_header(head: &[bool], length: usize) -> bool {
     let from_the_last = |(place, bit): (usize, &bool)| bit.then_some(length + place);
     match head.iter().rev().enumerate().filter_map(from_the_last).collect::<Vec<_>>()[..] {
@@ -210,9 +258,10 @@ mod tests {
 
     use super::*;
 
-    /// What makes a card: its name, its length, the widths of its two fields, and its parity bits in the order of
-    /// their making, each as its place counted from the last bit, whether it makes odd, and the mask of what it
-    /// covers. Masks of the Corporate 1000 cards are those of Proxmark3's encoder, the rest follow readers.md.
+    /// Makes cards: the name of the format, its length, the widths of its two fields, and its parity bits in the order in
+    /// which they are made. A parity bit has its position, counted from the last bit, whether it makes odd, and the mask of
+    /// the bits that it covers. The masks of the Corporate 1000 cards are those of Proxmark3's encoder; the others
+    /// follow the sources in docs/conversion.md.
     type Encoder = (&'static str, u32, u32, u32, &'static [(u32, bool, u64)]);
 
     const ENCODERS: [Encoder; 10] = [
@@ -242,7 +291,7 @@ mod tests {
         })
     }
 
-    fn decode(name: &str, field: &str, align: &str, text: &str) -> Result<String, Fault> {
+    fn decode(name: &str, field: &str, align: &str, text: &str) -> Result<String, StepFault> {
         Wiegand::new(name, Some(field), Some(align)).expect("the test names what there is").decode(text)
     }
 
@@ -283,7 +332,7 @@ mod tests {
             let (name, length, ..) = encoder;
             let frame = encode(encoder, facility, card) ^ 1 << bit.index(length as usize);
             let width = length as usize;
-            prop_assert_eq!(decode(name, "cn", "right", &format!("{frame:0width$b}")), Err(Fault::Parity { format: name }));
+            prop_assert_eq!(decode(name, "cn", "right", &format!("{frame:0width$b}")), Err(StepFault::Parity { format: name }));
         }
     }
 
@@ -298,7 +347,7 @@ mod tests {
 
     #[test]
     fn bits_beside_the_frame_are_refused() {
-        let fault = Err(Fault::OtherBits { format: "H10301", needs: 26 });
+        let fault = Err(StepFault::OtherBits { format: "H10301", needs: 26 });
         for text in ["8000000", "200C000000", "6004000000", "F".repeat(64).as_str()] {
             assert_eq!(decode("H10301", "cn", "right", text), fault, "{text}");
         }
@@ -307,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_left_aligned_card_needs_all_its_bits() {
-        let fault = Fault::FewBits { format: "H10301", needs: 26, has: 24 };
+        let fault = StepFault::FewBits { format: "H10301", needs: 26, has: 24 };
         assert_eq!(decode("H10301", "cn", "left", "808033"), Err(fault));
     }
 

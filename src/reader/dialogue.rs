@@ -1,10 +1,12 @@
-//! One connection to a reader: what was heard, what is to be said, and when. Pure: the time comes in.
+//! The protocol with one connected reader: which bytes to send, and when, and which reads its bytes contain. Pure: the
+//! time is an argument.
 //!
-//! A reader with `[poll]` is asked in turn; after a question nothing else is said until the answer has come, has fallen
-//! silent, or is too late. A reader that is too late three times in a row is gone. Signals are said between
-//! two questions, so that a beep never holds up a card; a new signal takes the place of the old.
+//! A reader whose profile has `[poll]` is sent its commands in turn. After a command the dialogue sends nothing else until
+//! the answer has come, has fallen silent, or is too late. A reader that is too late three times in a row counts as gone.
+//! The commands of a signal are sent between two polls, so that a beep never delays a card; a new signal replaces the old
+//! one.
 //!
-//! Without `[poll]` nothing happens by itself: [`Dialogue::wake`] is `None` while the line is silent.
+//! Without `[poll]` no timer runs while the line is silent: [`Dialogue::wake`] is `None`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,47 +17,48 @@ use super::frame::{Fault, Frame, Framer};
 use super::profile::{Bytes, Profile, SignalFormat};
 use crate::feedback::{Colour, Mark, Signal};
 
-/// Questions in a row without an answer, until the reader counts as gone.
+/// The reader counts as gone after this many polls in a row without an answer.
 const MISSES_LIMIT: u32 = 3;
 
-/// Not every command has an answer; what is not a question is not waited for longer.
+/// The longest wait for the answer to a command that is not a poll: not every command has an answer.
 const COMMAND_WAIT: Duration = Duration::from_millis(300);
 
-/// The reader was asked and did not answer.
+/// The reader did not answer [`MISSES_LIMIT`] polls in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Silent;
 
-/// What was said last, while its answer is awaited.
+/// The command that was sent last, while its answer is awaited.
 #[derive(Debug)]
 struct Question {
-    /// Too late after this.
+    /// An answer after this moment is too late.
     until: Instant,
-    /// Whether a missing answer counts.
+    /// True for a poll: a missing answer counts towards [`MISSES_LIMIT`].
     counts: bool,
 }
 
-/// See the module.
+/// The protocol state of one connection; a new connection begins with a new one.
 #[derive(Debug)]
 pub struct Dialogue {
     profile: Profile,
     framer: Framer,
-    /// When the line counts as silent; set while that would change something.
+    /// The line counts as silent at this moment; set only while silence would change something.
     quiet_at: Option<Instant>,
     question: Option<Question>,
     misses: u32,
-    /// Which of the questions is next, and when.
+    /// Counts the polls: the profile's commands take turns.
     turn: usize,
+    /// The next poll is sent at this moment.
     ask_at: Instant,
-    /// What is said once.
+    /// Commands that set the reader up, each sent once before the first poll.
     start: VecDeque<Bytes>,
-    /// The commands of a signal that are still to be said, with the pause after each.
+    /// The commands of the signal that are still to be sent, with the pause after each.
     signal: VecDeque<(Bytes, Duration)>,
-    /// The next of them not before this.
+    /// The next command of the signal is not sent before this moment.
     say_at: Instant,
 }
 
 impl Dialogue {
-    /// A connection that was just made.
+    /// Begins the dialogue on a connection that was just made.
     pub fn new(profile: &Profile, now: Instant) -> Self {
         let start = profile.poll.iter().flat_map(|poll| &poll.start);
         Self {
@@ -72,7 +75,7 @@ impl Dialogue {
         }
     }
 
-    /// Bytes came.
+    /// Takes in bytes from the reader and gives out the frames that end in them.
     pub fn hear(&mut self, bytes: &[u8], now: Instant) -> Vec<Frame> {
         self.misses = 0;
         let frames = self.framer.push(bytes);
@@ -85,17 +88,17 @@ impl Dialogue {
         if self.question.is_some() && frames.iter().any(is_card) {
             self.answered(now);
         }
-        self.worth_telling(frames)
+        self.without_empty_answers(frames)
     }
 
-    /// A person is to be told something, if the reader can.
+    /// Replaces the signal to the person; without effect if the profile has no lights and beeps.
     pub fn signal(&mut self, signal: Signal) {
         if let Some(format) = &self.profile.signal {
-            self.signal = score(format, signal);
+            self.signal = signal_commands(format, signal);
         }
     }
 
-    /// When [`Dialogue::tick`] has something to do.
+    /// The moment at which [`Dialogue::tick`] has something to do.
     pub fn wake(&self) -> Option<Instant> {
         let asked = self.question.as_ref().map(|question| question.until);
         let free = self.question.is_none();
@@ -104,10 +107,10 @@ impl Dialogue {
         [self.quiet_at, asked, say, ask].into_iter().flatten().min()
     }
 
-    /// The time has come. Gives out what silence ended, and what to say now.
+    /// Acts on the timers that are due. Gives out the frames that silence ended, and the next command to send.
     ///
     /// # Errors
-    /// The reader is gone.
+    /// The reader has not answered for so long that it counts as gone.
     pub fn tick(&mut self, now: Instant) -> Result<(Vec<Frame>, Option<Bytes>), Silent> {
         let mut frames = Vec::new();
         if self.quiet_at.is_some_and(|at| at <= now) {
@@ -123,10 +126,10 @@ impl Dialogue {
                 return Err(Silent);
             }
         }
-        Ok((self.worth_telling(frames), self.next_command(now)))
+        Ok((self.without_empty_answers(frames), self.next_command(now)))
     }
 
-    /// First the start, then the question whose time has come, and in between what a signal needs.
+    /// The set-up commands come first, then the poll that is due, and between polls the commands of the signal.
     fn next_command(&mut self, now: Instant) -> Option<Bytes> {
         if self.question.is_some() {
             return None;
@@ -150,7 +153,7 @@ impl Dialogue {
         Some(command)
     }
 
-    /// An answer is to come, to a reader that answers; what came before it is none.
+    /// Begins to wait for an answer, if the reader is polled. Bytes that came before are not part of the answer.
     fn expect(&mut self, counts: bool, now: Instant) {
         if let Some(poll) = &self.profile.poll {
             self.framer.reset();
@@ -168,8 +171,8 @@ impl Dialogue {
         }
     }
 
-    /// Of a reader that is asked, most answers say that there is no card: only cards are told.
-    fn worth_telling(&self, mut frames: Vec<Frame>) -> Vec<Frame> {
+    /// Drops the noise of a polled reader: most of its answers only say that there is no card.
+    fn without_empty_answers(&self, mut frames: Vec<Frame>) -> Vec<Frame> {
         if self.profile.poll.is_some() {
             frames.retain(|frame| !matches!(frame, Frame::Fault(Fault::Noise)));
         }
@@ -177,8 +180,9 @@ impl Dialogue {
     }
 }
 
-/// The commands of a signal: its light, its beeps, and in the end the light that says that all is ready.
-pub(super) fn score(format: &SignalFormat, signal: Signal) -> VecDeque<(Bytes, Duration)> {
+/// The commands that show a signal: its light, its beeps, and at the end the light for "ready". Each has the pause that
+/// follows it.
+pub(super) fn signal_commands(format: &SignalFormat, signal: Signal) -> VecDeque<(Bytes, Duration)> {
     let light = |colour| {
         let commands = match colour {
             Colour::Green => &format.green,
@@ -204,25 +208,26 @@ mod tests {
     use crate::domain::{Read, Secret};
     use crate::reader::profile;
 
-    struct Play {
+    /// Moves the clock from one timer of a dialogue to the next.
+    struct DialogueDriver {
         dialogue: Dialogue,
         now: Instant,
     }
 
-    impl Play {
+    impl DialogueDriver {
         fn of(name: &str) -> Self {
             let now = Instant::now();
             Self { dialogue: Dialogue::new(&profile::load(name).unwrap(), now), now }
         }
 
-        /// Goes to the next moment of which the dialogue speaks, and tells what it says there.
+        /// Advances to the next moment at which the dialogue acts; gives its frames and its command.
         fn next(&mut self) -> (Vec<Frame>, Option<String>) {
             self.now = self.dialogue.wake().expect("something is to come").max(self.now);
             let (frames, command) = self.dialogue.tick(self.now).unwrap();
             (frames, command.map(|command| String::from_utf8(command.0).unwrap()))
         }
 
-        /// What it says, each answered with `answer`.
+        /// The next `count` commands, each answered with `answer`.
         fn said(&mut self, count: usize, answer: &str) -> Vec<String> {
             let mut said = Vec::new();
             while said.len() < count {
@@ -241,49 +246,49 @@ mod tests {
 
     #[test]
     fn a_reader_is_set_up_and_then_asked_in_turn() {
-        let said = Play::of("twn4-simple").said(4, "0000\r");
+        let said = DialogueDriver::of("twn4-simple").said(4, "0000\r");
         assert_eq!(said, ["0502FFFFFFFFFFFFFFFF\r", "0400070000\r", "050010\r", "050010\r"]);
-        let mut play = Play::of("gwiot-7941w");
+        let mut driver = DialogueDriver::of("gwiot-7941w");
         let mut said = Vec::new();
         while said.len() < 3 {
-            play.now = play.dialogue.wake().unwrap();
-            said.extend(play.dialogue.tick(play.now).unwrap().1);
+            driver.now = driver.dialogue.wake().unwrap();
+            said.extend(driver.dialogue.tick(driver.now).unwrap().1);
         }
         assert_eq!((said[0].0[3], said[1].0[3], said[2].0[3]), (0x10, 0x15, 0x10));
     }
 
     #[test]
     fn an_answer_with_a_card_is_told_at_once_and_the_next_question_waits_for_its_time() {
-        let mut play = Play::of("twn4-simple");
-        play.said(2, "00\r");
-        while play.next().1.is_none() {}
-        let asked = play.now;
-        assert_eq!(play.dialogue.hear(b"0001802004", asked), []);
-        assert_eq!(play.dialogue.hear(b"66CF4DC2\r", asked), card("66CF4DC2"));
-        assert_eq!(play.dialogue.wake(), Some(asked + Duration::from_millis(30)), "only to see that it is silent");
-        assert_eq!(play.next(), (vec![], None));
-        assert_eq!(play.next().1.as_deref(), Some("050010\r"));
-        assert_eq!(play.now, asked + Duration::from_millis(100));
+        let mut driver = DialogueDriver::of("twn4-simple");
+        driver.said(2, "00\r");
+        while driver.next().1.is_none() {}
+        let asked = driver.now;
+        assert_eq!(driver.dialogue.hear(b"0001802004", asked), []);
+        assert_eq!(driver.dialogue.hear(b"66CF4DC2\r", asked), card("66CF4DC2"));
+        assert_eq!(driver.dialogue.wake(), Some(asked + Duration::from_millis(30)), "only to see that it is silent");
+        assert_eq!(driver.next(), (vec![], None));
+        assert_eq!(driver.next().1.as_deref(), Some("050010\r"));
+        assert_eq!(driver.now, asked + Duration::from_millis(100));
     }
 
     #[test]
     fn no_card_is_nothing_to_tell_and_a_refused_one_is() {
-        let mut play = Play::of("twn4-simple");
-        play.said(2, "00\r");
-        play.next();
-        assert_eq!(play.dialogue.hear(b"0000\r", play.now), []);
-        while play.next().1.is_none() {}
-        let refused = play.dialogue.hear(b"0001802004081A2B3C\r", play.now);
+        let mut driver = DialogueDriver::of("twn4-simple");
+        driver.said(2, "00\r");
+        driver.next();
+        assert_eq!(driver.dialogue.hear(b"0000\r", driver.now), []);
+        while driver.next().1.is_none() {}
+        let refused = driver.dialogue.hear(b"0001802004081A2B3C\r", driver.now);
         assert_eq!(refused, [Frame::Fault(Fault::RandomUid)]);
     }
 
     #[test]
     fn a_reader_that_never_answers_is_gone_after_three_questions() {
-        let mut play = Play::of("rfideas-acp");
+        let mut driver = DialogueDriver::of("rfideas-acp");
         let mut questions = 0;
         loop {
-            play.now = play.dialogue.wake().unwrap();
-            match play.dialogue.tick(play.now) {
+            driver.now = driver.dialogue.wake().unwrap();
+            match driver.dialogue.tick(driver.now) {
                 Ok((_, command)) => questions += usize::from(command.is_some_and(|it| it.0.starts_with(b"rfid:qid"))),
                 Err(Silent) => break,
             }
@@ -293,10 +298,10 @@ mod tests {
 
     #[test]
     fn a_signal_is_light_beeps_and_the_light_again_with_a_question_after_each() {
-        let mut play = Play::of("rfideas-acp");
-        play.said(3, "\r\n");
-        play.dialogue.signal(Signal::NoDocuments);
-        let said = play.said(20, "{0x0000,0,0x00,0;0x00}");
+        let mut driver = DialogueDriver::of("rfideas-acp");
+        driver.said(3, "\r\n");
+        driver.dialogue.signal(Signal::NoDocuments);
+        let said = driver.said(20, "{0x0000,0,0x00,0;0x00}");
         let place = |nth: usize| said.iter().enumerate().filter(|(_, it)| !it.contains("qid")).nth(nth).unwrap();
         let signal: Vec<_> = (0..4).map(|nth| place(nth).1.as_str()).collect();
         let (long, green) = ("rfid:beep.now=101\r", "rfid:out.led=2\r");
@@ -306,22 +311,22 @@ mod tests {
 
     #[test]
     fn the_latest_signal_takes_the_place_of_the_one_before() {
-        let mut play = Play::of("rfideas-cdc");
-        play.dialogue.signal(Signal::ServerUnreachable);
-        assert_eq!(play.next().1.as_deref(), Some("rfid:out.led=1\r"));
-        play.dialogue.signal(Signal::Reading);
-        assert_eq!(play.next().1.as_deref(), Some("rfid:out.led=3\r"));
-        assert_eq!(play.dialogue.wake(), None);
+        let mut driver = DialogueDriver::of("rfideas-cdc");
+        driver.dialogue.signal(Signal::ServerUnreachable);
+        assert_eq!(driver.next().1.as_deref(), Some("rfid:out.led=1\r"));
+        driver.dialogue.signal(Signal::Reading);
+        assert_eq!(driver.next().1.as_deref(), Some("rfid:out.led=3\r"));
+        assert_eq!(driver.dialogue.wake(), None);
     }
 
     #[test]
     fn a_reader_that_is_not_asked_causes_nothing_by_itself() {
-        let mut play = Play::of("line");
-        assert_eq!(play.dialogue.wake(), None);
-        assert_eq!(play.dialogue.hear(b"04A1\r", play.now), card("04A1"));
-        assert_eq!(play.dialogue.wake(), None);
-        play.dialogue.hear(b"04", play.now);
-        assert_eq!(play.next(), (vec![Frame::Fault(Fault::Noise)], None));
-        assert_eq!(play.dialogue.wake(), None);
+        let mut driver = DialogueDriver::of("line");
+        assert_eq!(driver.dialogue.wake(), None);
+        assert_eq!(driver.dialogue.hear(b"04A1\r", driver.now), card("04A1"));
+        assert_eq!(driver.dialogue.wake(), None);
+        driver.dialogue.hear(b"04", driver.now);
+        assert_eq!(driver.next(), (vec![Frame::Fault(Fault::Noise)], None));
+        assert_eq!(driver.dialogue.wake(), None);
     }
 }

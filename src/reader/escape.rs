@@ -1,7 +1,8 @@
-//! Light and beep of a reader that pcscd serves: the commands of its profile, as escapes to its driver.
+//! Light and beep of a reader that pcscd serves: the commands of its profile, sent as escape commands to its driver.
 //!
-//! They are played beside the reading, each in a call of its own, so that a card waits at most for the one command that the
-//! reader is busy with. A driver that passes no escapes is told once, and asked again when the reader comes again.
+//! They are sent beside the reading, each in a call of its own, so that a card waits at most for the one command that the
+//! reader is busy with. A driver that passes no escape commands is logged once; the next try is made when the reader
+//! connects again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,20 +11,20 @@ use pcsc::{Context, Error, Protocols, Scope, ShareMode, ctl_code};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::Signals;
-use super::dialogue::score;
-use super::line::sleep_until;
-use super::pcsc::{find, leave};
+use super::SignalReceiver;
+use super::dialogue::signal_commands;
+use super::pcsc::{disconnect, find};
 use super::profile::{Bytes, SignalFormat};
+use super::station_channel::sleep_until;
 
-/// The driver's number for "pass this to the reader" (libccid and acsccid, ccid_ifdhandler.h).
-const PASS: u32 = 1;
+/// The driver's control code for "pass this to the reader" (libccid and acsccid, ccid_ifdhandler.h).
+const ESCAPE_CODE: u32 = 1;
 
-/// A reader that took a command answers 90 and perhaps the state of its lights.
+/// A reader that took a command answers 90, perhaps followed by the state of its lights.
 const TAKEN: u8 = 0x90;
 
-/// Plays what comes until nothing can come any more, or the driver refuses.
-pub(super) async fn play(reader: String, format: SignalFormat, mut signals: Signals) {
+/// Plays each signal until the agent sends no more or the driver refuses.
+pub(super) async fn play(reader: String, format: SignalFormat, mut signals: SignalReceiver) {
     let mut commands: VecDeque<(Bytes, Duration)> = VecDeque::new();
     loop {
         let next = match commands.pop_front() {
@@ -44,8 +45,8 @@ pub(super) async fn play(reader: String, format: SignalFormat, mut signals: Sign
         };
         tokio::select! {
             changed = signals.changed() => match changed {
-                // The latest signal takes the place of the one before.
-                Ok(()) => commands = score(&format, *signals.borrow_and_update()),
+                // The latest signal replaces the one before.
+                Ok(()) => commands = signal_commands(&format, *signals.borrow_and_update()),
                 Err(_) => return,
             },
             () = sleep_until(next) => {}
@@ -53,13 +54,13 @@ pub(super) async fn play(reader: String, format: SignalFormat, mut signals: Sign
     }
 }
 
-/// Passes a command to the reader, with or without a card; tells whether it took it.
+/// Passes a command to the reader, with or without a card on it. True if the reader took it.
 fn send(reader: &str, command: &[u8]) -> Result<bool, Error> {
     let context = Context::establish(Scope::System)?;
     let reader = context.connect(&find(&context, reader)?, ShareMode::Direct, Protocols::UNDEFINED)?;
     let mut buffer = [0; pcsc::MAX_BUFFER_SIZE];
     let taken =
-        reader.control(ctl_code(PASS.into()), command, &mut buffer).map(|answer| answer.first() == Some(&TAKEN));
-    leave(reader);
+        reader.control(ctl_code(ESCAPE_CODE.into()), command, &mut buffer).map(|answer| answer.first() == Some(&TAKEN));
+    disconnect(reader);
     taken
 }

@@ -1,4 +1,4 @@
-//! A reader that types: a keyboard of the kernel's event interface, grabbed, so that no card is typed into a login prompt.
+//! A reader that types like a keyboard. Its event device is grabbed, so that no card number is typed into a login prompt.
 
 use std::fmt;
 use std::io;
@@ -7,9 +7,9 @@ use evdev::KeyCode;
 use evdev::raw_stream::{EventStream, RawDevice, enumerate};
 
 use super::ReaderError;
-use super::keys::Keys;
+use super::keys::KeyDecoder;
 
-/// What a node must have to type a card. A reader may show more nodes than the one that does.
+/// An event node needs these keys to type a card number. A reader may have further nodes that lack them.
 const NEEDED: [KeyCode; 11] = [
     KeyCode::KEY_1,
     KeyCode::KEY_2,
@@ -24,10 +24,10 @@ const NEEDED: [KeyCode; 11] = [
     KeyCode::KEY_ENTER,
 ];
 
-/// A grabbed keyboard. Closing it gives it back.
-pub struct Keyboard {
+/// A grabbed keyboard. Dropping it gives the keyboard back to the system.
+pub(super) struct Keyboard {
     events: EventStream,
-    keys: Keys,
+    keys: KeyDecoder,
 }
 
 impl fmt::Debug for Keyboard {
@@ -37,7 +37,7 @@ impl fmt::Debug for Keyboard {
 }
 
 impl Keyboard {
-    /// Waits for the next byte that is typed.
+    /// Waits for the next typed byte.
     pub(super) async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         loop {
             let event = self.events.next_event().await?;
@@ -51,7 +51,7 @@ impl Keyboard {
     }
 }
 
-/// Opens the device and takes it away from everybody else.
+/// Opens the device and grabs it, so that its keys reach nobody else.
 pub(super) fn open(device: &str) -> Result<Keyboard, ReaderError> {
     let failed = |source| ReaderError::Open { what: device.to_owned(), source };
     let mut node = RawDevice::open(device).map_err(failed)?;
@@ -62,20 +62,20 @@ pub(super) fn open(device: &str) -> Result<Keyboard, ReaderError> {
         io::ErrorKind::ResourceBusy => ReaderError::Busy { what: device.to_owned() },
         _ => failed(source),
     })?;
-    Ok(Keyboard { events: node.into_event_stream().map_err(failed)?, keys: Keys::default() })
+    Ok(Keyboard { events: node.into_event_stream().map_err(failed)?, keys: KeyDecoder::default() })
 }
 
 fn types(node: &RawDevice) -> bool {
     node.supported_keys().is_some_and(|keys| NEEDED.iter().all(|key| keys.contains(*key)))
 }
 
-/// The node of the same reader that types.
+/// The node that types, among the other nodes of the same reader.
 fn sibling(node: &RawDevice) -> Option<RawDevice> {
     let socket = socket(node)?;
     enumerate().map(|(_, other)| other).find(|other| types(other) && self::socket(other).as_ref() == Some(&socket))
 }
 
-/// Where a reader is plugged in: `usb-0000:00:14.0-2/input1` without the part after the last `/`.
+/// The USB port of a node: `usb-0000:00:14.0-2/input1` without the part after the last `/`.
 fn socket(node: &RawDevice) -> Option<String> {
     node.physical_path().and_then(|path| path.rsplit_once('/')).map(|(socket, _)| socket.to_owned())
 }

@@ -1,10 +1,10 @@
-//! What a reader types, from the kernel's key events to bytes. Pure.
+//! Decodes the kernel's key events into the bytes that a reader types. Pure.
 //!
-//! Key codes are places on a US keyboard, so the layout of the console has no say (linux/input-event-codes.h). Autorepeat
-//! and releases type nothing. When the kernel says that it lost events, the text has a hole: [`LOST`] stands for it, which
-//! no profile accepts in a read, so that half a card never passes for a whole one.
+//! Key codes are positions on a US keyboard, so the console's layout does not matter (linux/input-event-codes.h).
+//! Autorepeat and releases type nothing. When the kernel reports lost events, the decoder gives [`LOST`], which no profile
+//! accepts in a read, so that half a card number never passes for a whole one.
 
-/// Stands for events that were lost (the control character CAN).
+/// The byte that stands for lost events (the control character CAN).
 pub const LOST: u8 = 0x18;
 
 const EV_SYN: u16 = 0;
@@ -15,7 +15,7 @@ const PRESSED: i32 = 1;
 const LEFT_SHIFT: u16 = 42;
 const RIGHT_SHIFT: u16 = 54;
 
-/// Code, what it types, and what with shift.
+/// Each key's code, the character that it types, and the character with shift.
 const KEYS: [(u16, u8, u8); 62] = [
     (2, b'1', b'!'),
     (3, b'2', b'@'),
@@ -81,15 +81,16 @@ const KEYS: [(u16, u8, u8); 62] = [
     (96, b'\n', b'\n'),
 ];
 
-/// The keys that are held while others are pressed.
+/// The decoder's state: the shift keys that are held while others are pressed.
 #[derive(Debug, Default)]
-pub struct Keys {
+pub struct KeyDecoder {
     left: bool,
     right: bool,
 }
 
-impl Keys {
-    /// The byte that an event (`type`, `code`, `value` of the kernel's `struct input_event`) types, if it types one.
+impl KeyDecoder {
+    /// The byte that an event types, if it types one. An event is `type`, `code` and `value` of the kernel's
+    /// `struct input_event`.
     pub fn event(&mut self, kind: u16, code: u16, value: i32) -> Option<u8> {
         match (kind, code, value) {
             (EV_SYN, SYN_DROPPED, _) => {
@@ -122,13 +123,13 @@ mod tests {
     use crate::reader::frame::{Fault, Frame, Framer};
     use crate::reader::profile;
 
-    /// What a reader sends for a key: its scan code, the press, a report, the release, a report.
+    /// The events of one key stroke: scan code, press, report, scan code, release, report.
     fn key(code: u16) -> Vec<(u16, u16, i32)> {
         vec![(4, 4, 0x7001e), (EV_KEY, code, 1), (0, 0, 0), (4, 4, 0x7001e), (EV_KEY, code, 0), (0, 0, 0)]
     }
 
     fn typed(events: &[(u16, u16, i32)]) -> Vec<u8> {
-        let mut keys = Keys::default();
+        let mut keys = KeyDecoder::default();
         events.iter().filter_map(|(kind, code, value)| keys.event(*kind, *code, *value)).collect()
     }
 

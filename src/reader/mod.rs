@@ -1,29 +1,31 @@
-//! Card readers: from a device to [`Read`]s. One task a station; a dead or babbling reader slows only itself.
+//! Card readers: they turn the bytes of a device into [`Read`]s. Each station's reader has a task of its own, so that a dead
+//! or babbling reader slows only itself.
 //!
-//! A [`Reader`] is a transport and a profile: every stream of bytes (serial line, TCP either way, typed keys) runs through
-//! the same dialogue, which frames what is heard and says what has to be said. The HTTP reader brings whole reads.
+//! A [`Reader`] is a transport and a profile. Every stream of bytes (serial line, TCP in either direction, typed keys) runs
+//! through the same [`dialogue`], which finds the reads in the bytes and sends the reader's commands. The HTTP reader and
+//! pcscd bring whole reads.
 //!
-//! Invariants: a read is bounded in bytes and in time; at most [`EVENT_LIMIT`] events wait, then the device
-//! waits; a device that went away is closed before it is opened again, and the status says so; of the signals to the
-//! person only the latest waits, so that nobody waits for a reader's beep.
+//! Invariants: a read is bounded in bytes and in time. At most [`EVENT_LIMIT`] events wait for the agent; after that the
+//! device waits. A device that went away is closed before it is opened again, and the status says so. Only the latest
+//! signal to the person waits, so that nothing waits for a reader's beep.
 
+pub mod detect;
+mod device_stream;
 pub mod dialogue;
 #[cfg(feature = "pcsc")]
 mod escape;
-pub mod found;
 pub mod frame;
 mod hid;
 pub mod http;
 pub mod keys;
-pub mod known;
-mod line;
-mod link;
+pub mod monitor;
 #[cfg(feature = "pcsc")]
 pub mod pcsc;
 pub mod profile;
 mod serial;
+mod station_channel;
 mod tcp;
-pub mod window;
+pub mod usb_ids;
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,231 +39,235 @@ use crate::backoff::Backoff;
 use crate::domain::Read;
 use crate::feedback::Signal;
 use crate::random;
+use device_stream::DeviceStream;
 pub use frame::Fault;
-use line::Line;
-use link::Link;
+use monitor::{MonitorSender, ReaderMonitor};
 use profile::Profile;
-use window::{Pane, Window};
+use station_channel::StationChannel;
 
-/// Events that may wait for the agent; a reader that sends more is read more slowly.
+/// The most events that may wait for the agent; a reader that sends more is read more slowly.
 pub const EVENT_LIMIT: usize = 16;
 
-/// The shortest and the longest wait before the device is tried again.
+/// The waits before the device is tried again, from the shortest to the longest.
 const RETRY: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(2)) {
     Ok(backoff) => backoff,
     Err(_) => panic!("checked when compiled"),
 };
 
-/// A connection that lasted so long, or brought a card, was a good one.
+/// A connection that lasted so long, or brought a card, counts as good: the next wait is the shortest again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
-/// What a reader tells.
+/// An event from a reader to the agent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReaderEvent {
     /// The device is open.
     Connected,
-    /// It is not, and why; it is tried again.
+    /// The device is not open, for this reason. The reader tries it again.
     Disconnected(String),
     /// A card was held to it.
     Read(Read),
-    /// Something arrived that is no read.
+    /// Bytes arrived that are no read, or a card that no station may take.
     Unreadable(Fault),
 }
 
-/// Where a reader's events go.
-pub type Events = mpsc::Sender<ReaderEvent>;
+/// Takes a reader's events to the agent.
+pub type EventSender = mpsc::Sender<ReaderEvent>;
 
-/// What the person at a reader is to be told, the latest only.
-pub type Signals = watch::Receiver<Signal>;
+/// Brings the latest signal to the person at a reader.
+pub type SignalReceiver = watch::Receiver<Signal>;
 
-/// How a reader is attached.
+/// The way in which a reader is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub enum ReaderTransport {
     /// A serial port or USB-CDC.
     Serial {
-        /// Best a path of `/dev/serial/by-id` or `by-path`.
+        /// The path of the port, best one below `/dev/serial/by-id` or `by-path`, which stays the same.
         device: String,
-        /// Bits a second; ignored by USB-CDC.
+        /// Bits a second; USB-CDC ignores it.
         baud: u32,
     },
     /// A reader that types.
     Hid {
-        /// Best a path of `/dev/input/by-id` or `by-path`.
+        /// The path of the event device, best one below `/dev/input/by-id` or `by-path`, which stays the same.
         device: String,
     },
     /// The reader connects to this address.
     TcpListen(SocketAddr),
     /// The agent connects to the reader.
     TcpConnect {
-        /// A name or an address.
+        /// The name or the address of the reader.
         host: String,
-        /// Its port.
+        /// The port that the reader listens on.
         port: u16,
     },
     /// The reader sends each card as an HTTP request to this address.
     Http {
-        /// To listen on.
+        /// The address to listen on.
         listen: SocketAddr,
-        /// If set, only requests with this `Mac` count.
+        /// If set, only requests with this `Mac` are taken.
         mac: Option<String>,
     },
-    /// The reader whose name at pcscd is this, or begins so.
+    /// The reader of pcscd with this name, or else the first whose name begins with it.
     #[cfg(feature = "pcsc")]
     Pcsc(String),
 }
 
-/// Why a reader cannot be listened to. All of it may pass: the reader is tried again.
+/// Why a reader cannot be served. Every one of these may pass, so the reader is always tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderError {
-    /// It could not be opened or connected to.
+    /// The device could not be opened, or the reader could not be connected to.
     #[error("open {what}: {source}; check the path or address, the plug, and the group of the device")]
     Open {
-        /// Path or address.
+        /// The path or the address.
         what: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Somebody else has it.
+    /// Another program has the device open for itself alone.
     #[error("open {what}: another program holds it; `readers list` shows which one")]
     Busy {
-        /// The path.
+        /// The path of the device.
         what: String,
     },
-    /// It has no keys to type a card with.
+    /// The event device lacks the keys to type a card number with.
     #[error("open {what}: it has no digit keys and Enter; `readers list` shows the readers that type")]
     NoKeyboard {
-        /// The path.
+        /// The path of the device.
         what: String,
     },
-    /// The address cannot be listened on.
+    /// The port for readers cannot be opened.
     #[error("listen on {address}: {source}")]
     Listen {
-        /// The address.
+        /// The address to listen on.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Nobody has connected yet, or nobody is connected any more.
+    /// No reader has connected yet, or none is connected any more.
     #[error("find a reader at {address}: none has connected")]
     NotConnected {
-        /// Where it is waited for.
+        /// The address that readers should connect to.
         address: SocketAddr,
     },
-    /// The device or connection ended.
+    /// The device was unplugged, or the reader closed its connection.
     #[error("read: the reader hung up")]
     HungUp,
-    /// The device or connection broke.
+    /// Reading from or writing to the reader failed.
     #[error("read: {0}")]
     Broken(io::Error),
-    /// It was asked and does not answer.
+    /// The reader does not answer its polls or does not take a command.
     #[error("read: the reader does not answer; check its profile and baud rate")]
     Silent,
     /// pcscd does not answer or does not have the reader.
     #[cfg(feature = "pcsc")]
     #[error("reach reader {name:?} at pcscd: {source}; `pcsc_scan` shows its readers")]
     Pcsc {
-        /// As configured.
+        /// The name from the configuration.
         name: String,
-        /// What pcscd says.
+        /// The error of pcscd.
         source: ::pcsc::Error,
     },
-    /// The agent stopped listening.
+    /// The agent does not listen to this reader any more, so the reader's task ends.
     #[error("tell: nobody listens")]
     Unheard,
 }
 
-/// A reader of one station. Its clones share their window.
+/// The reader of one station. Its clones share one monitor.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// How it is attached.
-    pub transport: Transport,
-    /// What it sends and understands.
+    /// The way in which it is attached.
+    pub transport: ReaderTransport,
+    /// The description of its bytes and its commands.
     pub profile: Profile,
-    pane: Pane,
+    monitor: MonitorSender,
 }
 
 impl Reader {
-    /// A reader of this profile; `feedback`: whether its own light and beep are used.
-    pub fn new(transport: Transport, mut profile: Profile, feedback: bool) -> Self {
+    /// A reader that is not yet open. With `feedback` its own light and beep are used, if the profile has them.
+    pub fn new(transport: ReaderTransport, mut profile: Profile, feedback: bool) -> Self {
         if !feedback {
             profile.signal = None;
         }
-        Self { transport, profile, pane: Pane::new() }
+        Self { transport, profile, monitor: MonitorSender::new() }
     }
 
-    /// Where all that it sends can be seen while it runs.
-    pub fn window(&self) -> Window {
-        self.pane.window()
+    /// A handle through which a technician can watch all that the reader sends.
+    pub fn monitor(&self) -> ReaderMonitor {
+        self.monitor.monitor()
     }
 
-    /// Reads until nobody listens any more.
-    pub async fn run(self, events: Events, signals: Signals) {
-        let mut line = Line::new(events, signals, self.pane.clone());
+    /// Opens the reader and sends its events, again and again, until the agent stops listening.
+    pub async fn run(self, events: EventSender, signals: SignalReceiver) {
+        let mut channel = StationChannel::new(events, signals, self.monitor.clone());
         let mut backoff = RETRY;
-        let mut told = None;
+        let mut last_reported = None;
         loop {
             let since = Instant::now();
-            let error = match self.attend(&mut line).await {
+            let error = match self.serve(&mut channel).await {
                 Err(ReaderError::Unheard) => return,
                 Err(error) => error.to_string(),
                 Ok(()) => ReaderError::HungUp.to_string(),
             };
-            let (connected, good) = line.take_marks();
-            if good || (connected && since.elapsed() >= GOOD_AFTER) {
+            let (connected, brought_card) = channel.take_progress();
+            if brought_card || (connected && since.elapsed() >= GOOD_AFTER) {
                 backoff.reset();
             }
-            // A repeated error is told once.
-            if connected || told.as_ref() != Some(&error) {
-                told = Some(error.clone());
-                if line.tell(ReaderEvent::Disconnected(error)).await.is_err() {
+            // The same error is reported once, not at every try.
+            if connected || last_reported.as_ref() != Some(&error) {
+                last_reported = Some(error.clone());
+                if channel.send_event(ReaderEvent::Disconnected(error)).await.is_err() {
                     return;
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next(random::word())) => {}
-                () = line.closed() => return,
+                () = channel.closed() => return,
             }
         }
     }
 
-    /// Opens the reader and listens until it is gone.
-    async fn attend(&self, line: &mut Line) -> Result<(), ReaderError> {
-        let link = match &self.transport {
-            Transport::Serial { device, baud } => Link::Serial(serial::open(device, *baud)?),
-            Transport::Hid { device } => Link::Keys(hid::open(device)?),
-            Transport::TcpConnect { host, port } => Link::Tcp(tcp::connect(host, *port).await?),
-            Transport::TcpListen(address) => return tcp::serve(*address, &self.profile, line).await,
-            Transport::Http { listen, mac } => return http::serve(*listen, mac.as_deref(), line).await,
+    /// Opens the reader and serves it until it is gone.
+    async fn serve(&self, channel: &mut StationChannel) -> Result<(), ReaderError> {
+        let stream = match &self.transport {
+            ReaderTransport::Serial { device, baud } => DeviceStream::Serial(serial::open(device, *baud)?),
+            ReaderTransport::Hid { device } => DeviceStream::Keyboard(hid::open(device)?),
+            ReaderTransport::TcpConnect { host, port } => DeviceStream::Tcp(tcp::connect(host, *port).await?),
+            ReaderTransport::TcpListen(address) => return tcp::serve(*address, &self.profile, channel).await,
+            ReaderTransport::Http { listen, mac } => return http::serve(*listen, mac.as_deref(), channel).await,
             #[cfg(feature = "pcsc")]
-            Transport::Pcsc(name) => return pcsc::serve(name, self.profile.signal.as_ref(), line).await,
+            ReaderTransport::Pcsc(name) => return pcsc::serve(name, self.profile.signal.as_ref(), channel).await,
         };
-        line.tell(ReaderEvent::Connected).await?;
-        line.talk(link, &self.profile).await
+        channel.send_event(ReaderEvent::Connected).await?;
+        channel.run_dialogue(stream, &self.profile).await
     }
 
-    /// Tries whether it can be opened, for `check`, without waiting for a reader to connect; tells what was found.
+    /// Tries, for the command `check`, whether the reader can be opened. It does not wait for a reader to connect. Gives a
+    /// sentence for the technician.
     ///
     /// # Errors
-    /// It cannot be opened now.
+    /// The reader cannot be opened now.
     pub async fn probe(&self) -> Result<String, ReaderError> {
         match &self.transport {
-            Transport::Serial { device, baud } => {
+            ReaderTransport::Serial { device, baud } => {
                 serial::open(device, *baud).map(|_| format!("{device} can be opened{}", access(device)))
             }
-            Transport::Hid { device } => hid::open(device).map(|_| format!("{device} can be opened{}", access(device))),
-            Transport::TcpConnect { host, port } => {
+            ReaderTransport::Hid { device } => {
+                hid::open(device).map(|_| format!("{device} can be opened{}", access(device)))
+            }
+            ReaderTransport::TcpConnect { host, port } => {
                 tcp::connect(host, *port).await.map(|_| format!("{host}:{port} answers"))
             }
-            Transport::TcpListen(address) | Transport::Http { listen: address, .. } => {
+            ReaderTransport::TcpListen(address) | ReaderTransport::Http { listen: address, .. } => {
                 tcp::listen(*address).await.map(|_| format!("{address} is free to listen on"))
             }
             #[cfg(feature = "pcsc")]
-            Transport::Pcsc(name) => pcsc::probe(name).map(|()| format!("pcscd has {name}")),
+            ReaderTransport::Pcsc(name) => pcsc::probe(name).map(|()| format!("pcscd has {name}")),
         }
     }
 }
 
-/// Who else may open a device: whoever checks may be root, and the agent is not.
+/// The group and the mode of a device, in words. They decide whether the agent may open it: root may run `check`, but the
+/// agent is not root.
 fn access(device: &str) -> String {
     let Ok(node) = std::fs::metadata(device) else {
         return String::new();

@@ -1,5 +1,5 @@
-//! Readers on the network: as a client, or behind a port that the agent listens on. A plain pipe of bytes, so every
-//! profile for a serial line works.
+//! Readers on the network. Either the agent connects to the reader, or it listens on a port for readers. The connection is
+//! a plain pipe of bytes, so every profile for a serial line works.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::line::Line;
-use super::link::Link;
+use super::device_stream::DeviceStream;
 use super::profile::Profile;
+use super::station_channel::StationChannel;
 use super::{ReaderError, ReaderEvent};
 
-/// Connections at a time; one more is closed at once. A reader that lost its connection may come before it is missed.
+/// The most connections at a time; a further one is closed at once. It is more than one because a reader that lost its
+/// connection may connect again before the loss is noticed.
 pub(super) const CONNECTION_LIMIT: usize = 4;
 
-/// A reader that is there answers sooner.
+/// The longest wait for a connection; a reader that is switched on answers sooner.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How soon a reader that was switched off is missed: a minute and a half.
+/// A reader that was switched off is noticed after a minute and a half.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
 
-/// Connects to a reader.
 pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, ReaderError> {
     let failed = |source| ReaderError::Open { what: format!("{host}:{port}"), source };
     let stream = timeout(CONNECT_LIMIT, TcpStream::connect((host, port))).await;
@@ -33,18 +33,18 @@ pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, ReaderEr
     Ok(stream)
 }
 
-/// A dead peer is noticed, and a short command is sent at once.
+/// Sets keep-alive, so that a dead reader is noticed, and no delay, so that a short command is sent at once.
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE)?;
     stream.set_nodelay(true)
 }
 
-/// Opens the port.
+/// Opens the port that readers connect to.
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, ReaderError> {
     TcpListener::bind(address).await.map_err(|source| ReaderError::Listen { address, source })
 }
 
-/// The next connection. What was a connection when it came may be none any more: that is no matter to the others.
+/// Waits for the next connection. One that is already dead is skipped, so that it does not disturb the others.
 pub(super) async fn accept(listener: &TcpListener) -> Result<TcpStream, ReaderError> {
     loop {
         let (stream, _) = listener.accept().await.map_err(ReaderError::Broken)?;
@@ -54,10 +54,14 @@ pub(super) async fn accept(listener: &TcpListener) -> Result<TcpStream, ReaderEr
     }
 }
 
-/// Talks with every reader that connects, each with a buffer of its own.
-pub(super) async fn serve(address: SocketAddr, profile: &Profile, line: &mut Line) -> Result<(), ReaderError> {
+/// Serves every reader that connects, each with a buffer of its own.
+pub(super) async fn serve(
+    address: SocketAddr,
+    profile: &Profile,
+    channel: &mut StationChannel,
+) -> Result<(), ReaderError> {
     let listener = listen(address).await?;
-    line.tell(ReaderEvent::Disconnected(ReaderError::NotConnected { address }.to_string())).await?;
+    channel.send_event(ReaderEvent::Disconnected(ReaderError::NotConnected { address }.to_string())).await?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -68,10 +72,10 @@ pub(super) async fn serve(address: SocketAddr, profile: &Profile, line: &mut Lin
                     continue;
                 }
                 if connections.is_empty() {
-                    line.tell(ReaderEvent::Connected).await?;
+                    channel.send_event(ReaderEvent::Connected).await?;
                 }
-                let (mut line, profile) = (line.clone(), profile.clone());
-                connections.spawn(async move { line.talk(Link::Tcp(stream), &profile).await });
+                let (mut channel, profile) = (channel.clone(), profile.clone());
+                connections.spawn(async move { channel.run_dialogue(DeviceStream::Tcp(stream), &profile).await });
             }
             Some(ended) = connections.join_next() => {
                 if connections.is_empty() {
@@ -79,10 +83,10 @@ pub(super) async fn serve(address: SocketAddr, profile: &Profile, line: &mut Lin
                         Ok(Err(error)) => error,
                         _ => ReaderError::NotConnected { address },
                     };
-                    line.tell(ReaderEvent::Disconnected(why.to_string())).await?;
+                    channel.send_event(ReaderEvent::Disconnected(why.to_string())).await?;
                 }
             }
-            () = line.closed() => return Err(ReaderError::Unheard),
+            () = channel.closed() => return Err(ReaderError::Unheard),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! From the last byte of a card to its event at the agent, for each way to attach a reader, beside a bare read of the same
-//! bytes in the same run. Nothing is judged here; the bar is 2 ms. Where others work too, p99 is theirs.
+//! Measures the time from the last byte of a card to its event at the agent, for each way to attach a reader, beside a bare
+//! read of the same bytes in the same run. The program prints the times and judges nothing; the bar is 2 ms
+//! (docs/measures.md, "Bars"). On a busy machine p99 shows the other programs and not the agent.
 //!
 //! ```text
 //! cargo bench --bench reader                    serial, tcp, http, evdev (decoding only)
@@ -16,38 +17,39 @@ use std::time::Duration;
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::frame::Framer;
-use print_release_agent::reader::keys::Keys;
-use print_release_agent::reader::{EVENT_LIMIT, Reader, ReaderEvent, Transport, profile};
+use print_release_agent::reader::keys::KeyDecoder;
+use print_release_agent::reader::{EVENT_LIMIT, Reader, ReaderEvent, ReaderTransport, profile};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_serial::SerialPortBuilderExt;
 
-/// Rounds of each, after some that do not count.
+/// The rounds that count.
 const ROUNDS: usize = 2_000;
+/// The rounds before them, which do not count.
 const WARM_UP: usize = 100;
 
-/// What a reader sends for a card.
+/// The bytes that a reader sends for a card.
 const CARD: &[u8] = b"04367F5A2D7280\r";
 
-/// The same as a request.
+/// The same card as a request of an IP reader.
 const REQUEST: &[u8] = b"GET /card/?cd=04367F5A2D7280&Mac=001BC4 HTTP/1.1\r\nHost: box\r\n\r\n";
 
 /// The key codes of `0002008108` and Enter.
 const CODES: [u16; 11] = [11, 11, 11, 3, 11, 11, 9, 2, 11, 9, 28];
 
-/// Bytes of a `struct input_event` on 64 bits (linux/input.h), with type, code and value behind its time.
+/// The size of a `struct input_event` on 64 bits (linux/input.h); type, code and value stand behind its time.
 const INPUT_EVENT: usize = 24;
 
-/// A reader that runs.
+/// A running reader and the agent's end of its channel.
 struct Station {
     events: mpsc::Receiver<ReaderEvent>,
     _signal: watch::Sender<Signal>,
 }
 
 impl Station {
-    fn new(transport: Transport) -> Self {
+    fn new(transport: ReaderTransport) -> Self {
         let (sender, events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         tokio::spawn(Reader::new(transport, profile::load("line").unwrap(), true).run(sender, signals));
@@ -78,7 +80,7 @@ async fn main() {
     pcsc().await;
 }
 
-/// Takes turns, so that whatever else the machine does hits both alike.
+/// Measures both in turns, so that the other work of the machine hits both alike.
 async fn measure(
     name: &str,
     rounds: usize,
@@ -93,10 +95,10 @@ async fn measure(
             theirs.push(times.1);
         }
     }
-    tell(name, ours, theirs);
+    print_row(name, ours, theirs);
 }
 
-fn tell(name: &str, mut ours: Vec<Duration>, mut bare: Vec<Duration>) {
+fn print_row(name: &str, mut ours: Vec<Duration>, mut bare: Vec<Duration>) {
     let micros = |duration: Duration| format!("{:.1} us", duration.as_secs_f64() * 1e6);
     ours.sort();
     bare.sort();
@@ -107,7 +109,7 @@ fn tell(name: &str, mut ours: Vec<Duration>, mut bare: Vec<Duration>) {
     println!("{name:22} {median:>10} {p99:>10} {bare_median:>13} {bare_p99:>10} {ratio:>6.2}");
 }
 
-/// Reads as many bytes as `expected` has.
+/// Reads as many bytes as `expected` has, and compares them.
 async fn take(stream: &mut (impl AsyncRead + Unpin), expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     stream.read_exact(&mut bytes).await.unwrap();
@@ -119,7 +121,7 @@ async fn serial() {
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let bare_wire = VirtualReader::plug(&folder.path().join("bare")).unwrap();
     let device = |wire: &VirtualReader| wire.path().to_str().unwrap().to_owned();
-    let mut station = Station::new(Transport::Serial { device: device(&wire), baud: 9600 });
+    let mut station = Station::new(ReaderTransport::Serial { device: device(&wire), baud: 9600 });
     let mut port = tokio_serial::new(device(&bare_wire), 9600).open_native_async().unwrap();
     station.connected().await;
     let reader = async || {
@@ -137,7 +139,7 @@ async fn serial() {
     measure("serial (pty)", ROUNDS, reader, bare).await;
 }
 
-/// Both ends of a connection without delay.
+/// Both ends of a TCP connection.
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -146,14 +148,14 @@ async fn pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-/// An address that nobody listens on yet.
+/// An address on which no program listens yet.
 fn free() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 async fn tcp_server() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address));
+    let mut station = Station::new(ReaderTransport::TcpListen(address));
     assert!(matches!(station.events.recv().await, Some(ReaderEvent::Disconnected(_))), "it listens");
     let wire = TcpStream::connect(address).await.unwrap();
     tcp("tcp, reader connects", station, wire).await;
@@ -162,7 +164,7 @@ async fn tcp_server() {
 async fn tcp_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port });
+    let station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port });
     let (wire, _) = listener.accept().await.unwrap();
     tcp("tcp, agent connects", station, wire).await;
 }
@@ -186,10 +188,10 @@ async fn tcp(name: &str, mut station: Station, mut wire: TcpStream) {
     measure(name, ROUNDS, reader, bare).await;
 }
 
-/// Each card is a connection of its own; here as there it is made before the clock starts.
+/// Each card is a connection of its own. In both measurements it is made before the clock starts.
 async fn http() {
     let address = free();
-    let mut station = Station::new(Transport::Http { listen: address, mac: None });
+    let mut station = Station::new(ReaderTransport::Http { listen: address, mac: None });
     station.connected().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bare_address = listener.local_addr().unwrap();
@@ -213,7 +215,7 @@ async fn http() {
     measure("http", ROUNDS, reader, bare).await;
 }
 
-/// Key events as the kernel delivers them, through a socket: there is no keyboard here.
+/// Key events as the kernel delivers them, sent through a socket, because the machine need not have a keyboard.
 async fn evdev() {
     let event = |code: u16, value: i32| {
         let mut event = [0; INPUT_EVENT];
@@ -225,7 +227,7 @@ async fn evdev() {
     let typed: Vec<u8> = CODES.into_iter().flat_map(|code| [event(code, 1), event(code, 0)]).flatten().collect();
     let (mut wire, mut end) = UnixStream::pair().unwrap();
     let (mut bare_wire, mut bare_end) = UnixStream::pair().unwrap();
-    let mut keys = Keys::default();
+    let mut keys = KeyDecoder::default();
     let mut framer = Framer::new(profile::load("keyboard").unwrap().frame);
     let reader = async || {
         let sent = Instant::now();
@@ -255,15 +257,15 @@ async fn evdev() {
     measure("evdev (decoding)", ROUNDS, reader, bare).await;
 }
 
-/// From the card's answer to the event, beside the same question asked over a connection of one's own. pcscd looks for
-/// cards in its own time, so there are fewer rounds.
+/// Measures from the card's answer to the event, beside the same question over a bare connection to pcscd. pcscd looks for
+/// cards at its own pace, so there are fewer rounds.
 #[cfg(feature = "pcsc")]
 async fn pcsc() {
     use pcsc::{Context, Protocols, Scope, ShareMode};
 
     const CARDS: usize = 20;
     let _daemon = vpcd::pcscd();
-    let mut station = Station::new(Transport::Pcsc("Virtual PCD".to_owned()));
+    let mut station = Station::new(ReaderTransport::Pcsc("Virtual PCD".to_owned()));
     station.connected().await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..CARDS {
@@ -287,5 +289,5 @@ async fn pcsc() {
         let answered_at = answer.await.unwrap();
         bare.push(answered_at - answered.recv().await.unwrap());
     }
-    tell("pcsc", ours, bare);
+    print_row("pcsc", ours, bare);
 }

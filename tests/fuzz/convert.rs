@@ -1,5 +1,5 @@
-//! The language of conversions: steps, a line feed, a read. What is written can be read back, a number is never empty or
-//! endless, and what is shown step by step is what is done.
+//! Tries the language of conversions with an input of steps, a line feed and a read. A parsed conversion can be written and
+//! parsed again, a number is never empty or endless, and the trace shows the same result as the conversion gives.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! What is said to a reader and heard from it, of every profile, in any order and at any time: no answer makes the
-//! dialogue speak without a pause for ever, and one that is due has something to do.
+//! Tries the dialogue of every profile with bytes, signals and pauses in any order. No answer makes it send commands for ever
+//! without a pause, and a timer that is due always has something to do.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -11,10 +11,10 @@ use print_release_agent::reader::dialogue::Dialogue;
 use print_release_agent::reader::profile::{self, Profile};
 use tokio::time::Instant;
 
-/// More than a profile's start, a question and the longest signal.
+/// More commands than a profile's set-up, a poll and the longest signal need together.
 const TICKS_LIMIT: usize = 64;
 
-/// Read once: what is tried is the decoder.
+/// Loaded once, because the target tries the decoder and not the loading of profiles.
 static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
     let load = |(name, _): &(&str, &str)| profile::load(name).expect("it is built in");
     profile::BUILT_IN.iter().map(load).collect()

@@ -1,4 +1,4 @@
-//! The decoder of every profile: the same reads however the bytes are split, and silence leaves nothing behind.
+//! Tries the decoder of every profile. It gives the same reads however the bytes are split, and silence leaves nothing behind.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use print_release_agent::reader::frame::{Frame, Framer};
 use print_release_agent::reader::profile::{self, Profile};
 
-/// Read once: what is tried is the decoder.
+/// Loaded once, because the target tries the decoder and not the loading of profiles.
 static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
     let load = |(name, _): &(&str, &str)| profile::load(name).expect("it is built in");
     profile::BUILT_IN.iter().map(load).collect()

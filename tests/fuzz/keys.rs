@@ -1,21 +1,22 @@
-//! Key events of the kernel: at most one byte each, and a read never spans events that were lost.
+//! Tries the decoder of key events together with the profile `keyboard`. Each event types at most one byte, and a read never
+//! spans events that were lost.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use print_release_agent::reader::frame::{Frame, Framer};
-use print_release_agent::reader::keys::{Keys, LOST};
+use print_release_agent::reader::keys::{KeyDecoder, LOST};
 use print_release_agent::reader::profile::{self, Profile};
 
-/// Read once: what is tried is the decoder.
+/// Loaded once, because the target tries the decoder and not the loading of profiles.
 static KEYBOARD: LazyLock<Profile> = LazyLock::new(|| profile::load("keyboard").expect("it is built in"));
 
 fuzz_target!(|events: Vec<(u16, u16, i32)>| {
-    let mut keys = Keys::default();
+    let mut keys = KeyDecoder::default();
     let mut framer = Framer::new(KEYBOARD.frame.clone());
     for (kind, code, value) in events {
-        // Most codes are no keys: fold them into the table, so that something is typed.
+        // Most codes are no keys, so each is also folded into the table, to have something typed.
         for code in [code, code % 100] {
             let Some(byte) = keys.event(kind % 4, code, value) else { continue };
             for frame in framer.push(&[byte]) {

@@ -1,4 +1,4 @@
-//! The solver: lines of `READ=NUMBER`. Whatever is asked, what is said to fit fits.
+//! Tries the solver with lines of `READ=NUMBER`. Every conversion that it gives out as fitting fits all pairs.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -4,6 +4,7 @@
 
 mod broker;
 mod commands;
+mod conversion_doc;
 mod demo;
 mod docs;
 mod faults;

@@ -1,22 +1,50 @@
-//! Readers over real pseudo-terminals and sockets: what is sent at one end is what the agent hears at the other.
+//! Readers over real pseudo-terminals and sockets. The agent hears exactly the cards that are sent at the other end.
+//!
+//! Every wait has a limit, and the panic at its end names the test.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::domain::{Read, Secret};
 use print_release_agent::feedback::Signal;
 use print_release_agent::reader::profile::{self, Profile};
-use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, Transport};
+use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, ReaderTransport};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::support::program as program_path;
+use crate::support::{program as program_path, soon};
 
-/// A reader that runs, and both its ends at the agent.
+/// The pause between two tries of something that another program has to make possible.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest time on the machine's clock for a test that has a [`Watchdog`].
+const WATCHDOG_LIMIT: Duration = Duration::from_secs(120);
+
+/// Ends the process if a test takes too long, and names the test. It is for waits that `soon` cannot limit: blocking ones, and
+/// those under a paused clock. Dropping it ends the limit.
+struct Watchdog(#[expect(dead_code, reason = "its drop tells the thread that the test has ended")] Sender<()>);
+
+impl Watchdog {
+    fn new() -> Self {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(WATCHDOG_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test} takes longer than {WATCHDOG_LIMIT:?}");
+                std::process::exit(101);
+            }
+        });
+        Self(sender)
+    }
+}
+
+/// A running reader, and the agent's ends of its channel.
 struct Station {
     events: mpsc::Receiver<ReaderEvent>,
     signal: watch::Sender<Signal>,
@@ -24,7 +52,7 @@ struct Station {
 }
 
 impl Station {
-    fn new(transport: Transport, profile: &str) -> Self {
+    fn new(transport: ReaderTransport, profile: &str) -> Self {
         let (sender, events) = mpsc::channel(EVENT_LIMIT);
         let (signal, signals) = watch::channel(Signal::Ready);
         let task = tokio::spawn(Reader::new(transport, load(profile), true).run(sender, signals));
@@ -32,28 +60,31 @@ impl Station {
     }
 
     async fn next(&mut self) -> ReaderEvent {
-        self.events.recv().await.unwrap()
+        soon(self.events.recv()).await.unwrap()
     }
 
     async fn connected(&mut self) {
-        while self.next().await != ReaderEvent::Connected {}
+        self.first(|event| (event == ReaderEvent::Connected).then_some(())).await;
     }
 
     async fn disconnected(&mut self) -> String {
-        loop {
-            if let ReaderEvent::Disconnected(why) = self.next().await {
-                return why;
-            }
-        }
+        self.first(|event| if let ReaderEvent::Disconnected(why) = event { Some(why) } else { None }).await
     }
 
     async fn read(&mut self) -> ReaderEvent {
-        loop {
-            let event = self.next().await;
-            if matches!(event, ReaderEvent::Read(_)) {
-                return event;
+        self.first(|event| matches!(event, ReaderEvent::Read(_)).then_some(event)).await
+    }
+
+    /// Skips events up to the first that is wanted.
+    async fn first<T>(&mut self, wanted: impl Fn(ReaderEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = wanted(self.events.recv().await.unwrap()) {
+                    return found;
+                }
             }
-        }
+        };
+        soon(found).await
     }
 }
 
@@ -65,7 +96,7 @@ fn read(text: &str) -> ReaderEvent {
     ReaderEvent::Read(Read(Secret::new(text)))
 }
 
-/// Profile, bytes for one card (twice where it takes two frames), read.
+/// Each profile, the bytes for one card (twice if the profile takes two equal frames for a read), and the read.
 fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let rows = include_str!("../vectors/reader_frames.csv").lines().filter(|row| !row.starts_with('#'));
     let example = |row: &'static str| {
@@ -77,26 +108,29 @@ fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     rows.skip(1).map(example).collect()
 }
 
-fn serial(reader: &VirtualReader) -> Transport {
-    Transport::Serial { device: reader.path().to_str().unwrap().to_owned(), baud: 9600 }
+fn serial(reader: &VirtualReader) -> ReaderTransport {
+    ReaderTransport::Serial { device: reader.path().to_str().unwrap().to_owned(), baud: 9600 }
 }
 
 fn here() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-/// An address that nobody listens on yet.
+/// An address on which no program listens yet.
 fn free() -> SocketAddr {
     std::net::TcpListener::bind(here()).unwrap().local_addr().unwrap()
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
-    loop {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return stream,
-            Err(_) => tokio::task::yield_now().await,
+    soon(async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -110,16 +144,15 @@ async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
         assert_eq!(station.next().await, read(text), "{profile} whole");
         for byte in &bytes {
             wire.send(&[*byte]).unwrap();
+            // Lets the reader's task run, so that bytes come one by one.
             tokio::task::yield_now().await;
         }
         assert_eq!(station.next().await, read(text), "{profile} byte by byte");
-        // Half a card ends in silence, and the next is whole. (With twice, half of it is a whole frame that is not enough.)
+        // Half a card ends in silence, and the next is whole. If the profile takes two equal frames, this half is about one
+        // whole frame, which is not enough.
         wire.send(&bytes[..bytes.len() / 2 - 1]).unwrap();
-        // Where two frames are a read, the third and the fourth were one each.
-        let mut event = station.next().await;
-        while event == read(text) {
-            event = station.next().await;
-        }
+        // If two frames are a read, the third and the fourth frame were each a further read.
+        let event = station.first(|event| (event != read(text)).then_some(event)).await;
         assert_eq!(event, ReaderEvent::Unreadable(Fault::Noise), "{profile} truncated");
         wire.send(&bytes).unwrap();
         assert_eq!(station.next().await, read(text), "{profile} after that");
@@ -167,7 +200,7 @@ async fn a_reader_that_babbles_keeps_no_other_from_its_taps() {
     assert!(!babble.is_finished(), "it babbled all the time");
 }
 
-/// Every profile that is asked, with what its reader says when there is no card.
+/// Every profile whose reader is polled, with the reader's answer when there is no card.
 const ASKED: [(&str, &[u8]); 4] = [
     ("twn4-simple", b"0000\r"),
     ("rfideas-acp", b"{0xFFFF,0,0x00,0;0x00}\r\n"),
@@ -175,12 +208,12 @@ const ASKED: [(&str, &[u8]); 4] = [
     ("pn532", b"\x00\x00\xFF\x00\xFF\x00\x00\x00\xFF\x03\xFD\xD5\x4B\x00\xE0\x00"),
 ];
 
-/// Hears what the agent says up to a question, which is not answered; all else is with `none`.
+/// Receives the agent's commands up to the next poll, which stays unanswered; the others are answered with `none`.
 async fn question(stream: &mut TcpStream, profile: &Profile, none: &[u8]) -> Vec<u8> {
     let mut said = Vec::new();
     let asks = &profile.poll.as_ref().unwrap().ask;
     loop {
-        assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0);
+        assert_ne!(soon(stream.read_buf(&mut said)).await.unwrap(), 0);
         if asks.iter().any(|ask| said.ends_with(&ask.0)) {
             return said;
         }
@@ -195,8 +228,8 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
         let profile = load(name);
         let listener = TcpListener::bind(here()).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, name);
-        let (mut reader, _) = listener.accept().await.unwrap();
+        let mut station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port }, name);
+        let (mut reader, _) = soon(listener.accept()).await.unwrap();
         station.connected().await;
         let mut start = question(&mut reader, &profile, none).await;
         for command in &profile.poll.as_ref().unwrap().start {
@@ -209,7 +242,7 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
         assert_eq!(station.next().await, read(text), "{name}");
         drop(reader);
         assert!(matches!(station.next().await, ReaderEvent::Disconnected(_)), "{name}");
-        let (mut reader, _) = listener.accept().await.unwrap();
+        let (mut reader, _) = soon(listener.accept()).await.unwrap();
         station.connected().await;
         question(&mut reader, &profile, none).await;
         reader.write_all(&bytes).await.unwrap();
@@ -221,25 +254,28 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
 async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
     let listener = TcpListener::bind(here()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut station = Station::new(Transport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
-    let (mut reader, _) = listener.accept().await.unwrap();
+    let mut station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
+    let (mut reader, _) = soon(listener.accept()).await.unwrap();
     station.connected().await;
     station.signal.send_replace(Signal::ServerUnreachable);
     station.signal.send_replace(Signal::Done);
     let (mut said, mut reads) = (Vec::new(), 0);
-    while said.iter().filter(|line: &&String| line.starts_with("0407")).count() < 2 || reads == 0 {
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\r') {
-            line.push(reader.read_u8().await.unwrap());
+    soon(async {
+        while said.iter().filter(|line: &&String| line.starts_with("0407")).count() < 2 || reads == 0 {
+            let mut line = Vec::new();
+            while line.last() != Some(&b'\r') {
+                line.push(reader.read_u8().await.unwrap());
+            }
+            let answer: &[u8] = if line == b"050010\r" { b"000180200466CF4DC2\r" } else { b"00\r" };
+            reader.write_all(answer).await.unwrap();
+            said.push(String::from_utf8(line).unwrap());
+            while let Ok(event) = station.events.try_recv() {
+                assert_eq!(event, read("66CF4DC2"));
+                reads += 1;
+            }
         }
-        let answer: &[u8] = if line == b"050010\r" { b"000180200466CF4DC2\r" } else { b"00\r" };
-        reader.write_all(answer).await.unwrap();
-        said.push(String::from_utf8(line).unwrap());
-        while let Ok(event) = station.events.try_recv() {
-            assert_eq!(event, read("66CF4DC2"));
-            reads += 1;
-        }
-    }
+    })
+    .await;
     assert!(said.contains(&"040202\r".to_owned()), "green: {said:?}");
     assert!(!said.contains(&"040201\r".to_owned()), "the signal before was overtaken: {said:?}");
     assert!(!said.iter().any(|line| line.contains("5E01")), "{said:?}");
@@ -248,7 +284,7 @@ async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
 #[tokio::test]
 async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address), "line");
+    let mut station = Station::new(ReaderTransport::TcpListen(address), "line");
     assert!(station.disconnected().await.contains("none has connected"));
     let (mut one, mut two) = (connect(address).await, connect(address).await);
     station.connected().await;
@@ -259,7 +295,7 @@ async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
     assert_eq!(station.read().await, read("04A1"));
     let (_three, _four) = (connect(address).await, connect(address).await);
     let mut five = connect(address).await;
-    assert_eq!(five.read(&mut [0]).await.unwrap(), 0, "one too many is closed at once");
+    assert_eq!(soon(five.read(&mut [0])).await.unwrap(), 0, "one too many is closed at once");
     two.write_all(b"98\r").await.unwrap();
     assert_eq!(station.read().await, read("98"), "and disturbs nobody");
 }
@@ -267,7 +303,7 @@ async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
 #[tokio::test]
 async fn a_connection_that_babbles_is_bounded_and_the_next_card_is_read() {
     let address = free();
-    let mut station = Station::new(Transport::TcpListen(address), "rdm6300");
+    let mut station = Station::new(ReaderTransport::TcpListen(address), "rdm6300");
     station.disconnected().await;
     let mut reader = connect(address).await;
     let card = examples().into_iter().find(|(profile, ..)| *profile == "rdm6300").unwrap();
@@ -283,14 +319,14 @@ async fn request(address: SocketAddr, text: &str) -> String {
     let mut stream = connect(address).await;
     stream.write_all(format!("{text} HTTP/1.1\r\nHost: box\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
     answer.lines().next().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn a_reader_that_calls_the_print_server_is_answered_in_its_place() {
     let address = free();
-    let mut station = Station::new(Transport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
+    let mut station = Station::new(ReaderTransport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
     station.connected().await;
     assert_eq!(request(address, "GET /card/?cd=04A1&Mac=001bc4").await, "HTTP/1.1 200 OK");
     assert_eq!(station.next().await, read("04A1"));
@@ -306,19 +342,19 @@ async fn a_reader_that_calls_the_print_server_is_answered_in_its_place() {
     assert_eq!(full, "HTTP/1.1 503 Service Unavailable", "a card that is not taken is not said to be");
 }
 
-/// Set in the process that plugs a reader a thousand times: what other tests hold is not counted there.
+/// Set in the process that plugs a reader a thousand times, so that it does not count the files and memory of other tests.
 const ALONE: &str = "PRINT_RELEASE_TEST_ALONE";
 
-/// Memory may grow by so much from the hundredth to the thousandth time: an allocator gives back what it likes. A leak of a
-/// reader's smallest buffer (1 KiB) would be 900 KiB.
+/// Memory may grow by so much from the hundredth to the thousandth time, because an allocator keeps some freed memory. A leak
+/// of a reader's smallest buffer (1 KiB) would be 900 KiB.
 const MEMORY_SLACK_KIB: usize = 256;
 
-/// Descriptors that this process holds.
+/// The number of file descriptors of this process.
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Memory that this process holds in KiB, without the pages of its program, which come when they are first run.
+/// The memory of this process in KiB, without the pages of its program, which are loaded when they are first run.
 fn memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
@@ -333,20 +369,22 @@ async fn a_reader_unplugged_and_plugged_a_thousand_times_leaks_nothing() {
         assert!(alone.env(ALONE, "1").status().unwrap().success());
         return;
     }
+    let _watchdog = Watchdog::new();
     let folder = tempfile::tempdir().unwrap();
     let mut wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let mut station = Station::new(serial(&wire), "line");
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let mut held = Vec::new();
     for round in 1..=1_000 {
-        station.connected().await;
+        // A limit of `soon` would end at once, because the paused clock jumps to it. The watchdog has the limit.
+        while station.events.recv().await.unwrap() != ReaderEvent::Connected {}
         wire.hold("04A1").unwrap();
-        assert_eq!(station.next().await, read("04A1"), "round {round}");
+        assert_eq!(station.events.recv().await.unwrap(), read("04A1"), "round {round}");
         if [100, 1_000].contains(&round) {
             held.push((descriptors(), tasks(), memory()));
         }
         wire.unplug();
-        assert!(matches!(station.next().await, ReaderEvent::Disconnected(_)));
+        assert!(matches!(station.events.recv().await.unwrap(), ReaderEvent::Disconnected(_)));
         wire.plug_again().unwrap();
     }
     let [(open, alive, small), (open_at_last, alive_at_last, large)] = held[..] else { panic!() };
@@ -360,14 +398,14 @@ async fn a_reader_ends_when_nobody_listens_any_more() {
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     for transport in [
         serial(&wire),
-        Transport::Serial { device: "/nowhere".to_owned(), baud: 9600 },
-        Transport::TcpListen(free()),
-        Transport::Http { listen: free(), mac: None },
+        ReaderTransport::Serial { device: "/nowhere".to_owned(), baud: 9600 },
+        ReaderTransport::TcpListen(free()),
+        ReaderTransport::Http { listen: free(), mac: None },
     ] {
         let mut station = Station::new(transport, "line");
         station.next().await;
         drop(station.events);
-        station.task.await.unwrap();
+        soon(station.task).await.unwrap();
     }
 }
 
@@ -381,7 +419,7 @@ async fn a_device_that_somebody_holds_and_one_that_types_nothing_are_told_as_suc
     let why = second.disconnected().await;
     assert!(why.contains("another program holds it"), "{why}");
     let device = wire.path().to_str().unwrap().to_owned();
-    let why = Station::new(Transport::Hid { device }, "keyboard").disconnected().await;
+    let why = Station::new(ReaderTransport::Hid { device }, "keyboard").disconnected().await;
     assert!(why.contains("open"), "{why}");
 }
 
@@ -402,13 +440,17 @@ fn program(folder: &std::path::Path, wire: &VirtualReader, words: &[&str]) -> Co
     command
 }
 
+/// The next line of the program that contains `wanted`.
 async fn until(lines: &mut Lines<BufReader<ChildStdout>>, wanted: &str) -> String {
-    loop {
-        let line = lines.next_line().await.unwrap().unwrap();
-        if line.contains(wanted) {
-            return line;
+    soon(async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            if line.contains(wanted) {
+                return line;
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -425,12 +467,15 @@ async fn watch_shows_bytes_read_and_every_step() {
     assert_eq!(read["steps"], serde_json::json!([["hex2dec", "2490285352"], ["slice(-8)", "90285352"]]));
 }
 
-/// Reads up to this text, which no line need end.
+/// Reads up to this text, which need not be at the end of a line.
 async fn hear(stream: &mut (impl AsyncReadExt + Unpin), wanted: &str) {
     let mut text = Vec::new();
-    while !text.ends_with(wanted.as_bytes()) {
-        text.push(stream.read_u8().await.unwrap());
-    }
+    soon(async {
+        while !text.ends_with(wanted.as_bytes()) {
+            text.push(stream.read_u8().await.unwrap());
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -449,12 +494,12 @@ async fn learn_asks_for_numbers_and_prints_the_line() {
     wire.hold("0184F07A").unwrap();
     hear(&mut asked, "was all): ").await;
     typed.write_all(b"\n").await.unwrap();
-    let output = child.wait_with_output().await.unwrap();
+    let output = soon(child.wait_with_output()).await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("convert = \"hex2dec\""), "{text}");
 }
 
-/// `readers watch` of the station `lobby` beside the agent of a scene.
+/// Runs `readers watch` for the station `lobby` beside the agent of a scene.
 async fn watch_beside(scene: &Scene) -> (tokio::process::Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new(program_path());
     command.args(["--json", "readers", "watch", "lobby", "--config"]).arg(scene.config());
@@ -483,13 +528,14 @@ async fn watch_beside_the_running_agent_shows_every_step_while_the_tap_is_served
     let steps = serde_json::json!([["slice(2)", "0025489530"], ["upper", "0025489530"]]);
     assert_eq!(read, serde_json::json!({ "read": "zz0025489530", "steps": steps }));
     agent.terminate().await.unwrap();
-    assert_eq!(child.wait().await.unwrap().code(), Some(69), "it ends with the agent");
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(69), "it ends with the agent");
     let log = crate::support::log(&scene);
     assert!(log.contains("is shown at the control socket") && !log.contains("0025489530"), "{log}");
 }
 
 #[tokio::test]
 async fn a_watcher_that_reads_nothing_is_dropped_and_the_reader_goes_on() {
+    let _watchdog = Watchdog::new();
     let scene = Scene::set(program_path()).await.unwrap();
     let agent = scene.start().await.unwrap();
     let mut sleeping = tokio::net::UnixStream::connect(scene.dir().join("control.sock")).await.unwrap();

@@ -1,28 +1,28 @@
-//! The end of a search: whether a value holds the number, and which last steps take it out.
+//! The end of a search: checks whether a value contains the number, and finds the last steps that take it out.
 
 use super::stages::{slices, with_text};
 
-/// Digits of the largest numbers of 3, 4, 5, 7 and 8 bytes, in decimal and in hexadecimal: where the numbers have
-/// such a width they may be padded, although the lead's is not.
+/// The numbers of digits of the largest numbers of 3, 4, 5, 7 and 8 bytes, in decimal and in hexadecimal. Numbers of such a
+/// width may be padded, although the number of the lead is not.
 const WIDTHS: [usize; 9] = [6, 8, 10, 13, 14, 16, 17, 19, 20];
-/// A constant may be at most one in so many characters of a number: a longer one would fit any card.
+/// A constant may be at most one of so many characters of a number: a longer one would fit any card.
 const LEAST_TO_CONSTANT: usize = 3;
-/// Fewer agreeing characters are chance.
+/// Fewer agreeing characters than these are probably chance.
 const LEAST_AGREEING: usize = 5;
 
-/// A value that the search came to.
+/// A value that the search has reached.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
     pub(super) text: &'a str,
-    /// It is a number without leading zeros, so another card's may be shorter.
+    /// The value is a number without leading zeros, so that another card's may be shorter.
     pub(super) shortest: bool,
-    /// Characters of all pairs' numbers, each once: a shorter number than the lead's may be a padded one.
+    /// The lengths of the numbers of all pairs, each once: a number shorter than the lead's may be a padded one.
     pub(super) widths: &'a [usize],
-    /// All reads are of one length, so it does not matter from which end a slice counts.
+    /// All reads have the same length, so that it does not matter from which end a slice counts.
     pub(super) one_length: bool,
 }
 
-/// The steps any of which makes `number` out of `value`; the empty one if it is the number.
+/// The steps of which each alone makes `number` out of `value`; the empty one if `value` is the number.
 pub(super) fn endings(value: Value<'_>, number: &str) -> Vec<String> {
     let pad = |width: usize| format!("pad-left({width},0)");
     if value.text == number {
@@ -56,7 +56,7 @@ fn parts(value: Value<'_>, number: &str) -> Vec<String> {
     let length = value.text.chars().count();
     let width = number.chars().count();
     if value.shortest {
-        // The first digits of such a number stand at another place on every card.
+        // The position of the first digits of such a number differs from card to card, so only its end is usable.
         let fits = value.text.ends_with(number);
         let padded = WIDTHS.into_iter().find(|width| *width >= length).map(|width| format!("pad-left({width},0)|"));
         let starts = [Some(String::new()), padded].into_iter().flatten();
@@ -66,7 +66,7 @@ fn parts(value: Value<'_>, number: &str) -> Vec<String> {
     places.flat_map(|from| slices(from, from + width, length, value.one_length)).collect()
 }
 
-/// How many of a number's first and last characters a value has.
+/// The number of first and of last characters that a value has in common with a number.
 #[derive(Clone, Copy)]
 pub(super) struct Agreement {
     first: usize,
@@ -84,13 +84,13 @@ impl Agreement {
         }
     }
 
-    /// What holds for two cards.
+    /// The agreement that two cards have in common.
     pub(super) fn least(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.min(other.last), width: self.width.max(other.width) }
     }
 
-    /// How many agree, in words too; `None` if that says nothing.
-    pub(super) fn tell(self) -> Option<(usize, String)> {
+    /// The number of agreeing characters, and a sentence about them; `None` if they may be chance.
+    pub(super) fn describe(self) -> Option<(usize, String)> {
         let (digits, end) = if self.last >= self.first { (self.last, "last") } else { (self.first, "first") };
         let telling = digits >= LEAST_AGREEING && digits * 2 >= self.width && digits < self.width;
         telling.then(|| (digits, format!("the {end} {digits} of {} characters agree", self.width)))

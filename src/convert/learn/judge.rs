@@ -1,20 +1,20 @@
-//! How simple a conversion is, how much of the numbers it explains, and what to tell about it.
+//! Judges a conversion: its simplicity, the part of the numbers that it explains, and the note about it for people.
 
-use super::{Answer, Pair};
+use super::{CardExample, LearnedConversion};
 use crate::convert::Conversion;
 use crate::convert::number::Base;
-use crate::convert::step::{Op, Step};
+use crate::convert::step::{ConversionStep, Op};
 use crate::convert::wiegand::{self, Align, Field};
 
-/// Every step must explain so many characters of the numbers: else some steps or other would fit by chance.
+/// Every step must explain so many characters of the numbers; otherwise some steps would fit by chance.
 const LEAST_A_STEP: usize = 2;
-/// Fewer characters of all numbers together may be chance.
+/// Fewer explained characters of all numbers together may be chance.
 const LEAST_TO_TRUST: usize = 8;
 
-/// What conversions are sorted by: the simplest is the least.
+/// The order of conversions; the simplest is the least.
 ///
-/// First those without constants, then by steps, by what their arguments fix, by what they drop of the read, and
-/// by their text.
+/// It compares the length of constants, then the number of steps, the number of things that their arguments fix, the
+/// characters of the read that they drop, and at last their text.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Complexity {
     constant: usize,
@@ -40,7 +40,7 @@ impl Complexity {
     }
 }
 
-/// Characters that a conversion adds to every number alike.
+/// The number of characters that a conversion adds to every number alike.
 pub(super) fn constant(conversion: &Conversion) -> usize {
     let added = conversion.steps().map(|step| match &step.op {
         Op::Prepend(text) | Op::Append(text) => text.chars().count(),
@@ -49,7 +49,7 @@ pub(super) fn constant(conversion: &Conversion) -> usize {
     added.sum()
 }
 
-/// How specific a step's arguments are.
+/// The number of things that the arguments of a step fix.
 fn fixed(op: &Op) -> usize {
     match op {
         Op::Slice(slice) => {
@@ -57,7 +57,7 @@ fn fixed(op: &Op) -> usize {
             1 + usize::from(slice.from != 0 && slice.to.is_some()) + usize::from(half_bytes)
         }
         Op::Strip(_) | Op::PadLeft { .. } | Op::Em4100(_) => 1,
-        // The formats are listed by how common they are.
+        // The list begins with the most common formats.
         Op::Wiegand(wiegand) => {
             let rank =
                 wiegand::FORMATS.iter().position(|format| format.name == wiegand.format.name).unwrap_or_default();
@@ -68,8 +68,11 @@ fn fixed(op: &Op) -> usize {
     }
 }
 
-/// The steps with the characters before and after them, up to the first that fails.
-fn lengths<'a>(conversion: &'a Conversion, read: &str) -> impl DoubleEndedIterator<Item = (&'a Step, usize, usize)> {
+/// Each step with the number of characters before and after it, up to the first step that fails.
+fn lengths<'a>(
+    conversion: &'a Conversion,
+    read: &str,
+) -> impl DoubleEndedIterator<Item = (&'a ConversionStep, usize, usize)> {
     let results = conversion.trace(read).into_iter().map_while(|(_, result)| result.ok());
     let lengths: Vec<usize> = [read.to_owned()].into_iter().chain(results).map(|text| text.chars().count()).collect();
     let spans: Vec<_> =
@@ -77,8 +80,8 @@ fn lengths<'a>(conversion: &'a Conversion, read: &str) -> impl DoubleEndedIterat
     spans.into_iter()
 }
 
-/// The answer that `conversion` is, if it fits by more than chance.
-pub(super) fn answer(conversion: &Conversion, pairs: &[Pair]) -> Option<Answer> {
+/// Describes `conversion`, if it fits by more than chance.
+pub(super) fn answer(conversion: &Conversion, pairs: &[CardExample]) -> Option<LearnedConversion> {
     let explained = pairs.iter().map(|pair| explained(conversion, pair));
     let digits = explained.clone().min()?;
     let evidence: usize = explained.sum();
@@ -86,24 +89,24 @@ pub(super) fn answer(conversion: &Conversion, pairs: &[Pair]) -> Option<Answer> 
         return None;
     }
     let (read, _) = pairs.first()?;
-    let mut notes = vec![what(conversion)];
-    notes.extend(beware(conversion, read));
+    let mut notes = vec![summary(conversion)];
+    notes.extend(warnings(conversion, read));
     if evidence < LEAST_TO_TRUST {
         notes.push("few characters, so perhaps chance: add a pair".to_owned());
     }
-    Some(Answer { conversion: conversion.clone(), digits, note: notes.join("; ") })
+    Some(LearnedConversion { conversion: conversion.clone(), digits, note: notes.join("; ") })
 }
 
-/// How many characters of the number come from the read: all but what the last steps add.
-fn explained(conversion: &Conversion, (read, number): &Pair) -> usize {
+/// The number of characters of the number that come from the read: all but those that the last steps add.
+fn explained(conversion: &Conversion, (read, number): &CardExample) -> usize {
     let adds = |op: &Op| matches!(op, Op::PadLeft { .. } | Op::Prepend(_) | Op::Append(_));
     let last = lengths(conversion, read).rev().take_while(|(step, ..)| adds(&step.op));
     let added: usize = last.map(|(_, before, after)| after - before).sum();
     number.chars().count().saturating_sub(added)
 }
 
-/// What the conversion is, in the words of its telling steps.
-fn what(conversion: &Conversion) -> String {
+/// A sentence that explains the conversion by its most telling steps.
+fn summary(conversion: &Conversion) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut base = None;
     for step in conversion.steps() {
@@ -141,10 +144,10 @@ fn what(conversion: &Conversion) -> String {
     said.join(", ")
 }
 
-/// What the person who chooses the conversion should know.
-fn beware(conversion: &Conversion, read: &str) -> Vec<String> {
+/// The warnings for the person who chooses the conversion.
+fn warnings(conversion: &Conversion, read: &str) -> Vec<String> {
     let mut bits = false;
-    let warning = |(step, before, after): (&Step, usize, usize)| match &step.op {
+    let warning = |(step, before, after): (&ConversionStep, usize, usize)| match &step.op {
         Op::Recode { to, .. } => {
             bits = *to == Base::Binary;
             None

@@ -1,22 +1,22 @@
-//! Made-up reads of the same shape as real ones, to see whether two conversions are the same to such cards.
+//! Makes up reads of the same shape as real ones, to check whether two conversions are the same to such cards.
 
-use super::Pair;
+use super::CardExample;
 use crate::convert::hex;
 
-/// Reads whose shape is used.
+/// The number of real reads whose shape is used.
 const MAX_SHAPES: usize = 2;
-/// Positions of a read that are changed one by one.
+/// The number of positions of a read that are changed one by one.
 const MAX_POSITIONS: usize = 24;
-/// Made-up reads of one shape with many digits changed.
+/// The number of made-up reads of one shape that have many digits changed.
 const MIXED: usize = 16;
-/// The digits that reads are written in; the first set that holds all of a read's.
+/// The sets of digits that reads are written in; the first set with all digits of a read is used.
 const DIGITS: [&str; 4] = ["01", "0123456789", "0123456789ABCDEF", "0123456789abcdef"];
 
-/// Reads like those of `pairs`.
-pub(super) fn reads(pairs: &[Pair]) -> Vec<String> {
-    let mut dice = Dice(1);
-    let like = |(read, _): &Pair| match hex::ascii(read) {
-        // Digits in the hexadecimal form of text: only the digits can change.
+/// Makes up reads like those of `pairs`.
+pub(super) fn reads(pairs: &[CardExample]) -> Vec<String> {
+    let mut dice = ProbeDice(1);
+    let like = |(read, _): &CardExample| match hex::ascii(read) {
+        // The read is the hexadecimal form of text, so only the digits of that text may change.
         Ok(inner) if inner.chars().all(|character| character.is_ascii_hexdigit()) => {
             reads_like(&inner, &mut dice).into_iter().map(|read| hex::text(read.into_bytes())).collect()
         }
@@ -25,9 +25,9 @@ pub(super) fn reads(pairs: &[Pair]) -> Vec<String> {
     pairs.iter().take(MAX_SHAPES).flat_map(like).collect()
 }
 
-/// Reads like `read` with one digit changed, with zeros at the start, with many digits changed, and, where delimiters
-/// tell where a number ends, with one digit more.
-fn reads_like(read: &str, dice: &mut Dice) -> Vec<String> {
+/// Makes up reads like `read` with one digit changed, with zeros at the start, with many digits changed, and, if the read
+/// has delimiters that show the end of a number, with one digit more.
+fn reads_like(read: &str, dice: &mut ProbeDice) -> Vec<String> {
     let mut reads = Vec::new();
     for place in 0..read.chars().count().min(MAX_POSITIONS) {
         reads.push(vary(read, |position| position == place, dice));
@@ -45,14 +45,14 @@ fn reads_like(read: &str, dice: &mut Dice) -> Vec<String> {
     reads
 }
 
-/// `read` with other digits of its kind at the places that are `chosen`.
-fn vary(read: &str, chosen: impl Fn(usize) -> bool, dice: &mut Dice) -> String {
+/// Replaces the digits at the `chosen` positions of `read` by other digits of the same kind.
+fn vary(read: &str, chosen: impl Fn(usize) -> bool, dice: &mut ProbeDice) -> String {
     let holds = |digits: &&str| read.chars().all(|digit| !digit.is_ascii_hexdigit() || digits.contains(digit));
     let digits = DIGITS.into_iter().find(holds).unwrap_or(DIGITS[1]).as_bytes();
     with(read, |position, digit| if chosen(position) { char::from(digits[dice.roll() % digits.len()]) } else { digit })
 }
 
-/// `read` with its digits replaced; all else stays.
+/// Replaces the digits of `read` and keeps all other characters.
 fn with(read: &str, mut replace: impl FnMut(usize, char) -> char) -> String {
     let characters = read.chars().enumerate();
     characters
@@ -60,10 +60,11 @@ fn with(read: &str, mut replace: impl FnMut(usize, char) -> char) -> String {
         .collect()
 }
 
-/// The same numbers in every run (a linear congruential generator with the constants of Numerical Recipes).
-struct Dice(u32);
+/// Random numbers that are the same in every run, so that the same cards always give the same conversions (a linear
+/// congruential generator with the constants of Numerical Recipes).
+struct ProbeDice(u32);
 
-impl Dice {
+impl ProbeDice {
     fn roll(&mut self) -> usize {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (self.0 >> 16) as usize

@@ -1,11 +1,11 @@
-//! The search: every sensible order of steps on one read, stage by stage.
+//! The search: tries every sensible order of steps on one read, stage by stage.
 
 use std::collections::HashMap;
 
-use super::Pair;
+use super::CardExample;
 use super::finish::{Agreement, Value, endings};
-use super::stages::{Aim, STAGES, Stage};
-use crate::convert::step::Step;
+use super::stages::{Aim, STAGES, SearchStage};
+use crate::convert::step::ConversionStep;
 use crate::convert::{Conversion, MAX_CHARS, parse};
 
 /// The most values that are looked at.
@@ -13,17 +13,17 @@ const MAX_VALUES: usize = 20_000;
 /// The most conversions of either kind that are kept for the other pairs to judge.
 const MAX_CANDIDATES: usize = 1024;
 
-/// What the search found on the lead.
+/// The conversions that the search found on the lead.
 #[derive(Default)]
 pub(super) struct Candidates {
-    /// Conversions that give the whole number.
+    /// The conversions that give the whole number.
     pub(super) whole: Vec<Conversion>,
-    /// Conversions that give its start or its end.
+    /// The conversions that give the start or the end of the number.
     pub(super) near: Vec<Conversion>,
 }
 
-/// Searches on the pair at `lead`.
-pub(super) fn candidates(lead: usize, pairs: &[Pair]) -> Candidates {
+/// Searches on the pair at the position `lead`.
+pub(super) fn candidates(lead: usize, pairs: &[CardExample]) -> Candidates {
     let Some((read, number)) = pairs.get(lead) else { return Candidates::default() };
     if read.is_empty() || number.is_empty() || read.chars().count() > MAX_CHARS {
         return Candidates::default();
@@ -36,16 +36,16 @@ pub(super) fn candidates(lead: usize, pairs: &[Pair]) -> Candidates {
 
 struct Search<'a> {
     aim: Aim<'a>,
-    /// Values that may still be looked at.
+    /// The number of values that may still be looked at.
     left: usize,
-    /// The steps of every option so far: each comes up many times.
-    parsed: HashMap<String, Option<Vec<Step>>>,
+    /// The parsed steps of every option so far, because each option comes up many times.
+    parsed: HashMap<String, Option<Vec<ConversionStep>>>,
     found: Candidates,
 }
 
 impl Search<'_> {
     /// Tries every option of every stage, the empty one first, so that the simple conversions come first.
-    fn explore(&mut self, stages: &[Stage], value: &str) {
+    fn explore(&mut self, stages: &[SearchStage], value: &str) {
         let Some(left) = self.left.checked_sub(1) else { return };
         self.left = left;
         let Some((stage, later)) = stages.split_first() else { return self.finish(value) };
@@ -57,7 +57,7 @@ impl Search<'_> {
         }
     }
 
-    /// The result of an option's steps, if they can work on `value`.
+    /// Runs the steps of an option on `value`; `None` if they cannot work on it.
     fn run(&mut self, option: &str, value: &str) -> Option<String> {
         if !self.parsed.contains_key(option) {
             self.parsed.insert(option.to_owned(), parse::steps(option).ok());
@@ -73,7 +73,7 @@ impl Search<'_> {
         let Aim { widths, one_length, .. } = &self.aim;
         let value = Value { text, shortest: self.aim.is_shortest(), widths, one_length: *one_length };
         let endings = endings(value, self.aim.number);
-        let near = endings.is_empty() && Agreement::of(text, self.aim.number).tell().is_some();
+        let near = endings.is_empty() && Agreement::of(text, self.aim.number).describe().is_some();
         if near && self.found.near.len() < MAX_CANDIDATES {
             self.found.near.extend(self.conversion(""));
         }

@@ -1,49 +1,49 @@
-//! The stages of the search: which steps may come at which place of a conversion.
+//! The stages of the search, which limit the steps that are tried at each position of a conversion.
 //!
-//! A conversion takes the number out of its dress, sees which digits it is written in, cuts the bytes, turns them,
+//! A conversion takes the number out of its wrapping, finds out in which digits it is written, cuts the bytes, turns them,
 //! decodes them, and gives the letters their case. At every stage it may also do nothing.
 
 use std::ops::RangeInclusive;
 
-use super::Pair;
+use super::CardExample;
 use crate::convert::number::{Base, recode};
 use crate::convert::{em4100, parse, wiegand};
 
-/// Longer values are not cut, turned or decoded: no card has so many digits.
+/// Longer values are not cut, turned or decoded, because no card has so many digits.
 const MAX_DIGITS: usize = 40;
-/// Digits of a text of zeros and ones that is taken for bits, not for a number.
+/// A text of zeros and ones with so many digits is taken for bits and not for a number.
 const BITS: RangeInclusive<usize> = 16..=64;
-/// Delimiters of a read that are tried as the ends of its number.
+/// The most delimiters of a read that are tried as the ends of its number.
 const MAX_DELIMITERS: usize = 4;
 /// The fewest hexadecimal digits that a cut leaves.
 const LEAST_DIGITS: usize = 4;
-/// Hexadecimal digits of UIDs and tags: 3, 4, 5, 7, 8 and 10 bytes.
+/// The numbers of hexadecimal digits of UIDs and tags, which have 3, 4, 5, 7, 8 or 10 bytes.
 const WIDTHS: [usize; 6] = [6, 8, 10, 14, 16, 20];
-/// Bits of Wiegand frames whose inside, without the first and the last bit, is a number.
+/// The lengths of those Wiegand cards of which some installations take all bits but the first and the last as one number.
 const FRAMES: [usize; 2] = [26, 34];
 
-/// The options of a stage for a value.
-pub(super) type Stage = fn(&Aim<'_>, &str) -> Vec<String>;
+/// Gives the options of a stage for a value; each option is a text of steps.
+pub(super) type SearchStage = fn(&Aim<'_>, &str) -> Vec<String>;
 
 /// All stages, in their order.
-pub(super) const STAGES: &[Stage] = &[undress, spell, cut, turn, decode, letters];
-/// The places of those stages that others look back at.
+pub(super) const STAGES: &[SearchStage] = &[undress, spell, cut, turn, decode, letters];
+/// The positions of those stages that later stages look back at.
 const SPELL: usize = 1;
 const CUT: usize = 2;
 const TURN: usize = 3;
 const DECODE: usize = 4;
 const LETTERS: usize = 5;
 
-/// Where the search wants to get, and the way that it has gone.
+/// The goal of the search, and the path to the current value.
 pub(super) struct Aim<'a> {
     pub(super) number: &'a str,
-    /// The case of all letters of all numbers, if there are any and they have one.
+    /// The case that the letters of all numbers have in common, if there are letters.
     case: Option<Case>,
-    /// Characters of the numbers, each once.
+    /// The lengths of the numbers, each once.
     pub(super) widths: Vec<usize>,
-    /// All reads have one length, so it does not matter from which end a slice counts.
+    /// All reads have the same length, so that it does not matter from which end a slice counts.
     pub(super) one_length: bool,
-    /// The option of each stage so far.
+    /// The option that was taken at each stage so far.
     pub(super) path: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ enum Case {
 }
 
 impl<'a> Aim<'a> {
-    pub(super) fn new(number: &'a str, pairs: &[Pair]) -> Self {
+    pub(super) fn new(number: &'a str, pairs: &[CardExample]) -> Self {
         let any = |wanted: fn(char) -> bool| pairs.iter().any(|(_, number)| number.contains(wanted));
         let case = match (any(|letter| letter.is_ascii_uppercase()), any(|letter| letter.is_ascii_lowercase())) {
             (true, false) => Some(Case::Upper),
@@ -69,29 +69,29 @@ impl<'a> Aim<'a> {
         Self { number, case, widths, one_length: lengths.all(|length| Some(length) == first), path: Vec::new() }
     }
 
-    /// Whether the value is a number without leading zeros: the result of a recoding, or one field of a card.
+    /// True if the value is a number without leading zeros: the result of a change of base, or one field of a card.
     pub(super) fn is_shortest(&self) -> bool {
         let last = self.path.iter().take(LETTERS).rev().find(|option| !option.is_empty());
         let step = last.and_then(|option| option.rsplit('|').next()).unwrap_or_default();
         parse::recoding(step).is_some() || step.starts_with("wiegand") && !step.contains("fc-cn")
     }
 
-    /// Whether the digits are the shortest form of a decimal number, so that none has its place.
+    /// True if the digits are the shortest form of a decimal number, so that the position of a digit means nothing.
     fn is_unpadded(&self) -> bool {
         self.path[SPELL] == "dec2hex"
     }
 
-    /// Whether the digits got leading zeros.
+    /// True if leading zeros were added to the digits.
     fn is_padded(&self) -> bool {
         self.path[SPELL].starts_with("pad-left")
     }
 
-    /// Whether the digits became the bits of a frame.
+    /// True if the digits became the bits of a Wiegand card.
     fn is_frame(&self) -> bool {
         self.path[SPELL].starts_with("hex2bin")
     }
 
-    /// Whether nothing came of the leading zeros, so that the value holds no more than without them.
+    /// True if leading zeros were added but no later stage used them, so that the value is the same as without them.
     pub(super) fn is_idle(&self) -> bool {
         self.is_padded() && self.is_untouched() && self.path[DECODE].is_empty()
     }
@@ -117,7 +117,7 @@ fn is_bits(value: &str) -> bool {
     BITS.contains(&value.len()) && value.bytes().all(|byte| matches!(byte, b'0' | b'1'))
 }
 
-/// The number without separators, or from one delimiter on or up to it, or hidden in the hexadecimal form of text.
+/// Removes separators, takes the part before or after a delimiter, or decodes the hexadecimal form of text.
 fn undress(_: &Aim<'_>, read: &str) -> Vec<String> {
     let mut options = vec!["ascii-decode".to_owned()];
     if read.trim() != read {
@@ -140,7 +140,7 @@ fn undress(_: &Aim<'_>, read: &str) -> Vec<String> {
     options
 }
 
-/// Hexadecimal digits for a decimal number, all digits for one that lost its leading zeros, the bits of a frame.
+/// Writes a decimal number in hexadecimal digits, restores lost leading zeros, or writes the bits of a Wiegand card.
 fn spell(_: &Aim<'_>, value: &str) -> Vec<String> {
     let widths = |length: usize| WIDTHS.into_iter().filter(move |width| (length..=length.max(8) + 2).contains(width));
     let mut options = Vec::new();
@@ -164,7 +164,7 @@ fn spell(_: &Aim<'_>, value: &str) -> Vec<String> {
     options
 }
 
-/// Whole bytes anywhere, half bytes at the ends; of bits the inside of a frame.
+/// Takes whole bytes from anywhere, half bytes from the ends, and of bits the inside of a Wiegand card.
 fn cut(aim: &Aim<'_>, value: &str) -> Vec<String> {
     let length = value.len();
     if is_bits(value) {
@@ -181,7 +181,7 @@ fn cut(aim: &Aim<'_>, value: &str) -> Vec<String> {
     spans.filter(wanted).flat_map(|(from, to)| slices(from, to, length, aim.one_length)).collect()
 }
 
-/// Every order of bytes and of bits.
+/// Turns the bytes or the bits around, or inverts them.
 fn turn(aim: &Aim<'_>, value: &str) -> Vec<String> {
     let whole_bytes = value.len().is_multiple_of(2) && value.len() >= LEAST_DIGITS;
     if !is_hexadecimal(value) || is_bits(value) || !whole_bytes || aim.is_unpadded() {
@@ -193,7 +193,7 @@ fn turn(aim: &Aim<'_>, value: &str) -> Vec<String> {
     [bytes, bits, inverse].map(str::to_owned).into_iter().chain(both).chain([all]).collect()
 }
 
-/// What the digits mean.
+/// Decodes the digits: another base, the print of a tag, or the fields of a card.
 fn decode(aim: &Aim<'_>, value: &str) -> Vec<String> {
     let mut options = Vec::new();
     if aim.is_unpadded() || aim.is_frame() && aim.is_untouched() {
@@ -205,7 +205,7 @@ fn decode(aim: &Aim<'_>, value: &str) -> Vec<String> {
         options.extend(is_decimal(value).then(|| "dec2bin".to_owned()));
         options.push("hex2bin".to_owned());
     } else if is_hexadecimal(value) && aim.number_is_all("0123456789,.-") {
-        // Else it would only undo what `spell` did.
+        // Otherwise this step would only undo the option of `spell`.
         let changed = aim.path[SPELL].is_empty() || !aim.is_untouched();
         options.extend(changed.then(|| "hex2dec".to_owned()));
         options.extend(tags(value));
@@ -216,7 +216,7 @@ fn decode(aim: &Aim<'_>, value: &str) -> Vec<String> {
     options
 }
 
-/// The prints of an EM4100 tag; of one without its first bytes, those that no other step makes.
+/// The prints of an EM4100 tag. If its first bytes are missing, only those prints that no other step makes.
 fn tags(value: &str) -> Vec<String> {
     match value.len() {
         10 => em4100::FORMATS.map(|format| format!("em4100({})", format.name)).to_vec(),
@@ -225,7 +225,8 @@ fn tags(value: &str) -> Vec<String> {
     }
 }
 
-/// Wiegand cards: the whole value, or all of it but the count of padding bits that PACS puts before it.
+/// Decodes a Wiegand card from the whole value, or from the value without the count of padding bits that PACS data puts
+/// before it.
 fn cards(aim: &Aim<'_>, value: &str) -> Vec<String> {
     let whole = aim.path[CUT].is_empty();
     let pacs = aim.path[CUT] == format!("slice(-{})", value.len());
@@ -233,7 +234,7 @@ fn cards(aim: &Aim<'_>, value: &str) -> Vec<String> {
         return Vec::new();
     }
     let fields: &[&str] = if aim.number.contains('-') { &["fc-cn"] } else { &["cn", "fc"] };
-    // N10002 has the layout of H10306.
+    // N10002 has the same layout as H10306.
     let formats = wiegand::FORMATS.iter().map(|format| format.name).filter(|name| *name != "N10002");
     let mut options = Vec::new();
     for (name, field) in formats.flat_map(|name| fields.iter().map(move |field| (name, *field))) {
@@ -244,7 +245,7 @@ fn cards(aim: &Aim<'_>, value: &str) -> Vec<String> {
     options
 }
 
-/// The case of the numbers, unless the value's letters have it.
+/// Changes the case of the letters to that of the numbers, if it differs.
 fn letters(aim: &Aim<'_>, value: &str) -> Vec<String> {
     let upper = value.contains(|letter: char| letter.is_ascii_uppercase());
     let lower = value.contains(|letter: char| letter.is_ascii_lowercase());
@@ -256,7 +257,7 @@ fn letters(aim: &Aim<'_>, value: &str) -> Vec<String> {
     step.map(str::to_owned).into_iter().collect()
 }
 
-/// A step whose argument is `text`, quoted if it might be misread.
+/// Writes a step with the argument `text`, in quotes if it might be misread.
 pub(super) fn with_text(step: &str, text: &str) -> String {
     if text.contains(['"', ')', '|']) {
         format!("{step}(\"{}\")", text.replace('"', "\"\""))
@@ -265,8 +266,8 @@ pub(super) fn with_text(step: &str, text: &str) -> String {
     }
 }
 
-/// The slices from `from` to `to` of a text of `length` characters: one, or if reads differ in length one for every
-/// end that it may count from.
+/// The slices that take the characters from `from` to `to` out of a text of `length` characters. If all reads have the same
+/// length, one form is enough; otherwise there is one for every end from which it may count.
 pub(super) fn slices(from: usize, to: usize, length: usize, one_length: bool) -> Vec<String> {
     let (from_end, to_end) = (length - from, length - to);
     let mut forms = match (from, to_end) {

@@ -1,22 +1,22 @@
-//! What the solver finds for real installations, and that it finds nothing where there is nothing.
+//! The solver finds the conversions of real installations, and none for unrelated pairs.
 
 use proptest::prelude::*;
 
 use super::*;
 
-fn pairs(of: &[(&str, &str)]) -> Vec<Pair> {
+fn pairs(of: &[(&str, &str)]) -> Vec<CardExample> {
     of.iter().map(|(read, number)| ((*read).to_owned(), (*number).to_owned())).collect()
 }
 
-fn texts(answers: &[Answer]) -> Vec<String> {
+fn texts(answers: &[LearnedConversion]) -> Vec<String> {
     answers.iter().map(|answer| answer.conversion.to_string()).collect()
 }
 
-/// The same digits in every run.
+/// Random numbers that are the same in every run: the tests below name what the solver finds for just these cards.
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `limit` (splitmix64).
+    /// A random number below `limit` (splitmix64).
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -39,8 +39,8 @@ impl Dice {
         read.chars().map(vary).collect()
     }
 
-    /// Another card of the same kind, and its number: one that `conversion` takes.
-    fn card(&mut self, conversion: &Conversion, read: &str) -> Pair {
+    /// Another card of the same kind that `conversion` takes, and its number.
+    fn card(&mut self, conversion: &Conversion, read: &str) -> CardExample {
         let try_one = |_| {
             let read = self.vary(read);
             conversion.apply(&read).ok().map(|number| (read, number))
@@ -49,19 +49,20 @@ impl Dice {
     }
 }
 
-/// For how many of `cases` (steps and a read) an answer to `count` cards of that kind is right for another card too.
+/// The number of `cases` (a conversion and a read) for which a conversion that was learned from `count` cards of that kind is
+/// right for another card too.
 fn right_for_another_card(cases: &[(Conversion, String)], count: usize) -> usize {
     let mut dice = Dice(count as u64);
     let mut right_in = |(conversion, read): &&(Conversion, String)| {
-        let cards: Vec<Pair> = (0..count).map(|_| dice.card(conversion, read)).collect();
+        let cards: Vec<CardExample> = (0..count).map(|_| dice.card(conversion, read)).collect();
         let (read, number) = dice.card(conversion, read);
         learn(&cards).fits.iter().any(|answer| answer.conversion.apply(&read).as_ref() == Ok(&number))
     };
     cases.iter().filter(|case| right_in(case)).count()
 }
 
-/// All but the vectors of other products, which are not searched, and one with a prefix that is there or not, which
-/// no step but its own `match` can tell.
+/// Leaves out the vectors of other products, which are not searched, and one with an optional prefix, which only its own
+/// `match` can tell.
 #[test]
 fn all_60_vectors_in_the_solvers_space_are_learned_from_one_card_and_from_three() {
     let foreign = ["papercut:", "safeq:", "myq:", "match(;?0?"];
@@ -230,9 +231,9 @@ proptest! {
         pairs in prop::collection::vec(("[0-9A-Fa-f:;]{0,12}", "[0-9A-Fa-f]{0,3}"), 0..4),
         part: prop::sample::Index,
     ) {
-        // Numbers that are parts of the reads, so that there is something to find.
+        // The numbers are parts of the reads, so that there is something to find.
         let cut = |(read, extra): (String, String)| (read.clone(), read[part.index(read.len() + 1)..].to_owned() + &extra);
-        let pairs: Vec<Pair> = pairs.into_iter().map(cut).collect();
+        let pairs: Vec<CardExample> = pairs.into_iter().map(cut).collect();
         let learned = learn(&pairs);
         prop_assert!(learned.fits.len() <= MAX_ANSWERS && learned.partial.len() <= MAX_ANSWERS);
         for answer in &learned.fits {

@@ -1,40 +1,40 @@
-//! From bytes to reads, whatever way they are split. Pure.
+//! Finds the reads in a stream of bytes, however the stream is split. Pure.
 //!
-//! Invariants: never more than the format's `max_bytes` are held; a read is given out only whole, checked as the format
-//! says, and never if it is one that no card has for long (see [`Fault`]). What could be a frame and turns out to be none
-//! costs only its first byte where frames have no end of their own, so the next frame is found inside of it.
+//! Invariants: at most the format's `max_bytes` are held. A read is given out only whole and checked as the format says, and
+//! never if no card keeps such a number (see [`Fault`]). If frames end by their length, bytes that turn out to be no frame
+//! cost only their first byte, so that the next frame is found inside of them.
 
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::{Read, Secret};
 use crate::reader::profile::{Check, FrameFormat, Pattern};
 
-/// What the bytes amounted to.
+/// The result of decoding some bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
-    /// A read.
+    /// The bytes were a read.
     Read(Read),
-    /// No read, and why.
+    /// The bytes were no read, for this reason.
     Fault(Fault),
 }
 
-/// Why something is no read.
+/// Why some bytes are no read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Too long, too short, or not what the profile says.
+    /// The bytes are too long, too short, or not as the profile describes them.
     Noise,
-    /// The check byte is not that of the rest.
+    /// The check byte does not fit the other bytes.
     Checksum,
-    /// All zero, which no card is.
+    /// Every digit is zero; no card has such a number.
     AllZero,
-    /// A UID that begins with 08 is another one each time (ISO 14443-3; phones do so).
+    /// A UID that begins with 08 is another one each time the card is held (ISO 14443-3; phones do so).
     RandomUid,
     /// A UID that begins with the cascade tag 88 is half of a longer one (ISO 14443-3).
     IncompleteUid,
 }
 
 impl Fault {
-    /// True when a card was there and is refused; false when the line was at fault.
+    /// True if there was a card that no station may take, false if the line or the reader was at fault.
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::AllZero | Self::RandomUid | Self::IncompleteUid)
     }
@@ -51,10 +51,13 @@ impl Fault {
     }
 }
 
-/// How far the frame at the front of the buffer reaches.
+/// The length of the frame at the front of the buffer, as far as it is known.
 enum Extent {
+    /// More bytes are needed to tell.
     More,
+    /// The frame has this many bytes, and all of them are there.
     Whole(usize),
+    /// The bytes are no frame.
     Noise,
 }
 
@@ -63,11 +66,12 @@ enum Extent {
 pub struct Framer {
     format: FrameFormat,
     buffer: Zeroizing<Vec<u8>>,
-    /// So many bytes behind the start hold neither an end nor another start: they are looked at once.
+    /// The number of bytes behind the start that are known to hold neither an end nor another start, so that each byte is
+    /// searched only once.
     searched: usize,
-    /// True when bytes were dropped since the last frame.
+    /// True if bytes were dropped since the last frame.
     noise: bool,
-    /// With `twice`: the frame before.
+    /// The frame before, if the format takes only two equal frames for a read.
     before: Option<Read>,
 }
 
@@ -78,12 +82,12 @@ impl Framer {
         Self { buffer, searched: 0, format, noise: false, before: None }
     }
 
-    /// True while silence would change something: a read has begun and not ended, or waits for its equal.
+    /// True while silence would change something: a read has begun and not ended, or waits for its second frame.
     pub fn is_partial(&self) -> bool {
         self.noise || !self.buffer.is_empty() || self.before.is_some()
     }
 
-    /// Takes bytes in and gives out the reads that end in them.
+    /// Takes in bytes and gives out the frames that end in them.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
         for &byte in bytes {
@@ -99,7 +103,7 @@ impl Framer {
         frames
     }
 
-    /// Silence: half a read was only half a read, unless the format says that silence ends it.
+    /// Ends half a read after silence: it is noise, unless the format says that silence ends a read.
     pub fn idle(&mut self) -> Option<Frame> {
         let result = match (self.noise, self.buffer.is_empty()) {
             (false, true) => Ok(None),
@@ -113,7 +117,7 @@ impl Framer {
         frame
     }
 
-    /// Forgets all that has not ended.
+    /// Drops all bytes of a read that has not ended.
     pub fn reset(&mut self) {
         self.drop_front(self.buffer.len());
         self.noise = false;
@@ -135,7 +139,7 @@ impl Framer {
                 let end = body[searched..].iter().position(|byte| format.end.contains(&char::from(*byte)));
                 let text = &body[..end.map_or(body.len(), |end| searched + end)];
                 let tail = &text[searched.saturating_sub(start.len())..];
-                // Another start: the frame before it was cut off.
+                // Another start means that the frame before it was cut off.
                 if !start.is_empty() && tail.windows(start.len()).any(|window| window == start) {
                     return Extent::Noise;
                 }
@@ -150,7 +154,7 @@ impl Framer {
         }
     }
 
-    /// Drops the first byte, and after it what cannot begin a frame.
+    /// Drops the first byte, and after it all bytes that cannot begin a frame.
     fn skip(&mut self) {
         self.noise = true;
         let start = &self.format.start.0[..];
@@ -159,12 +163,12 @@ impl Framer {
         self.drop_front(next.unwrap_or(self.buffer.len()));
     }
 
-    /// Takes the frame at the front, of `whole` bytes.
+    /// Takes the `whole` bytes of the frame at the front.
     fn take(&mut self, whole: usize) -> Option<Frame> {
         let (start, tail) = (self.format.start.0.len(), if self.is_sized() { 0 } else { 1 + self.format.end_more });
         let headless = start == 0 && !self.is_sized();
         let body = &self.buffer[start..whole - tail];
-        // Without a start, what was dropped is the beginning of this.
+        // Without a start byte, the dropped bytes were the beginning of this frame.
         let result = if self.noise && headless { Err(Fault::Noise) } else { decode(&self.format, body) };
         if self.is_sized() && matches!(result, Err(Fault::Noise | Fault::Checksum)) {
             self.skip();
@@ -175,6 +179,7 @@ impl Framer {
         self.judge(result)
     }
 
+    /// Gives out a decoded read; if the format wants two equal frames, only at the second one.
     fn judge(&mut self, result: Result<Option<Read>, Fault>) -> Option<Frame> {
         let read = match result {
             Ok(read) => read?,
@@ -185,7 +190,7 @@ impl Framer {
         (!is_first).then_some(Frame::Read(read))
     }
 
-    /// True when a frame ends by its length: then no byte of it can be trusted to end it.
+    /// True if a frame ends by its length; then any byte value may stand inside of it.
     fn is_sized(&self) -> bool {
         self.format.length.is_some()
     }
@@ -199,7 +204,7 @@ impl Framer {
     }
 }
 
-/// The read in the bytes between start and end; `None` where there are none.
+/// The read in the bytes between start and end; `None` if there are no bytes.
 fn decode(format: &FrameFormat, body: &[u8]) -> Result<Option<Read>, Fault> {
     if body.is_empty() {
         return Ok(None);
@@ -215,7 +220,7 @@ fn decode(format: &FrameFormat, body: &[u8]) -> Result<Option<Read>, Fault> {
     Ok(Some(Read(Secret::new(text.as_str()))))
 }
 
-/// The read that the pattern finds, after its count and its check.
+/// The read that the pattern finds, if its count and its check byte are right.
 fn extract(format: &FrameFormat, pattern: &Pattern, body: &[u8]) -> Result<Zeroizing<String>, Fault> {
     let regex = pattern.regex();
     let groups = regex.captures(body).ok_or(Fault::Noise)?;
@@ -245,7 +250,7 @@ fn extract(format: &FrameFormat, pattern: &Pattern, body: &[u8]) -> Result<Zeroi
     Ok(Zeroizing::new(text))
 }
 
-/// Cards that no station may take: see [`Fault`].
+/// Refuses cards that no station may take (see [`Fault::is_refusal`]). `uid` says that reads of 4 bytes are ISO 14443 UIDs.
 pub(super) fn refuse(read: &str, uid: bool) -> Result<(), Fault> {
     if read.bytes().all(|byte| byte == b'0') {
         return Err(Fault::AllZero);
@@ -257,7 +262,7 @@ pub(super) fn refuse(read: &str, uid: bool) -> Result<(), Fault> {
     }
 }
 
-/// One byte, as such or as two digits.
+/// The value of one byte, which is written as itself if `raw`, else as two digits.
 fn byte(raw: bool, group: &[u8]) -> Option<u8> {
     match (raw, group) {
         (true, [byte]) => Some(*byte),
@@ -272,7 +277,7 @@ fn from_hex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     bytes.collect::<Result<Vec<u8>, _>>().ok().map(Zeroizing::new)
 }
 
-/// Bytes in upper-case hexadecimal digits.
+/// Writes bytes as upper-case hexadecimal digits.
 pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }

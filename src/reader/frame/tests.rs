@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::reader::profile;
 
-/// Profile, what its reader sends for one card, and the read.
+/// Each profile, the bytes that its reader sends for one card, and the read.
 fn examples() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let rows = include_str!("../../../tests/vectors/reader_frames.csv").lines().filter(|row| !row.starts_with('#'));
     let example = |row: &'static str| {
@@ -21,7 +21,7 @@ fn read(text: &str) -> Frame {
     Frame::Read(Read(Secret::new(text)))
 }
 
-/// One card: the frame, and again where it takes two.
+/// The bytes for one card: the frame, and once more if the profile takes two equal frames for a read.
 fn card(profile: &str, wire: &[u8]) -> Vec<u8> {
     wire.repeat(if profile::load(profile).unwrap().frame.twice { 2 } else { 1 })
 }
@@ -72,7 +72,7 @@ fn after_noise_at_least_the_second_card_is_read_and_nothing_else_is() {
             frames.extend(framer.idle());
             frames.extend(framer.push(&card(profile, &wire)));
             assert_eq!(frames.pop(), Some(read(text)), "{profile} after {noise:?}");
-            // A line of any text cannot tell noise that is text.
+            // The profile `line` takes any text, so it cannot tell noise that is text from a card.
             let free = profile == "line";
             assert!(free || frames.iter().all(|frame| matches!(frame, Frame::Fault(_)) || *frame == read(text)));
         }
@@ -84,7 +84,7 @@ fn half_a_frame_is_no_read_and_silence_makes_way_for_the_next() {
     for (profile, wire, text) in examples() {
         for length in 1..wire.len() {
             let mut framer = framer(profile);
-            // A reader that ends with CR LF has said all before the LF.
+            // A reader that ends with CR LF has sent the whole card before the LF.
             let mut frames = framer.push(&wire[..length]);
             frames.extend(framer.idle());
             assert!(frames.iter().all(|frame| *frame == Frame::Fault(Fault::Noise)), "{profile} to {length}");
@@ -105,7 +105,7 @@ fn one_flipped_bit_is_never_another_card_where_there_is_a_check() {
             wire[bit / 8] ^= 1 << (bit % 8);
             let mut framer = framer(profile);
             let frames = framer.push(&card(profile, &wire));
-            // The case of a hexadecimal digit is one bit.
+            // One bit decides the case of a hexadecimal digit, which does not make it another card.
             let same = |frame: &Frame| match frame {
                 Frame::Read(found) => found.0.expose().eq_ignore_ascii_case(text),
                 Frame::Fault(_) => true,
@@ -207,15 +207,19 @@ fn silence_ends_a_card_only_where_the_profile_says_so() {
     }
 }
 
-fn held(framer: &Framer) -> bool {
+fn is_bounded(framer: &Framer) -> bool {
     framer.buffer.len() <= framer.format.max_bytes && framer.buffer.capacity() <= framer.format.max_bytes
 }
 
+/// `PRINT_RELEASE_SEED` sets the random numbers; without it they are the same in every run.
 #[test]
 fn a_million_random_bytes_never_panic_and_never_grow() {
-    let mut dice = 1_u64;
+    let seed = std::env::var("PRINT_RELEASE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    // The output of a test is shown when it fails.
+    println!("PRINT_RELEASE_SEED={seed}");
+    let mut dice: u64 = seed;
     let mut random = || {
-        // Knuth's linear congruential generator (MMIX): the same bytes in every run.
+        // Knuth's linear congruential generator (MMIX).
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         dice.to_be_bytes()[0]
     };
@@ -224,7 +228,7 @@ fn a_million_random_bytes_never_panic_and_never_grow() {
         for _ in 0..1_000 {
             let bytes: Vec<u8> = (0..1_000).map(|_| random()).collect();
             framer.push(&bytes);
-            assert!(held(&framer), "{profile}");
+            assert!(is_bounded(&framer), "{profile}");
         }
     }
 }
@@ -235,13 +239,13 @@ proptest! {
         for (profile, _) in profile::BUILT_IN {
             let mut framer = framer(profile);
             framer.push(&bytes);
-            prop_assert!(held(&framer), "{}", profile);
+            prop_assert!(is_bounded(&framer), "{}", profile);
             framer.idle();
             prop_assert!(!framer.is_partial());
         }
     }
 
-    /// As above, of bytes that come near to frames.
+    /// The same, with pieces of real frames.
     #[test]
     fn pieces_of_frames_never_panic_and_never_grow(
         cuts in proptest::collection::vec((0usize..17, 0usize..20, 0usize..20), 0..40)
@@ -252,7 +256,7 @@ proptest! {
         for (profile, _) in profile::BUILT_IN {
             let mut framer = framer(profile);
             framer.push(&bytes);
-            prop_assert!(held(&framer), "{}", profile);
+            prop_assert!(is_bounded(&framer), "{}", profile);
         }
     }
 

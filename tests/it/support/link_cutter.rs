@@ -1,10 +1,10 @@
-//! A TCP proxy that cuts every link through it when told to.
+//! A TCP proxy that cuts all its connections on command.
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A proxy to one port of the loopback.
+/// A proxy to one port of the loopback interface.
 pub struct LinkCutter {
     port: u16,
     cuts: watch::Sender<u64>,
@@ -32,12 +32,12 @@ impl LinkCutter {
         Self { port, cuts }
     }
 
-    /// Where it listens.
+    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Closes every link that stands, wherever its bytes are.
+    /// Closes every connection at once, even in the middle of a message.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }

@@ -1,11 +1,11 @@
-//! Another client of a broker, to see what the agent tells it.
+//! Another client of a broker, which receives the agent's messages.
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
 use tokio::sync::mpsc;
 
 use super::soon;
 
-/// Another client of the broker: reads `filter`, and may publish.
+/// A client that has subscribed to a filter and can publish.
 pub struct Peer {
     client: AsyncClient,
     messages: mpsc::UnboundedReceiver<Publish>,
@@ -30,11 +30,12 @@ impl Peer {
         Self { client, messages }
     }
 
+    /// Waits for the next message.
     pub async fn message(&mut self) -> Publish {
         soon(self.messages.recv()).await.expect("the broker runs")
     }
 
-    /// The next message's payload.
+    /// Waits for the next message and gives its payload.
     pub async fn payload(&mut self) -> String {
         String::from_utf8(self.message().await.payload.to_vec()).unwrap()
     }

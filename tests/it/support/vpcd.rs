@@ -1,22 +1,26 @@
-//! Debian's virtual PC/SC reader (vsmartcard-vpcd) at a real pcscd; the card is played here.
+//! Debian's virtual PC/SC reader (vsmartcard-vpcd) at a real pcscd; this module plays the card.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-/// Where vpcd waits for its first card (its package's /etc/reader.conf.d/vpcd).
+/// The address where vpcd waits for its first card (/etc/reader.conf.d/vpcd of its package).
 const VPCD: &str = "127.0.0.1:35963";
 
 /// An ISO 14443-4 card's answer to reset (PC/SC part 3, 3.1.3.2.3).
 const ATR: [u8; 5] = [0x3B, 0x80, 0x80, 0x01, 0x01];
 
-/// pcscd takes a while to start.
-const CONNECT_LIMIT: usize = 1_000_000;
+/// pcscd takes a while to start its virtual reader, but never this long.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
-/// vpcd's control bytes: off, on, reset.
+/// The pause between two tries to connect.
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+
+/// vpcd's control bytes for power off, power on and reset.
 pub const POWER: [u8; 3] = [0, 1, 2];
 const GET_ATR: u8 = 4;
 
@@ -33,14 +37,15 @@ pub fn pcscd() -> Child {
 /// Holds a card to the virtual reader until it is dropped. It answers every question for its UID with `answer`, and
 /// `hears` is called with every command before its answer.
 pub async fn hold(answer: &'static [u8], hears: impl Fn(&[u8]) + Send + 'static) -> JoinSet<()> {
-    let mut tries = 0..CONNECT_LIMIT;
-    let mut stream = loop {
-        tries.next().expect("pcscd has started its virtual reader");
-        match TcpStream::connect(VPCD).await {
-            Ok(stream) => break stream,
-            Err(_) => tokio::task::yield_now().await,
+    let connected = tokio::time::timeout(CONNECT_LIMIT, async {
+        loop {
+            match TcpStream::connect(VPCD).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(CONNECT_PAUSE).await,
+            }
         }
-    };
+    });
+    let mut stream = connected.await.expect("pcscd starts its virtual reader within a minute");
     let mut card = JoinSet::new();
     card.spawn(async move {
         while let Ok(length) = stream.read_u16().await {

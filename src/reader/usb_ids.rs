@@ -1,35 +1,42 @@
-//! What a USB device is likely to be: the table `firmware-config/udev/usb-ids.csv`, built in.
+//! Guesses from its USB ids what a device is, by the built-in table `firmware-config/udev/usb-ids.csv`.
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The USB vendor id, four lower-case digits, as the kernel writes it.
+pub struct KnownUsbDevice {
+    /// The USB vendor id in four lower-case digits, as the kernel writes it.
     pub vid: &'static str,
-    /// The USB product id.
+    /// The USB product id, written in the same way.
     pub pid: &'static str,
-    /// False for a chip that may be in anything.
+    /// True for a card reader, false for a chip that is built into all sorts of devices.
     pub is_reader: bool,
-    /// `serial`, `keyboard`, `pcsc` or `other`.
+    /// `serial`, `keyboard`, `pcsc` or `other`: the kind of device that Linux makes of it.
     pub attached: &'static str,
-    /// The profile to try first; may be empty.
+    /// The profile to try first; empty if none is known.
     pub profile: &'static str,
-    /// For people.
+    /// A name of the device for people.
     pub what: &'static str,
 }
 
-/// All that are known.
-pub fn all() -> impl Iterator<Item = Known> {
+/// All rows of the table.
+pub fn all() -> impl Iterator<Item = KnownUsbDevice> {
     let rows = include_str!("../../firmware-config/udev/usb-ids.csv").lines().filter(|row| !row.starts_with('#'));
     rows.skip(1).filter_map(|row| {
         let mut cells = row.splitn(6, ',');
         let mut cell = || cells.next();
         let (vid, pid, nature) = (cell()?, cell()?, cell()?);
-        Some(Known { vid, pid, is_reader: nature == "reader", attached: cell()?, profile: cell()?, what: cell()? })
+        Some(KnownUsbDevice {
+            vid,
+            pid,
+            is_reader: nature == "reader",
+            attached: cell()?,
+            profile: cell()?,
+            what: cell()?,
+        })
     })
 }
 
-/// What has these ids.
-pub fn find(vid: &str, pid: &str) -> Option<Known> {
+/// The row with these ids.
+pub fn find(vid: &str, pid: &str) -> Option<KnownUsbDevice> {
     all().find(|known| (known.vid, known.pid) == (vid, pid))
 }
 
@@ -40,8 +47,8 @@ mod tests {
 
     const RULES: &str = include_str!("../../firmware-config/udev/70-print-release-readers.rules");
 
-    /// The rules that name these ids.
-    fn rules(known: &Known) -> Vec<&'static str> {
+    /// The udev rules that name these ids.
+    fn rules(known: &KnownUsbDevice) -> Vec<&'static str> {
         let names = |rule: &&str| {
             let id = |attribute: &str, id: &str| {
                 rule.contains(&format!("ATTR{{{attribute}}}==\"{id}\""))
