@@ -99,15 +99,18 @@ impl Moment {
         Self { boot, monotonic_ms: uptime_ms(&uptime).unwrap_or(0) }
     }
 
-    /// Whether both are of one boot, so that the time between them is known.
-    pub fn is_of_boot(&self, other: &Self) -> bool {
-        !self.boot.is_empty() && self.boot == other.boot
+    /// The time at which this boot began, given that it is `wall` at this moment: the offset between the two clocks.
+    pub fn boot_began(&self, wall: Timestamp) -> Option<Timestamp> {
+        wall.checked_sub(self.since_boot()?).ok()
     }
 
-    /// What time it was, given that it is `wall` by `now`.
-    pub fn wall(&self, now: &Self, wall: Timestamp) -> Option<Timestamp> {
-        let since = now.monotonic_ms.checked_sub(self.monotonic_ms).filter(|_| self.is_of_boot(now))?;
-        wall.checked_sub(SignedDuration::from_millis(i64::try_from(since).ok()?)).ok()
+    /// The time of this moment, given the time at which its boot began.
+    pub fn wall(&self, boot_began: Timestamp) -> Option<Timestamp> {
+        boot_began.checked_add(self.since_boot()?).ok()
+    }
+
+    fn since_boot(&self) -> Option<SignedDuration> {
+        i64::try_from(self.monotonic_ms).ok().map(SignedDuration::from_millis)
     }
 }
 
@@ -187,14 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_learns_its_time_from_a_later_one_of_the_same_boot() {
-        let moment = |boot: &str, monotonic_ms| Moment { boot: boot.to_owned(), monotonic_ms };
-        let now = moment("this", 90_000);
-        let minute_before = later(1).checked_sub(SignedDuration::from_mins(1)).ok();
-        assert_eq!(moment("this", 30_000).wall(&now, later(1)), minute_before);
-        assert_eq!(moment("that", 30_000).wall(&now, later(1)), None, "another boot");
-        assert_eq!(moment("this", 90_001).wall(&now, later(1)), None, "not later");
-        assert_eq!(moment("", 1).wall(&moment("", 2), later(1)), None, "no boot to tell");
+    fn a_moment_has_its_time_from_the_beginning_of_its_boot() {
+        let moment = |monotonic_ms| Moment { boot: "this".to_owned(), monotonic_ms };
+        let began = moment(90_000).boot_began(later(1)).unwrap();
+        assert_eq!(moment(90_000).wall(began), Some(later(1)));
+        assert_eq!(moment(30_000).wall(began), later(1).checked_sub(SignedDuration::from_mins(1)).ok());
+        assert_eq!(moment(u64::MAX).wall(began), None, "beyond all times");
     }
 
     #[test]

@@ -19,8 +19,7 @@ pub(super) async fn run(work: Arc<Work>, mut clock: Clock) {
     while Timestamp::now() < clock.floor() {
         tokio::time::sleep(WHILE_UNKNOWN).await;
     }
-    // Before it answers anything, the journal dates what it can.
-    if let Err(error) = work.journal.oldest_record().await {
+    if let Err(error) = work.journal.time_is_known().await {
         tracing::warn!(%error, "the journal could not be asked");
     }
     loop {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sled::transaction::{ConflictableTransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
+use super::boot_times::BootTimes;
 use super::cipher::{Cipher, Means};
 use super::entry::{lock_entry, seal, unlock_entry, unseal};
 use super::error::{damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error};
@@ -29,7 +30,7 @@ const CACHE_BYTES: u64 = 1024 * 1024;
 /// How often sled collects its garbage, on a box that is busy (`slack`). `None` would never: the file would grow for ever.
 const GARBAGE_EVERY_MS: Option<u64> = Some(500);
 
-/// The layout of the trees. 1 had no tally and no table of unreadable entries.
+/// The layout of the trees. A higher number is a newer agent's; 1 was never released.
 const SCHEMA: u64 = 2;
 
 /// What sled writes for a change besides its value, about: key, header, the tally.
@@ -48,8 +49,11 @@ const KEY_KEY: &[u8] = b"key";
 /// The label of that, and its number in the header: no table will ever have it.
 const KEY_NUMBER: u8 = u8::MAX - 1;
 
-/// Where schema 1 kept the next number.
-const OLD_NEXT_ID_KEY: &[u8] = b"next-id";
+/// The times at which boots began.
+const BOOTS_KEY: &[u8] = b"boots";
+
+/// They are framed like an entry, under a number that no table will ever have.
+pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
 
 /// The tally is sealed like an entry, under a number that no table will ever have.
 pub(super) const TALLY_NUMBER: u8 = u8::MAX;
@@ -69,6 +73,7 @@ pub(super) struct Database {
     /// In the order of [`Table::ALL`], then `meta`.
     trees: Vec<sled::Tree>,
     tally: Tally,
+    boot_times: BootTimes,
     unsynced: usize,
     syncs: Arc<AtomicU64>,
     /// Locks its entries, unless they lie there in clear.
@@ -99,13 +104,8 @@ impl Database {
         database.check_cipher(dir, means.cipher)?;
         let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
         match schema.as_deref().and_then(word) {
-            Some(1) => {
-                let next_id = database.meta().get(OLD_NEXT_ID_KEY).map_err(sled_error)?;
-                let next_id = next_id.as_deref().and_then(word).unwrap_or(0);
-                let counted = guarded(dir, || database.count())?;
-                database.set_tally(Tally { next_id: next_id.max(counted.next_id), ..counted })?;
-            }
             Some(SCHEMA) => {
+                database.boot_times = database.written_boot_times(dir)?;
                 let Some(tally) = database.written_tally()? else {
                     return Err(damaged(dir, "it has no tally"));
                 };
@@ -114,7 +114,8 @@ impl Database {
                     guarded(dir, || database.check_tally())?;
                 }
             }
-            Some(schema) => return Err(JournalError::Newer { schema }),
+            Some(schema) if schema > SCHEMA => return Err(JournalError::Newer { schema }),
+            Some(schema) => return Err(damaged(dir, &format!("its schema {schema} was never released"))),
             None => return Err(damaged(dir, "it has no schema")),
         }
         database.sync()?;
@@ -135,8 +136,9 @@ impl Database {
         let platter = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
         let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
         let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
+        let (tally, boot_times) = (Tally::default(), BootTimes::default());
         // The trees themselves have to reach the platter once.
-        Ok(Self { db, platter, trees, tally: Tally::default(), unsynced: 1, syncs, cipher: None })
+        Ok(Self { db, platter, trees, tally, boot_times, unsynced: 1, syncs, cipher: None })
     }
 
     fn meta(&self) -> &sled::Tree {
@@ -179,6 +181,28 @@ impl Database {
         self.tally = tally;
         self.unsynced += CHANGE_BYTES;
         Ok(())
+    }
+
+    pub(super) fn boot_times(&self) -> &BootTimes {
+        &self.boot_times
+    }
+
+    /// Writes the list of boots down in the place of the last one.
+    pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
+        let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
+        let framed = seal(BOOTS_NUMBER, &bytes)?;
+        self.unsynced += CHANGE_BYTES + framed.len();
+        self.meta().insert(BOOTS_KEY, framed).map_err(sled_error)?;
+        self.boot_times = boots;
+        Ok(())
+    }
+
+    fn written_boot_times(&self, dir: &Path) -> Result<BootTimes, JournalError> {
+        let Some(bytes) = self.meta().get(BOOTS_KEY).map_err(sled_error)? else {
+            return Ok(BootTimes::default());
+        };
+        let boots = unseal(&bytes).filter(|(number, _)| *number == BOOTS_NUMBER).map(|(_, boots)| boots);
+        boots.and_then(BootTimes::from_bytes).ok_or_else(|| damaged(dir, "its list of boots cannot be read"))
     }
 
     /// Reads every entry and compares with the tally.

@@ -2,32 +2,24 @@
 //! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
 //! an entry known wherever its bytes are found, even where the database around it is gone.
 //!
-//! Version 1 had the version byte and the JSON only. Version 2 said that an entry comes from a damaged database, and not
-//! since when, and knew no time but that of the wall. Both are still read.
-//!
 //! While the box does not know the time, a release and a record are stored without one (1970) and with the moment at which
 //! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
 
 use jiff::Timestamp;
 use ring::digest;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::JournalError;
+use super::boot_times::BootTimes;
 use super::cipher::Cipher;
+use super::error::JournalError;
 use super::table::Table;
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
 /// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
 pub(super) const VERSION: u8 = 3;
-
-/// The first version with a header, which has been the same since.
-const SEALED_FROM: u8 = 2;
-
-/// The version of entries without a header.
-const BARE: u8 = 1;
 
 /// The number in the header of an entry that is locked is this much above that of its table.
 const LOCKED: u8 = 100;
@@ -50,7 +42,7 @@ pub struct StoredRelease {
     pub outcome: Option<Outcome>,
     /// It comes from a database whose damage was found then, by this box's clock: it may have ended there, and its record
     /// may have been delivered before.
-    #[serde(default, deserialize_with = "carried_over")]
+    #[serde(default)]
     pub carried_over: Option<Timestamp>,
     /// When it was made, by the boot and the time since, while its time is not known.
     #[serde(default)]
@@ -103,20 +95,6 @@ pub struct StoredEvent {
     pub time: Option<Timestamp>,
 }
 
-/// Version 2 had a yes or no.
-fn carried_over<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum CarriedOver {
-        Whether(bool),
-        When(Option<Timestamp>),
-    }
-    Ok(match CarriedOver::deserialize(deserializer)? {
-        CarriedOver::Whether(yes) => yes.then_some(Timestamp::MAX),
-        CarriedOver::When(time) => time,
-    })
-}
-
 /// What every kind of entry has: a number, which is its key, and a time.
 pub(super) trait Entry: Serialize + DeserializeOwned {
     fn id(&self) -> EntryId;
@@ -124,6 +102,8 @@ pub(super) trait Entry: Serialize + DeserializeOwned {
     fn set_id(&mut self, id: EntryId);
     /// When it began to wait, if that is known.
     fn time(&self) -> Option<Timestamp>;
+    /// Gives it the time at which it was made, if it was stored without one and the offset of that boot is known.
+    fn derive_time(&mut self, _: &BootTimes) {}
 }
 
 impl Entry for StoredRelease {
@@ -136,6 +116,11 @@ impl Entry for StoredRelease {
     fn time(&self) -> Option<Timestamp> {
         Some(self.release.time).filter(|time| clock::is_possible(*time))
     }
+    fn derive_time(&mut self, boots: &BootTimes) {
+        if let Some(time) = self.made.as_ref().and_then(|made| boots.wall(made)) {
+            (self.release.time, self.made) = (time, None);
+        }
+    }
 }
 
 impl Entry for StoredRecord {
@@ -147,6 +132,11 @@ impl Entry for StoredRecord {
     }
     fn time(&self) -> Option<Timestamp> {
         Some(self.record.time).filter(|time| clock::is_possible(*time))
+    }
+    fn derive_time(&mut self, boots: &BootTimes) {
+        if let Some(time) = self.made.as_ref().and_then(|made| boots.wall(made)) {
+            (self.record.time, self.made) = (time, None);
+        }
     }
 }
 
@@ -174,33 +164,6 @@ impl Entry for StoredEvent {
     }
 }
 
-/// An entry that may have been made before the time was known.
-pub(super) trait Dated: Entry {
-    fn made(&self) -> Option<&Moment>;
-    /// Gives it the time at which it was made.
-    fn date(&mut self, time: Timestamp);
-}
-
-impl Dated for StoredRelease {
-    fn made(&self) -> Option<&Moment> {
-        self.made.as_ref()
-    }
-    fn date(&mut self, time: Timestamp) {
-        self.release.time = time;
-        self.made = None;
-    }
-}
-
-impl Dated for StoredRecord {
-    fn made(&self) -> Option<&Moment> {
-        self.made.as_ref()
-    }
-    fn date(&mut self, time: Timestamp) {
-        self.record.time = time;
-        self.made = None;
-    }
-}
-
 /// The bytes of an entry of this table. Fields without a value are not written: a fifth of a record.
 pub(super) fn encode(table: Table, entry: &impl Entry) -> Result<Vec<u8>, JournalError> {
     let wrong = |error| JournalError::Entry { id: entry.id(), detail: format!("it cannot be written: {error}") };
@@ -221,14 +184,14 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     let wrong = |detail: String| JournalError::Entry { id, detail };
     let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
-        Some(&BARE) => Ok(&bytes[1..]),
-        Some(SEALED_FROM..=VERSION) => match unseal(bytes) {
+        Some(&VERSION) => match unseal(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
             Some((number, _)) if number == table.number() + LOCKED => Err(wrong("its key does not open it".to_owned())),
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
             None => Err(wrong("its checksum is wrong".to_owned())),
         },
-        Some(version) => Err(wrong(format!("version {version} was written by a newer agent"))),
+        Some(version) if *version > VERSION => Err(wrong(format!("version {version} was written by a newer agent"))),
+        Some(version) => Err(wrong(format!("version {version} was never released"))),
     }?;
     let mut entry: T = serde_json::from_slice(json).map_err(|error| wrong(format!("not valid: {error}")))?;
     entry.set_id(id);
@@ -268,7 +231,7 @@ pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
 
 /// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
 pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let ([SEALED_FROM..=VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
+    let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
         return None;
     };
     let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;

@@ -15,8 +15,8 @@
 //!    (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]), and what can be read is carried over: sled is never given the only
 //!    copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
 //! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
-//! 8. **No time that nobody knew.** What is stored while the clock is wrong is dated when it is right, in the same boot
-//!    (`dated`). Nothing is given up for an age that is not certain.
+//! 8. **No time that nobody knew.** An entry that is stored while the clock is wrong has no time until the clock is right in
+//!    the same boot (`times`). Nothing is given up for an age that is not certain.
 //! 9. **No secret.** No card number, read or token is ever handed to this module.
 //! 10. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
 //!     journal does not open.
@@ -27,9 +27,9 @@
 //! A release in the journal may have been sent or not: it is stored before, and nothing is written in between.
 //! What the journal does not do: talk to the server, or decide what becomes of an entry.
 
+mod boot_times;
 mod cipher;
 mod database;
-mod dated;
 mod entry;
 mod error;
 mod events;
@@ -44,6 +44,7 @@ mod salvage;
 mod slack;
 mod store;
 mod table;
+mod times;
 mod verify;
 mod worker;
 
@@ -275,6 +276,12 @@ impl Journal {
             look = self.call(Kind::Duty, move |store| store.look_on(look.clone())).await?;
         }
         Ok(look.verified)
+    }
+
+    /// Lets the journal write down the offset between this boot's monotonic clock and the wall clock, if entries wait for it:
+    /// to be called when the wall clock has become right. Every other call that finds it right does the same.
+    pub async fn time_is_known(&self) -> Result<(), JournalError> {
+        self.call(Kind::Duty, |store| store.note_time()).await
     }
 
     /// Completes when the journal's thread has ended although there are handles: it can only be opened again by another

@@ -77,7 +77,7 @@ impl Store {
         if let Some(letter) = self.get(Table::Dead, id)? {
             return Ok(Found::Dead(letter));
         }
-        match self.database.get(Table::Unreadable, id)? {
+        match self.database().get(Table::Unreadable, id)? {
             // The first byte is the number of its table, the second the version.
             Some(bytes) => Ok(Found::Unreadable {
                 id,

@@ -38,7 +38,7 @@ impl Store {
         };
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
-        let surplus = (self.database.tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
+        let surplus = (self.database().tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
         let is_old = |old: &StoredRecord| match (old.attempted, stored.attempted) {
             (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
             _ => false,

@@ -19,7 +19,7 @@ impl Store {
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for release in releases {
             let id = self.take_id();
-            let (release, made) = self.dated_release(release.clone());
+            let (release, made) = self.timed_release(release.clone())?;
             let stored = StoredRelease { id, release, outcome: None, carried_over: None, made };
             let value = encode(Table::Releases, &stored)?;
             bytes += value.len();
@@ -44,21 +44,21 @@ impl Store {
         // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
         let carried_over = release.as_ref().map_or(Some(Timestamp::now()), |stored| stored.carried_over);
         let earliest = release.as_ref().map(|stored| stored.release.time);
-        let dated = record.map(|record| self.dated_record(record.clone(), release.as_ref()));
+        let timed = record.map(|record| self.timed_record(record.clone(), release.as_ref())).transpose()?;
         let mut changes = Vec::new();
         let record = match release {
             Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
                 let stored = StoredRelease { outcome: Some(outcome.clone()), ..stored };
                 changes.push(Change::Put(Table::Releases, id, encode(Table::Releases, &stored)?));
-                dated
+                timed
             }
             Some(_) => {
                 changes.push(Change::Remove(Table::Releases, id));
-                dated
+                timed
             }
             // Ended before, and only the answer was lost.
             None if self.is_recorded(id, record)? => None,
-            None => dated,
+            None => timed,
         };
         if let Some((record, made)) = record {
             let id = self.take_id();
@@ -117,7 +117,7 @@ impl Store {
     /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
     /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
     pub(super) fn go_on_from(&mut self, told: EntryId) -> Result<(), JournalError> {
-        self.next_id = self.next_id.max(told);
+        self.skip_ids(told);
         let mut untold = Vec::new();
         self.each(Table::Releases, told.saturating_sub(1), |stored: StoredRelease| {
             untold.push(Change::Remove(Table::Releases, stored.id));

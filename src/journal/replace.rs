@@ -142,6 +142,7 @@ impl Place {
         let old = self.sibling("old");
         let next_id = from.tally().next_id;
         self.replace(Some(&old), means, |into| {
+            into.set_boot_times(from.boot_times().clone())?;
             for table in Table::ALL {
                 for entry in from.entries(table, 0) {
                     let (id, bytes) = entry?;

@@ -16,8 +16,9 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::JournalError;
+use super::boot_times::BootTimes;
 use super::cipher::Means;
-use super::database::{Change, Database, TALLY_NUMBER, snapshots};
+use super::database::{BOOTS_NUMBER, Change, Database, TALLY_NUMBER, snapshots};
 use super::entry::{
     DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, table_of_locked, unseal,
 };
@@ -45,6 +46,7 @@ pub(super) fn carry_over(
     let way = match copy.filter(|copy| copy.tally().change >= carrier.tally.change) {
         Some(whole) => {
             carrier.tally = whole.tally();
+            carrier.boot_times = whole.boot_times().clone();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
                 for entry in whole.entries(table, 0) {
                     let (id, bytes) = entry?;
@@ -59,6 +61,7 @@ pub(super) fn carry_over(
             "entries were read one by one"
         }
     };
+    carrier.bring_boot_times()?;
     Ok(format!("{way}; carried over: {}", carrier.story()))
 }
 
@@ -157,6 +160,8 @@ struct Carrier<'a> {
     now: Timestamp,
     /// The newest that was found.
     tally: Tally,
+    /// All that were found.
+    boot_times: BootTimes,
     /// The highest record that was acknowledged or refused: all before it have left too.
     left_record: EntryId,
     recorded: HashSet<Printed>,
@@ -164,7 +169,14 @@ struct Carrier<'a> {
 
 impl<'a> Carrier<'a> {
     fn new(into: &'a mut Database, now: Timestamp) -> Self {
-        Self { into, now, tally: Tally::default(), left_record: 0, recorded: HashSet::new() }
+        Self {
+            into,
+            now,
+            tally: Tally::default(),
+            boot_times: BootTimes::default(),
+            left_record: 0,
+            recorded: HashSet::new(),
+        }
     }
 
     /// Looks for what tells which entries have left.
@@ -172,6 +184,8 @@ impl<'a> Carrier<'a> {
         if number == TALLY_NUMBER {
             let found = Tally::from_bytes(body).filter(|tally| tally.change > self.tally.change);
             self.tally = found.unwrap_or(self.tally);
+        } else if number == BOOTS_NUMBER {
+            self.boot_times.merge(BootTimes::from_bytes(body).unwrap_or_default());
         } else if let Some(Table::Ledger | Table::Dead) = Table::from_number(number) {
             self.left_record = self.left_record.max(id_of(body).unwrap_or(0));
         }
@@ -213,6 +227,13 @@ impl<'a> Carrier<'a> {
         };
         let next_id = self.tally.next_id.max(self.into.tally().next_id).max(id.saturating_add(1));
         self.into.commit(next_id, &[Change::Put(table, id, value)])
+    }
+
+    fn bring_boot_times(&mut self) -> Result<(), JournalError> {
+        if self.boot_times == BootTimes::default() {
+            return Ok(());
+        }
+        self.into.set_boot_times(self.boot_times.clone())
     }
 
     /// Takes the releases out whose record is there, and what the ledger has too many of.

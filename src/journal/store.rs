@@ -3,10 +3,11 @@
 //! What belongs to releases, records, events and people's wishes stands in the files of those names; this one opens the
 //! database, numbers entries, reads them, sets aside what cannot be read, and makes room.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::boot_times::BootTimes;
 use super::cipher::Means;
 use super::database::{Change, Database};
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
@@ -22,23 +23,21 @@ use crate::domain::EntryId;
 use crate::durable;
 
 /// Entries that are read in one go: what is in memory at once.
-pub(super) const PAGE: usize = 500;
+const PAGE: usize = 500;
 
 pub(super) struct Store {
-    pub(super) database: Database,
-    pub(super) place: Place,
+    database: Database,
+    place: Place,
     reserve: Reserve,
     mark: Mark,
     limits: Limits,
     /// Entries that were given up since the start, and databases that had been set aside.
-    pub(super) lost: u64,
-    pub(super) next_id: EntryId,
+    lost: u64,
+    next_id: EntryId,
     /// Before this time the clock is wrong.
-    pub(super) floor: Timestamp,
+    floor: Timestamp,
     /// Damaged databases that lie aside: they only become fewer while this one is open.
     set_aside: usize,
-    /// There may be entries that were made before the time was known.
-    pub(super) undated: bool,
     /// Last: the others must be gone when somebody else may come.
     _lock: Lock,
 }
@@ -59,8 +58,7 @@ impl Store {
         };
         let next_id = database.tally().next_id;
         let (mark, floor, set_aside) = (Mark::read(state_dir), Clock::open(state_dir).floor(), place.aside().len());
-        let undated = true;
-        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, set_aside, undated, _lock: lock })
+        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, set_aside, _lock: lock })
     }
 
     /// Makes everything before it durable.
@@ -97,9 +95,50 @@ impl Store {
         })
     }
 
-    /// Whether the box knows what time it is.
-    pub(super) fn knows_time(&self) -> bool {
-        Timestamp::now() >= self.floor
+    /// Whether a clock that says so can be right: it is not below the floor.
+    pub(super) fn is_certain(&self, time: Timestamp) -> bool {
+        time >= self.floor
+    }
+
+    /// The database, for those who only read.
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Writes the list of boots down in the place of the last one.
+    pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
+        self.database.set_boot_times(boots)
+    }
+
+    /// Databases that were set aside and that nobody has looked at yet, with their notes.
+    pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
+        self.place.aside()
+    }
+
+    /// Entries that were given up since the start, and databases that had been set aside.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Counts entries as given up.
+    pub(super) fn add_lost(&mut self, entries: u64) {
+        self.lost += entries;
+    }
+
+    /// Every number that was given to an entry is below this one.
+    pub(super) fn next_id(&self) -> EntryId {
+        self.next_id
+    }
+
+    /// Gives only numbers from this one on, if it has not come as far yet.
+    pub(super) fn skip_ids(&mut self, next_id: EntryId) {
+        self.next_id = self.next_id.max(next_id);
+    }
+
+    /// Lets whatever is done with the database next panic, as sled may.
+    #[cfg(test)]
+    pub(super) fn break_down(&mut self) {
+        self.database.break_down();
     }
 
     /// Whether the disk is too full to promise anything new.
@@ -149,10 +188,16 @@ impl Store {
         let Some(bytes) = self.database.get(table, id)? else {
             return Ok(None);
         };
-        match decode(table, id, &bytes) {
+        match self.read(table, id, &bytes) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) => self.set_unreadable(table, id, &bytes, &error).map(|()| None),
         }
+    }
+
+    fn read<T: Entry>(&self, table: Table, id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
+        let mut entry: T = decode(table, id, bytes)?;
+        entry.derive_time(self.database.boot_times());
+        Ok(entry)
     }
 
     /// The entries after `after`, at most `limit`, in order. What cannot be read is set aside and does not stop the
@@ -168,7 +213,7 @@ impl Store {
             let mut broken = None;
             for entry in self.database.entries(table, after).take(limit) {
                 let (id, bytes) = entry?;
-                match decode(table, id, &bytes) {
+                match self.read(table, id, &bytes) {
                     Ok(entry) => found.push(entry),
                     Err(error) => {
                         broken = Some((id, bytes, error));
@@ -206,7 +251,7 @@ impl Store {
         Ok(self.page(table, 0, 1)?.pop())
     }
 
-    pub(super) fn set_unreadable(
+    fn set_unreadable(
         &mut self,
         table: Table,
         id: EntryId,
@@ -250,7 +295,7 @@ impl Store {
 
     /// By a wrong clock nothing is old, and neither is what does not know its time.
     fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        if now < self.floor {
+        if !self.is_certain(now) {
             return Ok(());
         }
         let Ok(oldest) = SignedDuration::try_from(self.limits.max_age).and_then(|age| now.checked_sub(age)) else {
@@ -273,7 +318,7 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn lose(&mut self, table: Table, id: EntryId, why: &str) -> Result<(), JournalError> {
+    fn lose(&mut self, table: Table, id: EntryId, why: &str) -> Result<(), JournalError> {
         tracing::error!(id, table = table.name(), why, "entry given up");
         self.lost += 1;
         self.commit(&[Change::Remove(table, id)])

@@ -58,7 +58,7 @@ pub(super) struct Look {
 impl Store {
     /// One step.
     pub(super) fn look_on(&mut self, mut look: Look) -> Result<Look, JournalError> {
-        let now = self.database.tally();
+        let now = self.database().tally();
         if (look.table, look.after) == (0, 0) {
             look.change = now.change;
         }
@@ -77,19 +77,19 @@ impl Store {
 
     fn look_at(&self, table: Table, look: &mut Look) -> Result<(), JournalError> {
         let (name, mut seen) = (table.name(), 0);
-        for entry in self.database.raw_entries(table, look.after).take(VERIFY_STEP) {
+        for entry in self.database().raw_entries(table, look.after).take(VERIFY_STEP) {
             let (id, bytes) = entry?;
             seen += 1;
             look.after = id;
             // The tally counts what lies on the disk.
             look.counted.came(table, bytes.len());
-            let bytes = self.database.unlocked(table, bytes);
+            let bytes = self.database().unlocked(table, bytes);
             look.verified.entries += 1;
-            if id >= self.next_id {
+            if id >= self.next_id() {
                 look.verified.problem(format!("entry {id} in {name}: its number was never given"));
             }
             for other in &Table::ALL[look.table + 1..] {
-                if self.database.get(*other, id)?.is_some() {
+                if self.database().get(*other, id)?.is_some() {
                     look.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
                 }
             }
@@ -105,14 +105,14 @@ impl Store {
 
     fn look_at_the_whole(&self, look: &mut Look) -> Result<(), JournalError> {
         let Look { verified, counted, .. } = look;
-        match self.database.written_tally()? {
+        match self.database().written_tally()? {
             Some(tally) if tally.change != look.change => {
                 verified.details.push("the tally was not compared: the journal did not stand still".to_owned());
             }
             Some(tally) if tally.agrees(counted) => {}
             tally => verified.problem(format!("the tally says {tally:?} and there is {counted:?}")),
         }
-        for (path, story) in self.place.aside() {
+        for (path, story) in self.aside() {
             verified.problem(format!("{}: {story}", path.display()));
         }
         if self.is_full() {

@@ -148,7 +148,7 @@ impl Worker {
             Some(store) => store,
             closed => {
                 let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
-                store.lost += self.lost;
+                store.add_lost(self.lost);
                 if let Some(told) = self.told {
                     store.go_on_from(told)?;
                 }
@@ -159,15 +159,15 @@ impl Worker {
         store.restore_reserve();
         for job in group {
             if job.kind() != Kind::Duty && store.is_full() {
-                store.lost += u64::from(job.kind() == Kind::News);
+                store.add_lost(u64::from(job.kind() == Kind::News));
                 job.refuse(JournalError::Full);
                 continue;
             }
-            store.date()?;
+            store.note_time()?;
             job.run(store)?;
         }
         store.sync()?;
-        self.told = Some(store.next_id);
+        self.told = Some(store.next_id());
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl Worker {
             JournalError::Full => store.spend_reserve(),
             _ => self.doubted = true,
         }
-        self.lost = store.lost;
+        self.lost = store.lost();
         if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
             tracing::error!("sled gave up while it was closed");
         }
@@ -243,7 +243,7 @@ mod tests {
         journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
         let broken = journal.call(Kind::Duty, |store| {
             // The first to notice are the counts after this job.
-            store.database.break_down();
+            store.break_down();
             Ok(())
         });
         assert_eq!(broken.await, Ok(()));

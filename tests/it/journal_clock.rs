@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::clock::Moment;
 use print_release_agent::domain::{JobRecord, Outcome};
-use print_release_agent::journal::{Journal, Limits, Listing, StoredRecord};
+use print_release_agent::journal::{Journal, Limits, Listing};
 
-use crate::support::journal::{LIMITS, close, open, record, release, runtime, store_record};
+use crate::support::journal::{LIMITS, close, framed, open, release, runtime, store_record};
 
 /// The resolution of the kernel's uptime, twice, and some.
 const BLUR: SignedDuration = SignedDuration::from_millis(100);
@@ -72,24 +72,60 @@ fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
     close(journal, dir.path());
 }
 
+/// Lets the entries and the list of boots of a closed journal name another boot than this one, of the same length.
+fn move_to_another_boot(dir: &Path) {
+    let (this, another) = (Moment::now().boot, "00000000-0000-4000-8000-000000000000");
+    let db = sled::open(dir.join("db")).unwrap();
+    for (table, number) in [("records", 1), ("meta", 253)] {
+        let tree = db.open_tree(table).unwrap();
+        for entry in tree.iter() {
+            let (key, value) = entry.unwrap();
+            let Ok(json) = std::str::from_utf8(&value[8..]) else { continue };
+            if json.contains(&this) {
+                tree.insert(key, framed(number, json.replace(&this, another).as_bytes())).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_record_of_an_earlier_boot_stays_without_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let made = Moment { boot: "an earlier one".to_owned(), monotonic_ms: 5 };
-    let mut timeless = StoredRecord { id: 1, record: record(1), attempted: None, carried_over: None, made: Some(made) };
-    timeless.record.time = Timestamp::UNIX_EPOCH;
-    {
-        // As schema 1 and format 1 had it: the journal takes what is there.
-        let db = sled::open(dir.path().join("db")).unwrap();
-        let bytes = [&[1], serde_json::to_vec(&timeless).unwrap().as_slice()].concat();
-        db.open_tree("records").unwrap().insert(1_u64.to_be_bytes(), bytes).unwrap();
-        db.open_tree("meta").unwrap().insert("schema", &1_u64.to_be_bytes()).unwrap();
-    }
+    let runtime = runtime();
+    wrong_clock(dir.path(), true);
+    let journal = open(dir.path());
+    runtime.block_on(store_record(&journal, 1));
+    close(journal, dir.path());
+    move_to_another_boot(dir.path());
+    wrong_clock(dir.path(), false);
     let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
     assert_eq!(journal.counts().borrow().oldest_record, None, "an age that nobody knows");
-    runtime().block_on(store_record(&journal, 2));
-    assert_eq!(listing(&journal).records[0], timeless, "and is not too old either");
+    runtime.block_on(store_record(&journal, 2));
+    let records = listing(&journal).records;
+    assert_eq!((records.len(), records[0].record.time), (2, Timestamp::UNIX_EPOCH), "and is not too old either");
+    assert!(records[0].made.is_some());
+    close(journal, dir.path());
+}
+
+#[test]
+fn a_record_of_an_earlier_boot_has_the_time_that_became_known_in_that_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    wrong_clock(dir.path(), true);
+    let journal = open(dir.path());
+    runtime.block_on(store_record(&journal, 1));
+    close(journal, dir.path());
+    wrong_clock(dir.path(), false);
+    let journal = open(dir.path());
+    runtime.block_on(journal.time_is_known()).unwrap();
+    let known = listing(&journal).records;
+    close(journal, dir.path());
+    move_to_another_boot(dir.path());
+    let journal = open(dir.path());
+    assert_eq!(listing(&journal).records, known);
+    assert!(known[0].record.time > Timestamp::UNIX_EPOCH);
+    close(journal, dir.path());
 }
 
 #[test]

@@ -101,6 +101,14 @@ pub fn copy_db(from: &Path) -> tempfile::TempDir {
     to
 }
 
+/// The value of an entry in the database, not through the journal's encoder: version 3, number of the table, length, the
+/// first bytes of a hash of table and content, content.
+pub fn framed(table: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let hash = ring::digest::digest(&ring::digest::SHA256, &[&[table], content].concat());
+    [&[3, table], &length[..], &hash.as_ref()[..4], content].concat()
+}
+
 /// Writes a configuration whose state directory and control socket are in `dir`, and says where it is.
 pub fn config(dir: &Path) -> std::path::PathBuf {
     let path = dir.join("agent.toml");
