@@ -5,9 +5,6 @@
 //! It answers who takes the card out of the box. It does not hide how many entries there are, or how long they are, and
 //! it does not keep a thief of the running box from asking the program.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 
@@ -16,15 +13,6 @@ use crate::random;
 
 /// Sets this use of the secret apart from any other.
 const PURPOSE: &[u8] = b"print-release-agent journal 1\0";
-
-/// What every database of a journal is opened with.
-#[derive(Clone, Default)]
-pub(super) struct Means {
-    /// Counts the writes to the card.
-    pub(super) syncs: Arc<AtomicU64>,
-    /// Locks what is written, if there is a key.
-    pub(super) cipher: Option<Arc<Cipher>>,
-}
 
 /// A key that is ready to use.
 pub(super) struct Cipher {

@@ -17,11 +17,14 @@ use sled::transaction::{ConflictableTransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
 use super::boot_times::BootTimes;
-use super::cipher::{Cipher, Means};
-use super::entry::{lock_entry, seal, unlock_entry, unseal};
-use super::error::{damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error};
+use super::cipher::Cipher;
+use super::error::{
+    JournalError, damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error,
+};
+use super::frame::{lock_entry, seal, unlock_entry, unseal};
+use super::limits::GROUP_BYTES;
+use super::lock;
 use super::table::{Table, Tally};
-use super::{GROUP_BYTES, JournalError, lock};
 use crate::domain::EntryId;
 
 /// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
@@ -57,6 +60,15 @@ pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
 
 /// The tally is sealed like an entry, under a number that no table will ever have.
 pub(super) const TALLY_NUMBER: u8 = u8::MAX;
+
+/// What every database of a journal is opened with.
+#[derive(Clone, Default)]
+pub(super) struct Means {
+    /// Counts the writes to the card.
+    pub(super) syncs: Arc<AtomicU64>,
+    /// Locks what is written, if there is a key.
+    pub(super) cipher: Option<Arc<Cipher>>,
+}
 
 /// One step of a transaction. The value replaces what was there.
 #[derive(Debug)]

@@ -6,29 +6,16 @@
 //! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
 
 use jiff::Timestamp;
-use ring::digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::boot_times::BootTimes;
-use super::cipher::Cipher;
 use super::error::JournalError;
+use super::frame::{HEADER, LOCKED, VERSION, seal, unseal};
 use super::table::Table;
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
-
-/// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
-pub(super) const VERSION: u8 = 3;
-
-/// The number in the header of an entry that is locked is this much above that of its table.
-const LOCKED: u8 = 100;
-
-/// Version, table, length, checksum.
-const HEADER: usize = 8;
-
-/// The most bytes of one entry. A tap's document has a bounded title; this bounds what a server may put beside it.
-pub const ENTRY_LIMIT: usize = 32 * 1024;
 
 /// A release that has no outcome yet, or one that nobody knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,55 +183,4 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     let mut entry: T = serde_json::from_slice(json).map_err(|error| wrong(format!("not valid: {error}")))?;
     entry.set_id(id);
     Ok(entry)
-}
-
-/// An entry as it lies on the disk when there is a key: all of it is locked, and has a header of its own.
-pub(super) fn lock_entry(cipher: &Cipher, table: Table, entry: &[u8]) -> Result<Vec<u8>, JournalError> {
-    seal(table.number() + LOCKED, &cipher.lock(table.number(), entry))
-}
-
-/// What [`lock_entry`] has locked, with the same key.
-pub(super) fn unlock_entry(cipher: &Cipher, table: Table, bytes: &[u8]) -> Option<Vec<u8>> {
-    let (number, locked) = unseal(bytes)?;
-    if number == table.number() + LOCKED { cipher.unlock(table.number(), locked) } else { None }
-}
-
-/// The table of an entry that is locked, from the number in its header.
-pub(super) fn table_of_locked(number: u8) -> Option<Table> {
-    number.checked_sub(LOCKED).and_then(Table::from_number)
-}
-
-/// Puts the header before the bytes of an entry of the table with this number.
-pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
-    let too_large = || JournalError::TooLarge { bytes: body.len() };
-    let length = u16::try_from(body.len()).map_err(|_| too_large())?;
-    // What is locked was held to the limit before.
-    if table_of_locked(table).is_none() && HEADER + body.len() > ENTRY_LIMIT {
-        return Err(too_large());
-    }
-    let mut bytes = vec![VERSION, table];
-    bytes.extend(length.to_be_bytes());
-    bytes.extend(checksum(table, body));
-    bytes.extend(body);
-    Ok(bytes)
-}
-
-/// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
-pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
-        return None;
-    };
-    let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;
-    (checksum(*table, body) == *sum).then_some((*table, body))
-}
-
-/// Finds damage, not malice: the first bytes of a hash that is there anyway.
-fn checksum(table: u8, body: &[u8]) -> [u8; 4] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&[table]);
-    hash.update(body);
-    let hash = hash.finish();
-    let mut sum = [0; 4];
-    sum.copy_from_slice(&hash.as_ref()[..4]);
-    sum
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sled::transaction::TransactionError;
 
-use super::ENTRY_LIMIT;
+use super::limits::ENTRY_LIMIT;
 use crate::domain::EntryId;
 
 /// Why the journal could not do something.

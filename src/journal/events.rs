@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{StoredEvent, encode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::io_error;
-use super::{JournalError, slack};
+use super::error::{JournalError, io_error};
+use super::slack;
 
 /// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.
 const TRIES: u32 = 50;

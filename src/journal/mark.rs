@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::JournalError;
-use super::error::io_error;
+use super::error::{JournalError, io_error};
+use super::files::exists;
 
 /// Transactions between two marks while the journal is open: one more write to the card in so many.
 const EVERY: u64 = 100;
@@ -32,8 +32,8 @@ impl Mark {
         self.written
     }
 
-    pub(super) fn exists(state_dir: &Path) -> bool {
-        super::replace::exists(&path(state_dir))
+    pub(super) fn is_there(state_dir: &Path) -> bool {
+        exists(&path(state_dir))
     }
 
     /// For a new database. To be called when it is whole and before it is in place.

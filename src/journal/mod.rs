@@ -29,17 +29,23 @@
 
 mod boot_times;
 mod cipher;
+mod counts;
 mod database;
 mod entry;
 mod error;
 mod events;
+mod files;
+mod frame;
+mod limits;
 mod lock;
 mod mark;
+mod open;
 mod queue;
 mod records;
 mod releases;
 mod replace;
 mod reserve;
+mod room;
 mod salvage;
 mod slack;
 mod store;
@@ -51,18 +57,19 @@ mod worker;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
-use cipher::{Cipher, Means};
-pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
+use cipher::Cipher;
+pub use counts::Counts;
+use database::Means;
+pub use entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
 pub use error::JournalError;
 pub use events::EVENT_LIMIT;
+pub use limits::{ENTRY_LIMIT, GROUP_BYTES, LEDGER_AGE, LEDGER_LIMIT, Limits, PAYLOAD_LIMIT};
 pub use queue::{Found, LIST_LIMIT, Listing};
-pub use records::{LEDGER_AGE, LEDGER_LIMIT};
 pub use replace::ASIDE_LIMIT;
 use replace::Place;
 pub use reserve::RESERVE_BYTES;
@@ -71,55 +78,8 @@ use verify::Look;
 pub use verify::{VERIFY_STEP, Verified};
 use worker::{Call, Job, Kind, Worker};
 
-/// The most that is written between two syncs.
-pub const GROUP_BYTES: usize = 96 * 1024;
-
-/// The most bytes of all entries together, whatever `outbox.max_entries` allows. On disk they take at most two and a
-/// half times that: 160 MiB.
-pub const PAYLOAD_LIMIT: u64 = 64 * 1024 * 1024;
-
 /// Jobs that may wait for the journal's thread; then callers wait.
 const JOB_LIMIT: usize = 256;
-
-/// How much the journal keeps (`outbox.max_entries`, `outbox.max_age`). Releases are never refused for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Releases, records, dead letters and events together.
-    pub max_entries: u32,
-    /// What is older is given up, except a release that has not ended.
-    pub max_age: Duration,
-}
-
-impl Limits {
-    /// Gives nothing up: for those who only look.
-    pub const NONE: Self = Self { max_entries: u32::MAX, max_age: Duration::MAX };
-}
-
-/// How much waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Releases without an outcome, or with an unknown one.
-    pub releases: usize,
-    /// Job records that the server has not acknowledged.
-    pub records: usize,
-    /// Job records that it refused for good.
-    pub dead: usize,
-    /// Events that the broker has not acknowledged.
-    pub events: usize,
-    /// Entries that could not be read and were set aside.
-    pub unreadable: usize,
-    /// Entries that were given up since the start, beyond a limit or for want of room, and damaged databases beyond
-    /// [`ASIDE_LIMIT`].
-    pub lost: u64,
-    /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`), at most [`ASIDE_LIMIT`].
-    pub set_aside: usize,
-    /// The disk is full: nothing new is promised.
-    pub full: bool,
-    /// What lies on the disk is encrypted.
-    pub encrypted: bool,
-    /// When the oldest waiting record was made.
-    pub oldest_record: Option<Timestamp>,
-}
 
 /// A handle to the journal's thread. Cheap to clone; the thread ends when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -309,5 +269,56 @@ impl Journal {
         let call = Call { kind, job, result: Err(JournalError::Closed), reply };
         self.jobs.send(Box::new(call)).await.map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends the journal's thread: nothing that a journal does is known to.
+    struct Fatal;
+
+    impl Job for Fatal {
+        fn kind(&self) -> Kind {
+            Kind::Duty
+        }
+        fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
+            Ok(())
+        }
+        fn refuse(&mut self, _: JournalError) {}
+        fn answer(self: Box<Self>, _: Result<(), JournalError>) {
+            panic!("this is a test");
+        }
+    }
+
+    impl Journal {
+        pub(crate) async fn break_down(&self) {
+            assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
+            self.closed().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_between_two_jobs_is_like_one_in_a_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
+        let broken = journal.call(Kind::Duty, |store| {
+            // The first to notice are the counts after this job.
+            store.break_down();
+            Ok(())
+        });
+        assert_eq!(broken.await, Ok(()));
+        assert_eq!(journal.events_after(0, 10).await.unwrap().len(), 1);
+        assert_eq!(journal.counts().borrow().events, 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_the_journal_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.break_down().await;
+        assert_eq!(journal.oldest_record().await, Err(JournalError::Closed));
     }
 }

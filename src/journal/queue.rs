@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;

@@ -1,20 +1,14 @@
 //! Job records: from the end of a release until the server has acknowledged them or refused them for good.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, encode};
+use super::error::JournalError;
+use super::limits::{LEDGER_AGE, LEDGER_LIMIT};
 use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
-
-/// How long acknowledged records are remembered, to tell an equal one in the server's history from one in doubt: from the
-/// time at which they were sent to that of the newest.
-pub const LEDGER_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// Acknowledged records that are remembered at most.
-pub const LEDGER_LIMIT: usize = 2_000;
 
 /// Of those that are too old, so many go with each that comes.
 const LEDGER_STEP: usize = 20;

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
@@ -102,16 +102,6 @@ impl Store {
             true
         })?;
         Ok(open)
-    }
-
-    /// The oldest release that ended as unknown.
-    pub(super) fn ended_release(&mut self) -> Result<Option<EntryId>, JournalError> {
-        let mut ended = None;
-        self.each(Table::Releases, 0, |stored: StoredRelease| {
-            ended = stored.outcome.is_some().then_some(stored.id);
-            ended.is_none()
-        })?;
-        Ok(ended)
     }
 
     /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no

@@ -4,15 +4,14 @@
 //! the new one come. A cut at any moment leaves either `db`, or no `db` and a whole `db.ready`. Where neither is there and
 //! something else of a journal is, somebody has taken it away: a damage, not a first start.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::JournalError;
-use super::cipher::Means;
-use super::database::{Change, Database};
-use super::error::io_error;
+use super::database::{Change, Database, Means};
+use super::error::{JournalError, io_error};
+use super::files::{exists, remove, rename, sync_all, sync_dir};
 use super::mark::Mark;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
@@ -77,7 +76,7 @@ impl Place {
     pub(super) fn is_used(&self) -> bool {
         exists(&self.db())
             || exists(&self.sibling("ready"))
-            || Mark::exists(&self.state_dir)
+            || Mark::is_there(&self.state_dir)
             || Reserve::exists(&self.state_dir)
     }
 
@@ -218,38 +217,6 @@ impl Place {
 /// Whether most of a database's files is empty.
 pub(super) fn is_mostly_empty(disk_bytes: u64, tally: &Tally) -> bool {
     disk_bytes > REBUILD_FROM && disk_bytes > REBUILD_RATIO.saturating_mul(tally.bytes)
-}
-
-/// Also true for a link to nowhere: what is there must not be taken for a first start.
-pub(super) fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), JournalError> {
-    fs::rename(from, to).map_err(|error| io_error(&format!("rename {}", from.display()), &error))
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
-    let removed = match path.symlink_metadata() {
-        Err(_) => Ok(()),
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-    };
-    removed.map_err(|error| io_error(&format!("remove {}", path.display()), &error))
-}
-
-/// Every file of a directory, and the directory itself, to the platter.
-fn sync_all(dir: &Path) -> Result<(), JournalError> {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        sync_dir(&entry.path())?;
-    }
-    sync_dir(dir)
-}
-
-/// A file or a directory to the platter.
-fn sync_dir(path: &Path) -> Result<(), JournalError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| io_error(&format!("sync {}", path.display()), &error))
 }
 
 #[cfg(test)]

@@ -9,21 +9,19 @@
 //! remains, the server is asked before anything is sent: a record is in doubt, and so will be the record of a release.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::JournalError;
 use super::boot_times::BootTimes;
-use super::cipher::Means;
-use super::database::{BOOTS_NUMBER, Change, Database, TALLY_NUMBER, snapshots};
-use super::entry::{
-    DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, table_of_locked, unseal,
-};
-use super::error::io_error;
-use super::replace::remove;
+use super::database::{BOOTS_NUMBER, Change, Database, Means, TALLY_NUMBER, snapshots};
+use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode};
+use super::error::JournalError;
+use super::files::{copy_dir, remove};
+use super::frame::{seal, table_of_locked, unseal};
+use super::limits::{ENTRY_LIMIT, LEDGER_LIMIT};
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};
 
@@ -95,20 +93,6 @@ fn without_snapshots(dir: &Path) -> Result<(), JournalError> {
 fn without_settings(dir: &Path) -> Result<(), JournalError> {
     without_snapshots(dir)?;
     remove(&dir.join("conf"))
-}
-
-/// Copies what can be read; a file that cannot is one more that is missing.
-fn copy_dir(from: &Path, to: &Path) -> Result<(), JournalError> {
-    fs::create_dir_all(to).map_err(|error| io_error(&format!("make {}", to.display()), &error))?;
-    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Err(error) = fs::copy(entry.path(), to.join(entry.file_name()))
-            && let JournalError::Full = io_error("copy", &error)
-        {
-            return Err(JournalError::Full);
-        }
-    }
-    Ok(())
 }
 
 /// Shows everything sealed in a file, in no order, with old versions and doubles. A file that is gone or cannot be read
@@ -202,7 +186,7 @@ impl<'a> Carrier<'a> {
             Table::Records => id < self.tally.first_record || id <= self.left_record,
             _ => false,
         };
-        if has_left { Ok(()) } else { self.bring(table, id, &super::entry::seal(number, body)?) }
+        if has_left { Ok(()) } else { self.bring(table, id, &seal(number, body)?) }
     }
 
     /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
@@ -249,7 +233,7 @@ impl<'a> Carrier<'a> {
             );
         }
         let ended = ended.iter().map(|stored| Change::Remove(Table::Releases, stored.id));
-        let surplus = self.into.tally().of(Table::Ledger).saturating_sub(super::LEDGER_LIMIT as u64);
+        let surplus = self.into.tally().of(Table::Ledger).saturating_sub(LEDGER_LIMIT as u64);
         let oldest: Vec<_> = self.into.entries(Table::Ledger, 0).take(usize::try_from(surplus).unwrap_or(0)).collect();
         let mut gone: Vec<Change> = ended.collect();
         for entry in oldest {

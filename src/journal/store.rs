@@ -5,19 +5,20 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::boot_times::BootTimes;
-use super::cipher::Means;
-use super::database::{Change, Database};
-use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
-use super::error::{damaged, io_error};
+use super::counts::Counts;
+use super::database::{Change, Database, Means};
+use super::entry::{Entry, StoredRecord, decode};
+use super::error::{JournalError, io_error};
+use super::limits::{GROUP_BYTES, Limits};
 use super::lock::Lock;
 use super::mark::Mark;
-use super::replace::{Place, is_mostly_empty};
+use super::open::open_database;
+use super::replace::Place;
 use super::reserve::Reserve;
 use super::table::Table;
-use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
 use crate::clock::Clock;
 use crate::domain::EntryId;
 use crate::durable;
@@ -91,7 +92,7 @@ impl Store {
             set_aside: self.set_aside,
             full: self.is_full(),
             encrypted: self.database.is_locked(),
-            oldest_record: self.oldest_records(1)?.pop().and_then(|stored| stored.time()),
+            oldest_record: self.first::<StoredRecord>(Table::Records)?.and_then(|stored| stored.time()),
         })
     }
 
@@ -113,6 +114,10 @@ impl Store {
     /// Databases that were set aside and that nobody has looked at yet, with their notes.
     pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
         self.place.aside()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Entries that were given up since the start, and databases that had been set aside.
@@ -247,7 +252,7 @@ impl Store {
         }
     }
 
-    fn first<T: Entry>(&mut self, table: Table) -> Result<Option<T>, JournalError> {
+    pub(super) fn first<T: Entry>(&mut self, table: Table) -> Result<Option<T>, JournalError> {
         Ok(self.page(table, 0, 1)?.pop())
     }
 
@@ -263,107 +268,4 @@ impl Store {
         let aside = [&[table.number()], bytes].concat();
         self.commit(&[Change::Remove(table, id), Change::Put(Table::Unreadable, id, aside)])
     }
-
-    /// Makes room for what comes: first what is too old goes, then the oldest events, then releases that ended as
-    /// unknown, dead letters, and job records last. Each one is counted and told as an error. A release that has not
-    /// ended never goes.
-    pub(super) fn make_room(&mut self, entries: u64, bytes: u64) -> Result<(), JournalError> {
-        self.drop_old(Timestamp::now())?;
-        while self.database.tally().waiting() + entries > self.limits.max_entries.into()
-            || self.database.tally().bytes + bytes > PAYLOAD_LIMIT
-        {
-            let Some((table, id)) = self.least_needed()? else {
-                return Ok(());
-            };
-            self.lose(table, id, "the journal is at its limit")?;
-        }
-        Ok(())
-    }
-
-    fn least_needed(&mut self) -> Result<Option<(Table, EntryId)>, JournalError> {
-        if let Some(event) = self.first::<StoredEvent>(Table::Events)? {
-            return Ok(Some((Table::Events, event.id)));
-        }
-        if let Some(release) = self.ended_release()? {
-            return Ok(Some((Table::Releases, release)));
-        }
-        if let Some(letter) = self.first::<DeadLetter>(Table::Dead)? {
-            return Ok(Some((Table::Dead, letter.id)));
-        }
-        Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
-    }
-
-    /// By a wrong clock nothing is old, and neither is what does not know its time.
-    fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        if !self.is_certain(now) {
-            return Ok(());
-        }
-        let Ok(oldest) = SignedDuration::try_from(self.limits.max_age).and_then(|age| now.checked_sub(age)) else {
-            return Ok(());
-        };
-        let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time < oldest);
-        while let Some(event) = self.first::<StoredEvent>(Table::Events)?.filter(|event| is_old(event.time())) {
-            self.lose(Table::Events, event.id, "it is older than outbox.max_age")?;
-        }
-        while let Some(stored) = self.first::<StoredRecord>(Table::Records)?.filter(|stored| is_old(stored.time())) {
-            self.lose(Table::Records, stored.id, "it is older than outbox.max_age")?;
-        }
-        while let Some(letter) = self.first::<DeadLetter>(Table::Dead)?.filter(|letter| is_old(letter.time())) {
-            self.lose(Table::Dead, letter.id, "it is older than outbox.max_age")?;
-        }
-        let ended = |stored: &StoredRelease| stored.outcome.is_some() && is_old(stored.time());
-        while let Some(stored) = self.first::<StoredRelease>(Table::Releases)?.filter(&ended) {
-            self.lose(Table::Releases, stored.id, "it is older than outbox.max_age")?;
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, table: Table, id: EntryId, why: &str) -> Result<(), JournalError> {
-        tracing::error!(id, table = table.name(), why, "entry given up");
-        self.lost += 1;
-        self.commit(&[Change::Remove(table, id)])
-    }
-}
-
-/// Opens the database, whatever state it is in, and says how many that had been set aside were given up for that.
-fn open_database(
-    place: &Place,
-    state_dir: &Path,
-    closely: bool,
-    means: &Means,
-) -> Result<(Database, u64), JournalError> {
-    place.prepare(means)?;
-    let database = match open_whole(place, state_dir, closely, means) {
-        Err(JournalError::Damaged { detail, .. }) => {
-            let given_up = place.set_aside(&detail, Timestamp::now(), means)?;
-            return Ok((Database::open(&place.db(), false, means.clone())?, given_up));
-        }
-        opened => opened?,
-    };
-    let to_be_locked = means.cipher.is_some() && !database.is_locked();
-    if !to_be_locked && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
-        return Ok((database, 0));
-    }
-    if let Err(error) = place.rebuild(database, means) {
-        tracing::warn!(%error, to_be_locked, "database not rebuilt");
-        // Either the old or the new one is in place, or is put there.
-        place.prepare(means)?;
-    }
-    Ok((Database::open(&place.db(), false, means.clone())?, 0))
-}
-
-/// Opens a database that is as far as its mark says. One that is refused is left as it was.
-fn open_whole(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
-    place.keep();
-    let opened = Database::open(&place.db(), closely, means.clone()).and_then(|database| {
-        let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
-        let older = || damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}"));
-        if there < marked { Err(older()) } else { Ok(database) }
-    });
-    match &opened {
-        // Who has the lock is writing there.
-        Ok(_) | Err(JournalError::Locked { .. }) => place.forget(),
-        Err(_) => place.put_back()?,
-    }
-    opened
 }

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use super::JournalError;
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::{Table, Tally};
 use crate::domain::EntryId;

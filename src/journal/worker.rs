@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::cipher::Means;
-use super::error::guarded;
+use super::counts::Counts;
+use super::database::Means;
+use super::error::{JournalError, guarded};
+use super::limits::Limits;
 use super::store::Store;
-use super::{Counts, JournalError, Limits};
 use crate::domain::EntryId;
 
 /// Jobs that share a sync at most. The bytes between two syncs have a limit of their own.
@@ -204,58 +205,5 @@ impl Worker {
                 self.close(&error);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::journal::Journal;
-
-    use super::*;
-
-    /// Ends the journal's thread: nothing that a journal does is known to.
-    struct Fatal;
-
-    impl Job for Fatal {
-        fn kind(&self) -> Kind {
-            Kind::Duty
-        }
-        fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
-            Ok(())
-        }
-        fn refuse(&mut self, _: JournalError) {}
-        fn answer(self: Box<Self>, _: Result<(), JournalError>) {
-            panic!("this is a test");
-        }
-    }
-
-    impl Journal {
-        pub(crate) async fn break_down(&self) {
-            assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
-            self.closed().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_between_two_jobs_is_like_one_in_a_job() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
-        let broken = journal.call(Kind::Duty, |store| {
-            // The first to notice are the counts after this job.
-            store.break_down();
-            Ok(())
-        });
-        assert_eq!(broken.await, Ok(()));
-        assert_eq!(journal.events_after(0, 10).await.unwrap().len(), 1);
-        assert_eq!(journal.counts().borrow().events, 1);
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_for_the_end_of_the_journal_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        journal.break_down().await;
-        assert_eq!(journal.oldest_record().await, Err(JournalError::Closed));
     }
 }
