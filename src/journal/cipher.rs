@@ -29,7 +29,7 @@ impl Cipher {
     }
 
     /// Nonce, ciphertext, tag. The bytes open only under the same label.
-    pub(super) fn lock(&self, label: u8, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn encrypt(&self, label: u8, bytes: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(&random::bits().to_le_bytes()[..NONCE_LEN]);
         let mut text = bytes.to_vec();
@@ -40,8 +40,8 @@ impl Cipher {
     }
 
     /// `None` when another key, or another label, has locked them, or they are damaged.
-    pub(super) fn unlock(&self, label: u8, locked: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, text) = locked.split_first_chunk::<NONCE_LEN>()?;
+    pub(super) fn decrypt(&self, label: u8, encrypted: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, text) = encrypted.split_first_chunk::<NONCE_LEN>()?;
         let mut text = text.to_vec();
         let opened =
             self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from([label]), &mut text).ok()?;
@@ -61,19 +61,19 @@ mod tests {
 
     #[test]
     fn what_is_locked_opens_with_its_key_and_label_alone() {
-        let locked = cipher("one").lock(1, b"a title");
-        assert_eq!(cipher("one").unlock(1, &locked).as_deref(), Some(&b"a title"[..]));
-        assert_eq!(cipher("another").unlock(1, &locked), None);
-        assert_eq!(cipher("one").unlock(2, &locked), None);
-        for cut in 0..locked.len() {
-            assert_eq!(cipher("one").unlock(1, &locked[..cut]), None);
+        let encrypted = cipher("one").encrypt(1, b"a title");
+        assert_eq!(cipher("one").decrypt(1, &encrypted).as_deref(), Some(&b"a title"[..]));
+        assert_eq!(cipher("another").decrypt(1, &encrypted), None);
+        assert_eq!(cipher("one").decrypt(2, &encrypted), None);
+        for cut in 0..encrypted.len() {
+            assert_eq!(cipher("one").decrypt(1, &encrypted[..cut]), None);
         }
     }
 
     #[test]
     fn the_same_bytes_never_look_the_same() {
         let one = cipher("one");
-        assert_ne!(one.lock(1, b"a title"), one.lock(1, b"a title"));
-        assert!(!one.lock(1, b"a title").windows(5).any(|part| part == b"title"));
+        assert_ne!(one.encrypt(1, b"a title"), one.encrypt(1, b"a title"));
+        assert!(!one.encrypt(1, b"a title").windows(5).any(|part| part == b"title"));
     }
 }

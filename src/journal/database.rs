@@ -21,7 +21,7 @@ use super::cipher::Cipher;
 use super::error::{
     JournalError, damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error,
 };
-use super::frame::{lock_entry, seal, unlock_entry, unseal};
+use super::frame::{decrypt_entry, encrypt_entry, frame, unframe};
 use super::limits::GROUP_BYTES;
 use super::lock;
 use super::table::{Table, Tally};
@@ -47,7 +47,7 @@ const SCHEMA_KEY: &[u8] = b"schema";
 const TALLY_KEY: &[u8] = b"tally";
 
 /// What is locked with the key that the database is locked with.
-const KEY_KEY: &[u8] = b"key";
+const KEY_CHECK_KEY: &[u8] = b"key";
 
 /// The label of that, and its number in the header: no table will ever have it.
 const KEY_NUMBER: u8 = u8::MAX - 1;
@@ -63,7 +63,7 @@ pub(super) const TALLY_NUMBER: u8 = u8::MAX;
 
 /// What every database of a journal is opened with.
 #[derive(Clone, Default)]
-pub(super) struct Means {
+pub(super) struct OpenOptions {
     /// Counts the writes to the card.
     pub(super) syncs: Arc<AtomicU64>,
     /// Locks what is written, if there is a key.
@@ -94,11 +94,11 @@ pub(super) struct Database {
 
 impl Database {
     /// Makes an empty database in a directory that does not exist yet.
-    pub(super) fn create(dir: &Path, means: Means) -> Result<Self, JournalError> {
+    pub(super) fn create(dir: &Path, options: OpenOptions) -> Result<Self, JournalError> {
         fs::create_dir(dir).map_err(|error| io_error(&format!("make {}", dir.display()), &error))?;
-        let mut database = Self::open_unchecked(dir, means.syncs)?;
+        let mut database = Self::open_unchecked(dir, options.syncs)?;
         database.set_tally(Tally { next_id: 1, ..Tally::default() })?;
-        database.set_cipher(means.cipher)?;
+        database.set_cipher(options.cipher)?;
         Ok(database)
     }
 
@@ -107,13 +107,13 @@ impl Database {
     ///
     /// # Errors
     /// [`JournalError::Damaged`] when it does not open, or does not hold what its tally says; [`JournalError::Key`].
-    pub(super) fn open(dir: &Path, closely: bool, means: Means) -> Result<Self, JournalError> {
+    pub(super) fn open(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
         // sled would begin anew where its file is empty or gone, as if nothing had ever been stored.
         if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
             return Err(damaged(dir, "its file is empty or gone"));
         }
-        let mut database = Self::open_unchecked(dir, means.syncs)?;
-        database.check_cipher(dir, means.cipher)?;
+        let mut database = Self::open_unchecked(dir, options.syncs)?;
+        database.check_cipher(dir, options.cipher)?;
         let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
         match schema.as_deref().and_then(word) {
             Some(SCHEMA) => {
@@ -160,8 +160,8 @@ impl Database {
     /// Writes down what this database is locked with, if anything: something that only this key opens.
     fn set_cipher(&mut self, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
         if let Some(cipher) = &cipher {
-            let check = seal(KEY_NUMBER, &cipher.lock(KEY_NUMBER, &[]))?;
-            self.meta().insert(KEY_KEY, check).map_err(sled_error)?;
+            let check = frame(KEY_NUMBER, &cipher.encrypt(KEY_NUMBER, &[]))?;
+            self.meta().insert(KEY_CHECK_KEY, check).map_err(sled_error)?;
             self.unsynced += CHANGE_BYTES;
         }
         self.cipher = cipher;
@@ -170,26 +170,26 @@ impl Database {
 
     /// Takes the cipher that this database is locked with. One that lies there in clear needs none.
     fn check_cipher(&mut self, dir: &Path, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
-        let Some(check) = self.meta().get(KEY_KEY).map_err(sled_error)? else {
+        let Some(check) = self.meta().get(KEY_CHECK_KEY).map_err(sled_error)? else {
             return Ok(());
         };
-        let Some((KEY_NUMBER, check)) = unseal(&check) else {
-            return Err(damaged(dir, "it does not say what it is locked with"));
+        let Some((KEY_NUMBER, check)) = unframe(&check) else {
+            return Err(damaged(dir, "its check of the key cannot be read"));
         };
-        let fits = cipher.filter(|cipher| cipher.unlock(KEY_NUMBER, check).is_some());
+        let fits = cipher.filter(|cipher| cipher.decrypt(KEY_NUMBER, check).is_some());
         self.cipher = Some(fits.ok_or(JournalError::Key)?);
         Ok(())
     }
 
     /// Whether what it holds lies there locked.
-    pub(super) fn is_locked(&self) -> bool {
+    pub(super) fn is_encrypted(&self) -> bool {
         self.cipher.is_some()
     }
 
     /// Starts a tally that counts what is there.
     fn set_tally(&mut self, tally: Tally) -> Result<(), JournalError> {
         self.meta().insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(sled_error)?;
-        self.meta().insert(TALLY_KEY, seal(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
+        self.meta().insert(TALLY_KEY, frame(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
         self.tally = tally;
         self.unsynced += CHANGE_BYTES;
         Ok(())
@@ -202,7 +202,7 @@ impl Database {
     /// Writes the list of boots down in the place of the last one.
     pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
         let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
-        let framed = seal(BOOTS_NUMBER, &bytes)?;
+        let framed = frame(BOOTS_NUMBER, &bytes)?;
         self.unsynced += CHANGE_BYTES + framed.len();
         self.meta().insert(BOOTS_KEY, framed).map_err(sled_error)?;
         self.boot_times = boots;
@@ -213,7 +213,7 @@ impl Database {
         let Some(bytes) = self.meta().get(BOOTS_KEY).map_err(sled_error)? else {
             return Ok(BootTimes::default());
         };
-        let boots = unseal(&bytes).filter(|(number, _)| *number == BOOTS_NUMBER).map(|(_, boots)| boots);
+        let boots = unframe(&bytes).filter(|(number, _)| *number == BOOTS_NUMBER).map(|(_, boots)| boots);
         boots.and_then(BootTimes::from_bytes).ok_or_else(|| damaged(dir, "its list of boots cannot be read"))
     }
 
@@ -246,12 +246,12 @@ impl Database {
     /// What the tally on disk says, for those who check.
     pub(super) fn written_tally(&self) -> Result<Option<Tally>, JournalError> {
         let bytes = self.meta().get(TALLY_KEY).map_err(sled_error)?;
-        Ok(bytes.and_then(|bytes| unseal(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
+        Ok(bytes.and_then(|bytes| unframe(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
     }
 
     pub(super) fn get(&self, table: Table, id: EntryId) -> Result<Option<IVec>, JournalError> {
         let found = self.tree(table).get(id.to_be_bytes()).map_err(sled_error)?;
-        Ok(found.map(|bytes| self.unlocked(table, bytes)))
+        Ok(found.map(|bytes| self.decrypted(table, bytes)))
     }
 
     /// Entries in the order of their numbers, those after `after`.
@@ -260,12 +260,12 @@ impl Database {
         table: Table,
         after: EntryId,
     ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
-        self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.unlocked(table, bytes))))
+        self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.decrypted(table, bytes))))
     }
 
     /// What cannot be unlocked stays as it is, and is met as an entry that cannot be read.
-    pub(super) fn unlocked(&self, table: Table, bytes: IVec) -> IVec {
-        self.cipher.as_deref().and_then(|cipher| unlock_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
+    pub(super) fn decrypted(&self, table: Table, bytes: IVec) -> IVec {
+        self.cipher.as_deref().and_then(|cipher| decrypt_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
     }
 
     /// As they lie there.
@@ -313,8 +313,8 @@ impl Database {
             for change in changes {
                 let (table, old) = match change {
                     Change::Put(table, id, value) => {
-                        let locked = self.locked(*table, value).map_err(ConflictableTransactionError::Abort)?;
-                        let value = locked.as_deref().unwrap_or(value);
+                        let encrypted = self.encrypted(*table, value).map_err(ConflictableTransactionError::Abort)?;
+                        let value = encrypted.as_deref().unwrap_or(value);
                         tally.came(*table, value.len());
                         (*table, trees[*table as usize].insert(&id.to_be_bytes(), value)?)
                     }
@@ -324,8 +324,8 @@ impl Database {
                     tally.went(table, old.len());
                 }
             }
-            let sealed = seal(TALLY_NUMBER, &tally.to_bytes()).map_err(ConflictableTransactionError::Abort)?;
-            trees[Table::COUNT].insert(TALLY_KEY, sealed)?;
+            let framed = frame(TALLY_NUMBER, &tally.to_bytes()).map_err(ConflictableTransactionError::Abort)?;
+            trees[Table::COUNT].insert(TALLY_KEY, framed)?;
             Ok(tally)
         });
         self.tally = tally.map_err(transaction_error)?;
@@ -334,8 +334,8 @@ impl Database {
     }
 
     /// As it is to lie there.
-    fn locked(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        self.cipher.as_deref().map(|cipher| lock_entry(cipher, table, value)).transpose()
+    fn encrypted(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        self.cipher.as_deref().map(|cipher| encrypt_entry(cipher, table, value)).transpose()
     }
 
     /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.

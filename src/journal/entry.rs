@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::boot_times::BootTimes;
 use super::error::JournalError;
-use super::frame::{HEADER, LOCKED, VERSION, seal, unseal};
+use super::frame::{ENCRYPTED, HEADER, VERSION, frame, unframe};
 use super::table::Table;
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
@@ -156,7 +156,7 @@ pub(super) fn encode(table: Table, entry: &impl Entry) -> Result<Vec<u8>, Journa
     let wrong = |error| JournalError::Entry { id: entry.id(), detail: format!("it cannot be written: {error}") };
     let mut json = serde_json::to_value(entry).map_err(wrong)?;
     drop_nulls(&mut json);
-    seal(table.number(), &serde_json::to_vec(&json).map_err(wrong)?)
+    frame(table.number(), &serde_json::to_vec(&json).map_err(wrong)?)
 }
 
 fn drop_nulls(json: &mut Value) {
@@ -171,9 +171,11 @@ pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Resul
     let wrong = |detail: String| JournalError::Entry { id, detail };
     let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
-        Some(&VERSION) => match unseal(bytes) {
+        Some(&VERSION) => match unframe(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
-            Some((number, _)) if number == table.number() + LOCKED => Err(wrong("its key does not open it".to_owned())),
+            Some((number, _)) if number == table.number() + ENCRYPTED => {
+                Err(wrong("its key does not open it".to_owned()))
+            }
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
             None => Err(wrong("its checksum is wrong".to_owned())),
         },

@@ -11,33 +11,33 @@ use super::table::Table;
 pub(super) const VERSION: u8 = 3;
 
 /// The number in the header of an entry that is locked is this much above that of its table.
-pub(super) const LOCKED: u8 = 100;
+pub(super) const ENCRYPTED: u8 = 100;
 
 /// Version, table, length, checksum.
 pub(super) const HEADER: usize = 8;
 
 /// An entry as it lies on the disk when there is a key: all of it is locked, and has a header of its own.
-pub(super) fn lock_entry(cipher: &Cipher, table: Table, entry: &[u8]) -> Result<Vec<u8>, JournalError> {
-    seal(table.number() + LOCKED, &cipher.lock(table.number(), entry))
+pub(super) fn encrypt_entry(cipher: &Cipher, table: Table, entry: &[u8]) -> Result<Vec<u8>, JournalError> {
+    frame(table.number() + ENCRYPTED, &cipher.encrypt(table.number(), entry))
 }
 
-/// What [`lock_entry`] has locked, with the same key.
-pub(super) fn unlock_entry(cipher: &Cipher, table: Table, bytes: &[u8]) -> Option<Vec<u8>> {
-    let (number, locked) = unseal(bytes)?;
-    if number == table.number() + LOCKED { cipher.unlock(table.number(), locked) } else { None }
+/// What [`encrypt_entry`] has locked, with the same key.
+pub(super) fn decrypt_entry(cipher: &Cipher, table: Table, bytes: &[u8]) -> Option<Vec<u8>> {
+    let (number, encrypted) = unframe(bytes)?;
+    if number == table.number() + ENCRYPTED { cipher.decrypt(table.number(), encrypted) } else { None }
 }
 
 /// The table of an entry that is locked, from the number in its header.
-pub(super) fn table_of_locked(number: u8) -> Option<Table> {
-    number.checked_sub(LOCKED).and_then(Table::from_number)
+pub(super) fn table_of_encrypted(number: u8) -> Option<Table> {
+    number.checked_sub(ENCRYPTED).and_then(Table::from_number)
 }
 
 /// Puts the header before the bytes of an entry of the table with this number.
-pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
+pub(super) fn frame(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
     let too_large = || JournalError::TooLarge { bytes: body.len() };
     let length = u16::try_from(body.len()).map_err(|_| too_large())?;
     // What is locked was held to the limit before.
-    if table_of_locked(table).is_none() && HEADER + body.len() > ENTRY_LIMIT {
+    if table_of_encrypted(table).is_none() && HEADER + body.len() > ENTRY_LIMIT {
         return Err(too_large());
     }
     let mut bytes = vec![VERSION, table];
@@ -47,8 +47,8 @@ pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
     Ok(bytes)
 }
 
-/// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
-pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
+/// What [`frame`] has sealed, at the beginning of `bytes`, and the number of its table.
+pub(super) fn unframe(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let ([VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
         return None;
     };

@@ -31,6 +31,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Gives nothing up: for those who only look.
+    /// Gives nothing up: for those who only progress.
     pub const NONE: Self = Self { max_entries: u32::MAX, max_age: Duration::MAX };
 }

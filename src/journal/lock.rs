@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{JournalError, io_error};
-use super::slack;
+use super::timer_slack;
 
 /// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.
 const TRIES: u32 = 50;
@@ -38,7 +38,7 @@ impl Lock {
 pub(super) fn retry<T>(mut attempt: impl FnMut() -> Result<T, JournalError>) -> Result<T, JournalError> {
     for _ in 1..TRIES {
         match attempt() {
-            Err(JournalError::Locked { .. }) => slack::sleep(WAIT),
+            Err(JournalError::Locked { .. }) => timer_slack::sleep(WAIT),
             result => return result,
         }
     }

@@ -36,20 +36,20 @@ mod error;
 mod events;
 mod files;
 mod frame;
+mod high_water_mark;
 mod limits;
 mod lock;
-mod mark;
 mod open;
 mod queue;
 mod records;
 mod releases;
-mod replace;
 mod reserve;
 mod room;
 mod salvage;
-mod slack;
+mod state_dirs;
 mod store;
 mod table;
+mod timer_slack;
 mod times;
 mod verify;
 mod worker;
@@ -64,19 +64,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
 use cipher::Cipher;
 pub use counts::Counts;
-use database::Means;
+use database::OpenOptions;
 pub use entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
 pub use error::JournalError;
 pub use events::EVENT_LIMIT;
 pub use limits::{ENTRY_LIMIT, GROUP_BYTES, LEDGER_AGE, LEDGER_LIMIT, Limits, PAYLOAD_LIMIT};
-pub use queue::{Found, LIST_LIMIT, Listing};
-pub use replace::ASIDE_LIMIT;
-use replace::Place;
+pub use queue::{LIST_LIMIT, Listing, QueueEntry};
 pub use reserve::RESERVE_BYTES;
+pub use state_dirs::ASIDE_LIMIT;
+use state_dirs::StateDirs;
 use store::Store;
-use verify::Look;
+use verify::VerifyProgress;
 pub use verify::{VERIFY_STEP, Verified};
-use worker::{Call, Job, Kind, Worker};
+use worker::{Job, JobKind, PendingCall, Worker};
 
 /// Jobs that may wait for the journal's thread; then callers wait.
 const JOB_LIMIT: usize = 256;
@@ -98,16 +98,16 @@ impl Journal {
     /// [`JournalError::Newer`] name what to put right.
     pub fn open(state_dir: &Path, limits: Limits, key: Option<&Secret>) -> Result<Self, JournalError> {
         let (jobs, inbox) = mpsc::channel(JOB_LIMIT);
-        let (tell, counts) = watch::channel(Counts::default());
+        let (counts_sender, counts) = watch::channel(Counts::default());
         let (opened, answer) = std::sync::mpsc::channel();
         let cipher = key.map(|key| Arc::new(Cipher::new(key)));
-        let means = Means { syncs: Arc::default(), cipher };
-        let syncs = means.syncs.clone();
-        let mut worker = Worker::new(state_dir.to_owned(), limits, means, tell);
+        let options = OpenOptions { syncs: Arc::default(), cipher };
+        let syncs = options.syncs.clone();
+        let mut worker = Worker::new(state_dir.to_owned(), limits, options, counts_sender);
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                slack::allow();
+                timer_slack::allow();
                 let started = worker.start();
                 let works = started.is_ok();
                 drop(opened.send(started));
@@ -120,9 +120,9 @@ impl Journal {
         Ok(Self { jobs, counts, syncs })
     }
 
-    /// Whether a journal was ever made there, for those who only look.
+    /// Whether a journal was ever made there, for those who only progress.
     pub fn is_there(state_dir: &Path) -> bool {
-        Place::new(state_dir).is_used()
+        StateDirs::new(state_dir).is_used()
     }
 
     /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this
@@ -132,7 +132,7 @@ impl Journal {
         releases: Vec<Release>,
         instead_of: Vec<EntryId>,
     ) -> Result<Vec<EntryId>, JournalError> {
-        self.call(Kind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
+        self.call(JobKind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
     }
 
     /// Ends a release and stores the record that follows from it, in one transaction (promise 3). An outcome that
@@ -143,12 +143,12 @@ impl Journal {
         outcome: Outcome,
         record: Option<JobRecord>,
     ) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
+        self.call(JobKind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
     }
 
     /// Releases that have no outcome yet.
     pub async fn open_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
-        self.call(Kind::Duty, |store| store.open_releases()).await
+        self.call(JobKind::Duty, |store| store.open_releases()).await
     }
 
     /// The record that has waited longest.
@@ -158,58 +158,58 @@ impl Journal {
 
     /// The records that have waited longest, oldest first, at most `limit`.
     pub async fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(Kind::Duty, move |store| store.oldest_records(limit)).await
+        self.call(JobKind::Duty, move |store| store.oldest_records(limit)).await
     }
 
     /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
     /// (`None`). What was in doubt before must have been looked up.
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.mark_record(id, attempted)).await
+        self.call(JobKind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
     /// Moves a record that the server has acknowledged to the ledger, whose oldest go: beyond [`LEDGER_AGE`] and
     /// [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.acknowledge_record(id)).await
+        self.call(JobKind::Duty, move |store| store.acknowledge_record(id)).await
     }
 
     /// The records that the server acknowledged within [`LEDGER_AGE`], oldest first, at most [`LEDGER_LIMIT`].
     pub async fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(Kind::Duty, |store| store.ledger()).await
+        self.call(JobKind::Duty, |store| store.ledger()).await
     }
 
     /// Sets a record aside that the server refused for good.
     pub async fn bury_record(&self, id: EntryId, reason: String) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.bury_record(id, &reason)).await
+        self.call(JobKind::Duty, move |store| store.bury_record(id, &reason)).await
     }
 
     /// Keeps an event of a station until the broker has it; beyond [`EVENT_LIMIT`] the oldest goes.
     pub async fn store_event(&self, station: String, payload: String) -> Result<EntryId, JournalError> {
-        self.call(Kind::News, move |store| store.store_event(&station, &payload)).await
+        self.call(JobKind::News, move |store| store.store_event(&station, &payload)).await
     }
 
     /// The oldest events after `after`, at most `limit`.
     pub async fn events_after(&self, after: EntryId, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        self.call(Kind::Duty, move |store| store.events_after(after, limit)).await
+        self.call(JobKind::Duty, move |store| store.events_after(after, limit)).await
     }
 
     /// Forgets an event that the broker has acknowledged.
     pub async fn forget_event(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.forget_event(id)).await
+        self.call(JobKind::Duty, move |store| store.forget_event(id)).await
     }
 
     /// What waits after the number `after`, for people: at most [`LIST_LIMIT`] of each kind, and where the next page
     /// begins.
     pub async fn list(&self, after: EntryId) -> Result<Listing, JournalError> {
-        self.call(Kind::Duty, move |store| store.list(after)).await
+        self.call(JobKind::Duty, move |store| store.list(after)).await
     }
 
     /// One entry, for people.
     ///
     /// # Errors
     /// [`JournalError::Unknown`].
-    pub async fn show(&self, id: EntryId) -> Result<Found, JournalError> {
-        self.call(Kind::Duty, move |store| store.show(id)).await
+    pub async fn show(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
+        self.call(JobKind::Duty, move |store| store.show(id)).await
     }
 
     /// Puts a dead letter back to the end of the records, under a new number.
@@ -217,31 +217,31 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it is no dead letter.
     pub async fn retry(&self, id: EntryId) -> Result<EntryId, JournalError> {
-        self.call(Kind::Duty, move |store| store.retry(id)).await
+        self.call(JobKind::Duty, move |store| store.retry(id)).await
     }
 
     /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and says what it was.
     ///
     /// # Errors
     /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it still has its way to go.
-    pub async fn give_up(&self, id: EntryId) -> Result<Found, JournalError> {
-        self.call(Kind::Duty, move |store| store.give_up(id)).await
+    pub async fn give_up(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
+        self.call(JobKind::Duty, move |store| store.give_up(id)).await
     }
 
     /// Looks at every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time: others need
     /// not wait until it has seen all.
     pub async fn verify(&self) -> Result<Verified, JournalError> {
-        let mut look = Look::default();
-        while !look.done {
-            look = self.call(Kind::Duty, move |store| store.look_on(look.clone())).await?;
+        let mut progress = VerifyProgress::default();
+        while !progress.done {
+            progress = self.call(JobKind::Duty, move |store| store.verify_step(progress.clone())).await?;
         }
-        Ok(look.verified)
+        Ok(progress.verified)
     }
 
     /// Lets the journal write down the offset between this boot's monotonic clock and the wall clock, if entries wait for it:
     /// to be called when the wall clock has become right. Every other call that finds it right does the same.
     pub async fn time_is_known(&self) -> Result<(), JournalError> {
-        self.call(Kind::Duty, |store| store.note_time()).await
+        self.call(JobKind::Duty, |store| store.note_time()).await
     }
 
     /// Completes when the journal's thread has ended although there are handles: it can only be opened again by another
@@ -262,11 +262,11 @@ impl Journal {
 
     async fn call<T: Send + 'static>(
         &self,
-        kind: Kind,
+        kind: JobKind,
         job: impl FnMut(&mut Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { kind, job, result: Err(JournalError::Closed), reply };
+        let call = PendingCall { kind, job, result: Err(JournalError::Closed), reply };
         self.jobs.send(Box::new(call)).await.map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
@@ -280,8 +280,8 @@ mod tests {
     struct Fatal;
 
     impl Job for Fatal {
-        fn kind(&self) -> Kind {
-            Kind::Duty
+        fn kind(&self) -> JobKind {
+            JobKind::Duty
         }
         fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
             Ok(())
@@ -304,7 +304,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
         journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
-        let broken = journal.call(Kind::Duty, |store| {
+        let broken = journal.call(JobKind::Duty, |store| {
             // The first to notice are the counts after this job.
             store.break_down();
             Ok(())

@@ -4,50 +4,55 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::database::{Database, Means};
+use super::database::{Database, OpenOptions};
 use super::error::{JournalError, damaged};
-use super::mark::Mark;
-use super::replace::{Place, is_mostly_empty};
+use super::high_water_mark::HighWaterMark;
+use super::state_dirs::{StateDirs, is_mostly_empty};
 
 /// Opens the database, whatever state it is in, and says how many that had been set aside were given up for that.
 pub(super) fn open_database(
-    place: &Place,
+    dirs: &StateDirs,
     state_dir: &Path,
     closely: bool,
-    means: &Means,
+    options: &OpenOptions,
 ) -> Result<(Database, u64), JournalError> {
-    place.prepare(means)?;
-    let database = match open_whole(place, state_dir, closely, means) {
+    dirs.prepare(options)?;
+    let database = match open_whole(dirs, state_dir, closely, options) {
         Err(JournalError::Damaged { detail, .. }) => {
-            let given_up = place.set_aside(&detail, Timestamp::now(), means)?;
-            return Ok((Database::open(&place.db(), false, means.clone())?, given_up));
+            let given_up = dirs.set_aside(&detail, Timestamp::now(), options)?;
+            return Ok((Database::open(&dirs.db(), false, options.clone())?, given_up));
         }
         opened => opened?,
     };
-    let to_be_locked = means.cipher.is_some() && !database.is_locked();
-    if !to_be_locked && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
+    let to_be_encrypted = options.cipher.is_some() && !database.is_encrypted();
+    if !to_be_encrypted && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
         return Ok((database, 0));
     }
-    if let Err(error) = place.rebuild(database, means) {
-        tracing::warn!(%error, to_be_locked, "database not rebuilt");
+    if let Err(error) = dirs.rebuild(database, options) {
+        tracing::warn!(%error, to_be_encrypted, "database not rebuilt");
         // Either the old or the new one is in place, or is put there.
-        place.prepare(means)?;
+        dirs.prepare(options)?;
     }
-    Ok((Database::open(&place.db(), false, means.clone())?, 0))
+    Ok((Database::open(&dirs.db(), false, options.clone())?, 0))
 }
 
 /// Opens a database that is as far as its mark says. One that is refused is left as it was.
-fn open_whole(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
-    place.keep();
-    let opened = Database::open(&place.db(), closely, means.clone()).and_then(|database| {
-        let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
-        let older = || damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}"));
+fn open_whole(
+    dirs: &StateDirs,
+    state_dir: &Path,
+    closely: bool,
+    options: &OpenOptions,
+) -> Result<Database, JournalError> {
+    dirs.keep_copy();
+    let opened = Database::open(&dirs.db(), closely, options.clone()).and_then(|database| {
+        let (marked, there) = (HighWaterMark::read(state_dir).transactions(), database.tally().change);
+        let older = || damaged(&dirs.db(), &format!("it is an older state: {there} transactions, not {marked}"));
         if there < marked { Err(older()) } else { Ok(database) }
     });
     match &opened {
         // Who has the lock is writing there.
-        Ok(_) | Err(JournalError::Locked { .. }) => place.forget(),
-        Err(_) => place.put_back()?,
+        Ok(_) | Err(JournalError::Locked { .. }) => dirs.drop_copy(),
+        Err(_) => dirs.restore_copy()?,
     }
     opened
 }

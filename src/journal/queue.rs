@@ -28,7 +28,7 @@ pub struct Listing {
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Found {
+pub enum QueueEntry {
     /// Not ended, or ended as unknown.
     Release(StoredRelease),
     /// Waits for the server.
@@ -67,19 +67,19 @@ impl Store {
         Ok(listing)
     }
 
-    pub(super) fn show(&mut self, id: EntryId) -> Result<Found, JournalError> {
+    pub(super) fn show(&mut self, id: EntryId) -> Result<QueueEntry, JournalError> {
         if let Some(stored) = self.get(Table::Releases, id)? {
-            return Ok(Found::Release(stored));
+            return Ok(QueueEntry::Release(stored));
         }
         if let Some(stored) = self.get(Table::Records, id)? {
-            return Ok(Found::Record(stored));
+            return Ok(QueueEntry::Record(stored));
         }
         if let Some(letter) = self.get(Table::Dead, id)? {
-            return Ok(Found::Dead(letter));
+            return Ok(QueueEntry::Dead(letter));
         }
         match self.database().get(Table::Unreadable, id)? {
             // The first byte is the number of its table, the second the version.
-            Some(bytes) => Ok(Found::Unreadable {
+            Some(bytes) => Ok(QueueEntry::Unreadable {
                 id,
                 text: String::from_utf8_lossy(bytes.get(2..).unwrap_or_default()).into_owned(),
             }),
@@ -89,7 +89,7 @@ impl Store {
 
     pub(super) fn retry(&mut self, id: EntryId) -> Result<EntryId, JournalError> {
         let letter = match self.show(id)? {
-            Found::Dead(letter) => letter,
+            QueueEntry::Dead(letter) => letter,
             _ => return Err(JournalError::NotForThis { id, state: "no dead letter, so it is not sent again by hand" }),
         };
         let next = self.take_id();
@@ -101,19 +101,19 @@ impl Store {
         Ok(next)
     }
 
-    pub(super) fn give_up(&mut self, id: EntryId) -> Result<Found, JournalError> {
+    pub(super) fn give_up(&mut self, id: EntryId) -> Result<QueueEntry, JournalError> {
         let found = self.show(id)?;
         let table = match &found {
-            Found::Dead(_) => Table::Dead,
-            Found::Unreadable { .. } => Table::Unreadable,
-            Found::Release(stored) if stored.outcome.is_some() => Table::Releases,
-            Found::Release(_) => {
+            QueueEntry::Dead(_) => Table::Dead,
+            QueueEntry::Unreadable { .. } => Table::Unreadable,
+            QueueEntry::Release(stored) if stored.outcome.is_some() => Table::Releases,
+            QueueEntry::Release(_) => {
                 return Err(JournalError::NotForThis {
                     id,
                     state: "a release that has not ended, which the agent ends",
                 });
             }
-            Found::Record(_) => {
+            QueueEntry::Record(_) => {
                 return Err(JournalError::NotForThis { id, state: "a record that waits, which the agent delivers" });
             }
         };

@@ -37,8 +37,8 @@ impl Store {
             (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
             _ => false,
         };
-        for (place, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
-            if place < surplus || is_old(&old) {
+        for (position, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
+            if position < surplus || is_old(&old) {
                 changes.push(Change::Remove(Table::Ledger, old.id));
             }
         }

@@ -106,13 +106,13 @@ impl Store {
 
     /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
     /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
-    pub(super) fn go_on_from(&mut self, told: EntryId) -> Result<(), JournalError> {
-        self.skip_ids(told);
-        let mut untold = Vec::new();
-        self.each(Table::Releases, told.saturating_sub(1), |stored: StoredRelease| {
-            untold.push(Change::Remove(Table::Releases, stored.id));
+    pub(super) fn resume_ids(&mut self, issued: EntryId) -> Result<(), JournalError> {
+        self.skip_ids(issued);
+        let mut never_issued = Vec::new();
+        self.each(Table::Releases, issued.saturating_sub(1), |stored: StoredRelease| {
+            never_issued.push(Change::Remove(Table::Releases, stored.id));
             true
         })?;
-        self.commit_parts(untold)
+        self.commit_parts(never_issued)
     }
 }

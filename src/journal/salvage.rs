@@ -16,11 +16,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::boot_times::BootTimes;
-use super::database::{BOOTS_NUMBER, Change, Database, Means, TALLY_NUMBER, snapshots};
+use super::database::{BOOTS_NUMBER, Change, Database, OpenOptions, TALLY_NUMBER, snapshots};
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode};
 use super::error::JournalError;
 use super::files::{copy_dir, remove};
-use super::frame::{seal, table_of_locked, unseal};
+use super::frame::{frame, table_of_encrypted, unframe};
 use super::limits::{ENTRY_LIMIT, LEDGER_LIMIT};
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};
@@ -35,46 +35,46 @@ pub(super) fn carry_over(
     now: Timestamp,
     copies: &Path,
     into: &mut Database,
-    means: &Means,
+    options: &OpenOptions,
 ) -> Result<String, JournalError> {
-    let mut carrier = Carrier::new(into, now);
+    let mut salvager = Salvager::new(into, now);
     let file = db.join("db");
-    read_entries(&file, means, |number, body| carrier.learn(number, body))?;
-    let copy = open_copy(db, copies, means)?;
-    let way = match copy.filter(|copy| copy.tally().change >= carrier.tally.change) {
+    read_entries(&file, options, |number, body| salvager.learn(number, body))?;
+    let copy = open_copy(db, copies, options)?;
+    let way = match copy.filter(|copy| copy.tally().change >= salvager.tally.change) {
         Some(whole) => {
-            carrier.tally = whole.tally();
-            carrier.boot_times = whole.boot_times().clone();
+            salvager.tally = whole.tally();
+            salvager.boot_times = whole.boot_times().clone();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
                 for entry in whole.entries(table, 0) {
                     let (id, bytes) = entry?;
-                    carrier.bring(table, id, &bytes)?;
+                    salvager.bring(table, id, &bytes)?;
                 }
             }
             "all entries are there"
         }
         None => {
-            read_entries(&file, means, |number, body| carrier.bring_body(number, body))?;
-            carrier.settle()?;
+            read_entries(&file, options, |number, body| salvager.bring_body(number, body))?;
+            salvager.settle()?;
             "entries were read one by one"
         }
     };
-    carrier.bring_boot_times()?;
-    Ok(format!("{way}; carried over: {}", carrier.story()))
+    salvager.bring_boot_times()?;
+    Ok(format!("{way}; carried over: {}", salvager.summary()))
 }
 
-type Cure = fn(&Path) -> Result<(), JournalError>;
+type Repair = fn(&Path) -> Result<(), JournalError>;
 
 /// What sled can do without, and what may keep it from opening.
-const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
+const REPAIRS: [(&str, Repair); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
 
 /// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
 /// counts. There is one copy at a time, and none where the disk has no room for it: reading entry by entry needs none.
-fn open_copy(db: &Path, copies: &Path, means: &Means) -> Result<Option<Database>, JournalError> {
-    for (name, cure) in CURES {
+fn open_copy(db: &Path, copies: &Path, options: &OpenOptions) -> Result<Option<Database>, JournalError> {
+    for (name, repair) in REPAIRS {
         let copy = copies.join(name);
-        let opened = copy_dir(db, &copy).and_then(|()| cure(&copy));
-        match opened.and_then(|()| Database::open(&copy, true, means.clone())) {
+        let opened = copy_dir(db, &copy).and_then(|()| repair(&copy));
+        match opened.and_then(|()| Database::open(&copy, true, options.clone())) {
             Ok(database) => return Ok(Some(database)),
             Err(error @ (JournalError::Key | JournalError::Newer { .. })) => return Err(error),
             Err(error) => tracing::warn!(%error, name, "damaged database not opened"),
@@ -99,7 +99,7 @@ fn without_settings(dir: &Path) -> Result<(), JournalError> {
 /// further ends it.
 fn read_entries(
     path: &Path,
-    means: &Means,
+    options: &OpenOptions,
     mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>,
 ) -> Result<(), JournalError> {
     let Ok(mut file) = File::open(path) else {
@@ -112,14 +112,14 @@ fn read_entries(
         // An entry that begins here is whole in the window.
         let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
         for at in 0..safe {
-            let Some((number, body)) = unseal(&window[at..]) else {
+            let Some((number, body)) = unframe(&window[at..]) else {
                 continue;
             };
-            match (table_of_locked(number), &means.cipher) {
+            match (table_of_encrypted(number), &options.cipher) {
                 (None, _) => visit(number, body)?,
                 (Some(table), Some(cipher)) => {
-                    let entry = cipher.unlock(table.number(), body).ok_or(JournalError::Key)?;
-                    unseal(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
+                    let entry = cipher.decrypt(table.number(), body).ok_or(JournalError::Key)?;
+                    unframe(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
                 }
                 (Some(_), None) => return Err(JournalError::Key),
             }
@@ -139,7 +139,7 @@ fn read_some(file: &mut File, window: &mut Vec<u8>) -> io::Result<usize> {
 type Printed = (TapId, String);
 
 /// Brings entries over and keeps in mind what tells which of them have left.
-struct Carrier<'a> {
+struct Salvager<'a> {
     into: &'a mut Database,
     now: Timestamp,
     /// The newest that was found.
@@ -151,7 +151,7 @@ struct Carrier<'a> {
     recorded: HashSet<Printed>,
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> Salvager<'a> {
     fn new(into: &'a mut Database, now: Timestamp) -> Self {
         Self {
             into,
@@ -186,7 +186,7 @@ impl<'a> Carrier<'a> {
             Table::Records => id < self.tally.first_record || id <= self.left_record,
             _ => false,
         };
-        if has_left { Ok(()) } else { self.bring(table, id, &seal(number, body)?) }
+        if has_left { Ok(()) } else { self.bring(table, id, &frame(number, body)?) }
     }
 
     /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
@@ -243,7 +243,7 @@ impl<'a> Carrier<'a> {
         gone.into_iter().try_for_each(|change| self.into.commit(next_id, &[change]))
     }
 
-    fn story(&self) -> String {
+    fn summary(&self) -> String {
         let tally = self.into.tally();
         let tables = [Table::Releases, Table::Records, Table::Dead, Table::Events];
         tables.map(|table| format!("{} {}", tally.of(table), table.name())).join(", ")

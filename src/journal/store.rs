@@ -9,15 +9,15 @@ use jiff::Timestamp;
 
 use super::boot_times::BootTimes;
 use super::counts::Counts;
-use super::database::{Change, Database, Means};
+use super::database::{Change, Database, OpenOptions};
 use super::entry::{Entry, StoredRecord, decode};
 use super::error::{JournalError, io_error};
+use super::high_water_mark::HighWaterMark;
 use super::limits::{GROUP_BYTES, Limits};
 use super::lock::Lock;
-use super::mark::Mark;
 use super::open::open_database;
-use super::replace::Place;
 use super::reserve::Reserve;
+use super::state_dirs::StateDirs;
 use super::table::Table;
 use crate::clock::Clock;
 use crate::domain::EntryId;
@@ -28,9 +28,9 @@ const PAGE: usize = 500;
 
 pub(super) struct Store {
     database: Database,
-    place: Place,
+    dirs: StateDirs,
     reserve: Reserve,
-    mark: Mark,
+    high_water_mark: HighWaterMark,
     limits: Limits,
     /// Entries that were given up since the start, and databases that had been set aside.
     lost: u64,
@@ -46,39 +46,45 @@ pub(super) struct Store {
 impl Store {
     /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt. `closely` after a
     /// failure: then every entry is read.
-    pub(super) fn open(state_dir: &Path, limits: Limits, closely: bool, means: &Means) -> Result<Self, JournalError> {
+    pub(super) fn open(
+        state_dir: &Path,
+        limits: Limits,
+        closely: bool,
+        options: &OpenOptions,
+    ) -> Result<Self, JournalError> {
         durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
-        let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
-        let (database, lost) = match open_database(&place, state_dir, closely, means) {
+        let (dirs, reserve) = (StateDirs::new(state_dir), Reserve::new(state_dir));
+        let (database, lost) = match open_database(&dirs, state_dir, closely, options) {
             Err(JournalError::Full) => {
                 reserve.spend();
-                open_database(&place, state_dir, closely, means)?
+                open_database(&dirs, state_dir, closely, options)?
             }
             opened => opened?,
         };
         let next_id = database.tally().next_id;
-        let (mark, floor, set_aside) = (Mark::read(state_dir), Clock::open(state_dir).floor(), place.aside().len());
-        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, set_aside, _lock: lock })
+        let high_water_mark = HighWaterMark::read(state_dir);
+        let (floor, set_aside) = (Clock::open(state_dir).floor(), dirs.aside().len());
+        Ok(Self { database, dirs, reserve, high_water_mark, limits, lost, next_id, floor, set_aside, _lock: lock })
     }
 
     /// Makes everything before it durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.database.sync()?;
-        self.mark.advance(self.database.tally().change);
+        self.high_water_mark.advance(self.database.tally().change);
         Ok(())
     }
 
     /// The last thing of a clean stop: from now on nothing at all may be missing.
     pub(super) fn finish(mut self) -> Result<(), JournalError> {
         self.database.sync()?;
-        self.mark.set(self.database.tally().change);
+        self.high_water_mark.set(self.database.tally().change);
         Ok(())
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
         if self.set_aside > 0 {
-            self.set_aside = self.place.aside().len();
+            self.set_aside = self.dirs.aside().len();
         }
         let tally = self.database.tally();
         let of = |table| usize::try_from(tally.of(table)).unwrap_or(usize::MAX);
@@ -91,7 +97,7 @@ impl Store {
             lost: self.lost,
             set_aside: self.set_aside,
             full: self.is_full(),
-            encrypted: self.database.is_locked(),
+            encrypted: self.database.is_encrypted(),
             oldest_record: self.first::<StoredRecord>(Table::Records)?.and_then(|stored| stored.time()),
         })
     }
@@ -113,7 +119,7 @@ impl Store {
 
     /// Databases that were set aside and that nobody has looked at yet, with their notes.
     pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
-        self.place.aside()
+        self.dirs.aside()
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -42,7 +42,7 @@ impl Verified {
 
 /// How far a look at everything has come.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look {
+pub(super) struct VerifyProgress {
     /// The result, when all is done.
     pub(super) done: bool,
     pub(super) verified: Verified,
@@ -57,56 +57,56 @@ pub(super) struct Look {
 
 impl Store {
     /// One step.
-    pub(super) fn look_on(&mut self, mut look: Look) -> Result<Look, JournalError> {
+    pub(super) fn verify_step(&mut self, mut progress: VerifyProgress) -> Result<VerifyProgress, JournalError> {
         let now = self.database().tally();
-        if (look.table, look.after) == (0, 0) {
-            look.change = now.change;
+        if (progress.table, progress.after) == (0, 0) {
+            progress.change = now.change;
         }
-        match Table::ALL.get(look.table) {
-            Some(table) => self.look_at(*table, &mut look)?,
-            None if look.change != now.change && look.round + 1 < ROUNDS => {
-                look = Look { round: look.round + 1, ..Look::default() };
+        match Table::ALL.get(progress.table) {
+            Some(table) => self.verify_entries(*table, &mut progress)?,
+            None if progress.change != now.change && progress.round + 1 < ROUNDS => {
+                progress = VerifyProgress { round: progress.round + 1, ..VerifyProgress::default() };
             }
             None => {
-                self.look_at_the_whole(&mut look)?;
-                look.done = true;
+                self.verify_whole(&mut progress)?;
+                progress.done = true;
             }
         }
-        Ok(look)
+        Ok(progress)
     }
 
-    fn look_at(&self, table: Table, look: &mut Look) -> Result<(), JournalError> {
+    fn verify_entries(&self, table: Table, progress: &mut VerifyProgress) -> Result<(), JournalError> {
         let (name, mut seen) = (table.name(), 0);
-        for entry in self.database().raw_entries(table, look.after).take(VERIFY_STEP) {
+        for entry in self.database().raw_entries(table, progress.after).take(VERIFY_STEP) {
             let (id, bytes) = entry?;
             seen += 1;
-            look.after = id;
+            progress.after = id;
             // The tally counts what lies on the disk.
-            look.counted.came(table, bytes.len());
-            let bytes = self.database().unlocked(table, bytes);
-            look.verified.entries += 1;
+            progress.counted.came(table, bytes.len());
+            let bytes = self.database().decrypted(table, bytes);
+            progress.verified.entries += 1;
             if id >= self.next_id() {
-                look.verified.problem(format!("entry {id} in {name}: its number was never given"));
+                progress.verified.problem(format!("entry {id} in {name}: its number was never given"));
             }
-            for other in &Table::ALL[look.table + 1..] {
+            for other in &Table::ALL[progress.table + 1..] {
                 if self.database().get(*other, id)?.is_some() {
-                    look.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
+                    progress.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
                 }
             }
             if let Err(error) = readable(table, id, &bytes) {
-                look.verified.problem(format!("entry {id} in {name}: {error}"));
+                progress.verified.problem(format!("entry {id} in {name}: {error}"));
             }
         }
         if seen < VERIFY_STEP {
-            (look.table, look.after) = (look.table + 1, 0);
+            (progress.table, progress.after) = (progress.table + 1, 0);
         }
         Ok(())
     }
 
-    fn look_at_the_whole(&self, look: &mut Look) -> Result<(), JournalError> {
-        let Look { verified, counted, .. } = look;
+    fn verify_whole(&self, progress: &mut VerifyProgress) -> Result<(), JournalError> {
+        let VerifyProgress { verified, counted, .. } = progress;
         match self.database().written_tally()? {
-            Some(tally) if tally.change != look.change => {
+            Some(tally) if tally.change != progress.change => {
                 verified.details.push("the tally was not compared: the journal did not stand still".to_owned());
             }
             Some(tally) if tally.agrees(counted) => {}

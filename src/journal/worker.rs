@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::counts::Counts;
-use super::database::Means;
+use super::database::OpenOptions;
 use super::error::{JournalError, guarded};
 use super::limits::Limits;
 use super::store::Store;
@@ -20,7 +20,7 @@ const TRIES: u32 = 2;
 
 /// What a job is for, which decides what becomes of it on a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JobKind {
     /// Something new that the box would answer for: refused.
     Promise,
     /// Something new to tell: refused, and counted as lost.
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 
 /// A job with its answer.
 pub(super) trait Job: Send {
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> JobKind;
     /// Does it; an error is one of the database, which cannot be used further. It may be called again.
     fn run(&mut self, store: &mut Store) -> Result<(), JournalError>;
     fn refuse(&mut self, error: JournalError);
@@ -39,19 +39,19 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, synced: Result<(), JournalError>);
 }
 
-pub(super) struct Call<T, F> {
-    pub(super) kind: Kind,
+pub(super) struct PendingCall<T, F> {
+    pub(super) kind: JobKind,
     pub(super) job: F,
     pub(super) result: Result<T, JournalError>,
     pub(super) reply: oneshot::Sender<Result<T, JournalError>>,
 }
 
-impl<T, F> Job for Call<T, F>
+impl<T, F> Job for PendingCall<T, F>
 where
     T: Send,
     F: FnMut(&mut Store) -> Result<T, JournalError> + Send,
 {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> JobKind {
         self.kind
     }
 
@@ -75,20 +75,20 @@ where
 pub(super) struct Worker {
     state_dir: PathBuf,
     limits: Limits,
-    means: Means,
+    options: OpenOptions,
     /// Closed after a failure, until the next job.
     store: Option<Store>,
     /// Numbers below this may have been told to somebody; `None` until the journal was open for the first time.
-    told: Option<EntryId>,
+    ids_issued: Option<EntryId>,
     /// Something was wrong with the database that was not the disk's: every entry is read when it is opened again.
-    doubted: bool,
+    check_closely: bool,
     lost: u64,
     counts: watch::Sender<Counts>,
 }
 
 impl Worker {
-    pub(super) fn new(state_dir: PathBuf, limits: Limits, means: Means, counts: watch::Sender<Counts>) -> Self {
-        Self { state_dir, limits, means, store: None, told: None, doubted: false, lost: 0, counts }
+    pub(super) fn new(state_dir: PathBuf, limits: Limits, options: OpenOptions, counts: watch::Sender<Counts>) -> Self {
+        Self { state_dir, limits, options, store: None, ids_issued: None, check_closely: false, lost: 0, counts }
     }
 
     /// Opens the database. A full disk passes: the journal then says so until it can.
@@ -100,7 +100,7 @@ impl Worker {
             }
             result => result,
         };
-        self.tell();
+        self.publish_counts();
         started
     }
 
@@ -114,7 +114,7 @@ impl Worker {
                 group.push(job);
             }
             let done = self.carry_out(&mut group);
-            self.tell();
+            self.publish_counts();
             for job in group {
                 job.answer(done.clone());
             }
@@ -148,19 +148,19 @@ impl Worker {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
-                let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
+                let mut store = Store::open(&self.state_dir, self.limits, self.check_closely, &self.options)?;
                 store.add_lost(self.lost);
-                if let Some(told) = self.told {
-                    store.go_on_from(told)?;
+                if let Some(issued) = self.ids_issued {
+                    store.resume_ids(issued)?;
                 }
-                self.doubted = false;
+                self.check_closely = false;
                 closed.insert(store)
             }
         };
         store.restore_reserve();
         for job in group {
-            if job.kind() != Kind::Duty && store.is_full() {
-                store.add_lost(u64::from(job.kind() == Kind::News));
+            if job.kind() != JobKind::Duty && store.is_full() {
+                store.add_lost(u64::from(job.kind() == JobKind::News));
                 job.refuse(JournalError::Full);
                 continue;
             }
@@ -168,7 +168,7 @@ impl Worker {
             job.run(store)?;
         }
         store.sync()?;
-        self.told = Some(store.next_id());
+        self.ids_issued = Some(store.next_id());
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Worker {
         tracing::error!(%why, "journal closed, to be opened again");
         match why {
             JournalError::Full => store.spend_reserve(),
-            _ => self.doubted = true,
+            _ => self.check_closely = true,
         }
         self.lost = store.lost();
         if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
@@ -188,7 +188,7 @@ impl Worker {
     }
 
     /// Brings the counts to those who watch. What is closed is as full as it was, and says that it is.
-    fn tell(&mut self) {
+    fn publish_counts(&mut self) {
         for _ in 0..TRIES {
             let counted = match &mut self.store {
                 Some(store) => guarded(&self.state_dir.join("db"), || store.counts()),

@@ -77,9 +77,11 @@ enum Left {
     Nothing,
 }
 
+/// Something that happens to files of a closed database.
+type Damage = fn(&Path);
+
 #[test]
 fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_what_can_be_read() {
-    type Damage = fn(&Path);
     let damages: [(&str, Left, Damage); 16] = [
         ("its file is empty", Left::Nothing, |db| drop(File::create(db.join("db")).unwrap())),
         ("its file is gone", Left::Nothing, |db| fs::remove_file(db.join("db")).unwrap()),
@@ -441,7 +443,6 @@ fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
 
 #[test]
 fn what_lies_behind_a_place_that_cannot_be_read_is_carried_over() {
-    type Damage = fn(&Path);
     // sled's snapshot is of its last start: everything since then would end at the first thing that it cannot read.
     let damages: [(&str, u64, Damage); 3] = [
         ("a page overwritten", 9, |file| overwrite(file, length(file) / 4 / 4096 * 4096, &[0x55; 4096])),

@@ -9,11 +9,11 @@ use proptest::test_runner::FileFailurePersistence;
 use tempfile::TempDir;
 
 use crate::support::journal::{close, open, record, release, runtime};
-use crate::support::platter::{Dice, cut, read, write};
+use crate::support::platter::{Xorshift, cut, read, write};
 
 /// What may happen. A number chooses among what is there.
 #[derive(Clone, Debug)]
-enum Step {
+enum JournalStep {
     Store(u8),
     End {
         which: u8,
@@ -29,26 +29,26 @@ enum Step {
     /// The process ends and starts again.
     Restart,
     /// The power goes while one more thing is done: its write is there, or not, or in part.
-    Cut(u32, Box<Step>),
+    Cut(u32, Box<JournalStep>),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let in_flight = (any::<u32>(), a_write()).prop_map(|(seed, step)| Step::Cut(seed, Box::new(step)));
-    let step = prop_oneof![18 => a_write(), 1 => Just(Step::Restart), 3 => in_flight];
+fn steps() -> impl Strategy<Value = Vec<JournalStep>> {
+    let in_flight = (any::<u32>(), a_write()).prop_map(|(seed, step)| JournalStep::Cut(seed, Box::new(step)));
+    let step = prop_oneof![18 => a_write(), 1 => Just(JournalStep::Restart), 3 => in_flight];
     proptest::collection::vec(step, 1..40)
 }
 
-fn a_write() -> impl Strategy<Value = Step> {
+fn a_write() -> impl Strategy<Value = JournalStep> {
     prop_oneof![
-        4 => (1..6_u8).prop_map(Step::Store),
-        4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| Step::End { which, outcome }),
-        1 => any::<bool>().prop_map(Step::Mark),
-        2 => Just(Step::Acknowledge),
-        2 => Just(Step::Bury),
-        1 => Just(Step::Event),
-        1 => any::<u8>().prop_map(Step::Forget),
-        1 => any::<u8>().prop_map(Step::Retry),
-        1 => any::<u8>().prop_map(Step::GiveUp),
+        4 => (1..6_u8).prop_map(JournalStep::Store),
+        4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| JournalStep::End { which, outcome }),
+        1 => any::<bool>().prop_map(JournalStep::Mark),
+        2 => Just(JournalStep::Acknowledge),
+        2 => Just(JournalStep::Bury),
+        1 => Just(JournalStep::Event),
+        1 => any::<u8>().prop_map(JournalStep::Forget),
+        1 => any::<u8>().prop_map(JournalStep::Retry),
+        1 => any::<u8>().prop_map(JournalStep::GiveUp),
     ]
 }
 
@@ -123,17 +123,17 @@ impl Run {
         close(std::mem::replace(&mut self.journal, journal), old.path());
     }
 
-    async fn step(&mut self, step: &Step) {
+    async fn step(&mut self, step: &JournalStep) {
         let (journal, model) = (&self.journal, &mut self.model);
         match step.clone() {
-            Step::Store(many) => {
+            JournalStep::Store(many) => {
                 let numbers: Vec<u64> = (self.next..self.next + u64::from(many)).collect();
                 self.next += u64::from(many);
                 let ids =
                     journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
                 model.open.extend(ids.into_iter().zip(numbers));
             }
-            Step::End { which, outcome } => {
+            JournalStep::End { which, outcome } => {
                 let Some(id) = choose(&model.open, which) else { return };
                 let number = model.open.remove(&id).unwrap();
                 let (outcome, made) = match outcome {
@@ -153,56 +153,56 @@ impl Run {
                     model.records.insert(newest, (number, false));
                 }
             }
-            Step::Mark(yes) => {
+            JournalStep::Mark(yes) => {
                 let oldest = journal.oldest_record().await.unwrap();
                 assert_eq!(oldest.as_ref().map(|stored| stored.id), model.records.keys().next().copied());
                 let Some(stored) = oldest else { return };
                 journal.mark_record(stored.id, yes.then_some(stored.record.time)).await.unwrap();
                 model.records.get_mut(&stored.id).unwrap().1 = yes;
             }
-            Step::Acknowledge => {
+            JournalStep::Acknowledge => {
                 let Some((id, (number, _))) = model.records.pop_first() else { return };
                 journal.acknowledge_record(id).await.unwrap();
                 model.acknowledged.push(number);
             }
-            Step::Bury => {
+            JournalStep::Bury => {
                 let Some((id, (number, _))) = model.records.pop_first() else { return };
                 journal.bury_record(id, "no".to_owned()).await.unwrap();
                 model.dead.insert(id, number);
             }
-            Step::Event => {
+            JournalStep::Event => {
                 let number = self.next;
                 let id = journal.store_event("lobby".to_owned(), number.to_string()).await.unwrap();
                 model.events.insert(id, number);
             }
-            Step::Forget(which) => {
+            JournalStep::Forget(which) => {
                 let Some(id) = choose(&model.events, which) else { return };
                 journal.forget_event(id).await.unwrap();
                 model.events.remove(&id);
             }
-            Step::Retry(which) => {
+            JournalStep::Retry(which) => {
                 let Some(id) = choose(&model.dead, which) else { return };
                 let next = journal.retry(id).await.unwrap();
                 let number = model.dead.remove(&id).unwrap();
                 model.records.insert(next, (number, false));
             }
-            Step::GiveUp(which) => {
+            JournalStep::GiveUp(which) => {
                 let Some(id) = choose(&model.unknown, which) else { return };
                 journal.give_up(id).await.unwrap();
                 model.unknown.remove(&id);
             }
-            Step::Restart => {
+            JournalStep::Restart => {
                 let image = tempfile::tempdir().unwrap();
                 write(image.path(), &read(&self.dir.path().join("db")));
                 self.reopen(image);
             }
-            Step::Cut(seed, doing) => {
+            JournalStep::Cut(seed, doing) => {
                 let db = self.dir.path().join("db");
                 let synced = read(&db);
                 let before = self.model.clone();
                 Box::pin(self.step(&doing)).await;
                 let image = tempfile::tempdir().unwrap();
-                write(image.path(), &cut(&synced, &read(&db), &mut Dice::new(seed)));
+                write(image.path(), &cut(&synced, &read(&db), &mut Xorshift::new(seed)));
                 self.reopen(image);
                 let found = Model::of(&self.journal).await;
                 assert!(found == before || found == self.model, "neither before nor after: {found:?}");

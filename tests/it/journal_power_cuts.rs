@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
 use crate::support::journal::{close, open, record, release, runtime};
-use crate::support::platter::{Dice, cut, read, write};
+use crate::support::platter::{Xorshift, cut, read, write};
 use crate::support::table::Row;
 
 const CUTS: u32 = 100;
@@ -38,7 +38,7 @@ const OPEN: usize = 100;
 
 /// Where a document stands in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum DocumentPlace {
     Open,
     Waiting,
     Delivered,
@@ -46,14 +46,14 @@ enum Place {
 }
 
 /// Documents by number, and where they stand.
-type Places = BTreeMap<u64, Place>;
+type Places = BTreeMap<u64, DocumentPlace>;
 
 /// The entries of a document: its release or its record.
-type Entries = BTreeMap<u64, (Place, EntryId)>;
+type DocumentEntries = BTreeMap<u64, (DocumentPlace, EntryId)>;
 
-async fn entries(journal: &Journal) -> Entries {
+async fn entries(journal: &Journal) -> DocumentEntries {
     let number = |document: &str| document.trim_start_matches("document-").parse::<u64>().unwrap();
-    let mut found = Entries::new();
+    let mut found = DocumentEntries::new();
     let mut add = |document: &str, place, id| {
         let other = found.insert(number(document), (place, id));
         assert_eq!(other, None, "{document} is in two places, {place:?} and another");
@@ -61,13 +61,13 @@ async fn entries(journal: &Journal) -> Entries {
     let mut next = Some(0);
     while let Some(after) = next {
         let page = journal.list(after).await.unwrap();
-        page.releases.iter().for_each(|stored| add(&stored.release.document.uuid, Place::Open, stored.id));
-        page.records.iter().for_each(|stored| add(&stored.record.document, Place::Waiting, stored.id));
-        page.dead.iter().for_each(|letter| add(&letter.record.document, Place::Dead, letter.id));
+        page.releases.iter().for_each(|stored| add(&stored.release.document.uuid, DocumentPlace::Open, stored.id));
+        page.records.iter().for_each(|stored| add(&stored.record.document, DocumentPlace::Waiting, stored.id));
+        page.dead.iter().for_each(|letter| add(&letter.record.document, DocumentPlace::Dead, letter.id));
         next = page.next;
     }
     for stored in journal.ledger().await.unwrap() {
-        add(&stored.record.document, Place::Delivered, stored.id);
+        add(&stored.record.document, DocumentPlace::Delivered, stored.id);
     }
     found
 }
@@ -89,18 +89,18 @@ enum Wish {
 impl Wish {
     /// Any of the five that is possible; what it needs is taken from `there`, so that no two want the same. While many
     /// releases are open, nothing new.
-    fn some(there: &mut Entries, next: &mut u64, many: u64, dice: &mut Dice) -> Self {
-        let open = there.values().filter(|(place, _)| *place == Place::Open).count();
+    fn some(there: &mut DocumentEntries, next: &mut u64, many: u64, dice: &mut Xorshift) -> Self {
+        let open = there.values().filter(|(place, _)| *place == DocumentPlace::Open).count();
         let what = dice.roll(if open > OPEN { 5 } else { 7 });
-        let mut take = |wanted: Place| {
+        let mut take = |wanted: DocumentPlace| {
             let number = *there.iter().find(|(_, (place, _))| *place == wanted)?.0;
             there.remove(&number).map(|(_, id)| (id, number))
         };
         let wish = match what {
-            0 | 1 => take(Place::Open).map(|(id, number)| Self::End(id, number)),
-            2 => take(Place::Waiting).map(|(id, number)| Self::Acknowledge(id, number)),
-            3 => take(Place::Waiting).map(|(id, number)| Self::Bury(id, number)),
-            4 => take(Place::Dead).map(|(id, number)| Self::Retry(id, number)),
+            0 | 1 => take(DocumentPlace::Open).map(|(id, number)| Self::End(id, number)),
+            2 => take(DocumentPlace::Waiting).map(|(id, number)| Self::Acknowledge(id, number)),
+            3 => take(DocumentPlace::Waiting).map(|(id, number)| Self::Bury(id, number)),
+            4 => take(DocumentPlace::Dead).map(|(id, number)| Self::Retry(id, number)),
             _ => None,
         };
         wish.unwrap_or_else(|| {
@@ -112,10 +112,10 @@ impl Wish {
 
     fn makes(&self) -> Places {
         match self.clone() {
-            Self::Store(numbers) => numbers.map(|number| (number, Place::Open)).collect(),
-            Self::End(_, number) | Self::Retry(_, number) => Places::from([(number, Place::Waiting)]),
-            Self::Acknowledge(_, number) => Places::from([(number, Place::Delivered)]),
-            Self::Bury(_, number) => Places::from([(number, Place::Dead)]),
+            Self::Store(numbers) => numbers.map(|number| (number, DocumentPlace::Open)).collect(),
+            Self::End(_, number) | Self::Retry(_, number) => Places::from([(number, DocumentPlace::Waiting)]),
+            Self::Acknowledge(_, number) => Places::from([(number, DocumentPlace::Delivered)]),
+            Self::Bury(_, number) => Places::from([(number, DocumentPlace::Dead)]),
         }
     }
 
@@ -135,7 +135,7 @@ impl Wish {
 }
 
 /// Has some wishes answered, several at once: they share a sync.
-async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Dice) {
+async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Xorshift) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 20, dice)).collect();
     promised.extend(wishes.iter().flat_map(Wish::makes));
@@ -143,7 +143,7 @@ async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice
 }
 
 /// Asks for things and does not wait for the answers: the power goes meanwhile. Gives what may become of it.
-async fn asked(journal: &Journal, next: &mut u64, dice: &mut Dice) -> (JoinSet<()>, Places) {
+async fn asked(journal: &Journal, next: &mut u64, dice: &mut Xorshift) -> (JoinSet<()>, Places) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 40, dice)).collect();
     let may = wishes.iter().flat_map(Wish::makes).collect();
@@ -169,7 +169,7 @@ async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
     let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 1));
+    let mut dice = Xorshift::new(from_env("PRINT_RELEASE_SEED", 1));
     let runtime = runtime();
     let mut done = 0;
     while done < cuts {
@@ -218,7 +218,7 @@ fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
         return println!("not root: no file system to cut the power of");
     };
     let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 2));
+    let mut dice = Xorshift::new(from_env("PRINT_RELEASE_SEED", 2));
     let runtime = runtime();
     let mut journal = open(disk.path());
     let (mut promised, mut next) = (Places::new(), 0);

@@ -12,9 +12,9 @@ const PAGE: usize = 4096;
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// Small, and the same everywhere: a xorshift generator.
-pub struct Dice(u64);
+pub struct Xorshift(u64);
 
-impl Dice {
+impl Xorshift {
     pub fn new(seed: u32) -> Self {
         Self(u64::from(seed) | 1 << 40)
     }
@@ -37,7 +37,7 @@ pub fn read(db: &Path) -> Files {
 }
 
 /// What the platter holds when the power goes between two syncs.
-pub fn cut(synced: &Files, living: &Files, dice: &mut Dice) -> Files {
+pub fn cut(synced: &Files, living: &Files, dice: &mut Xorshift) -> Files {
     let names: BTreeSet<&String> = synced.keys().chain(living.keys()).collect();
     let mut image = Files::new();
     for name in names {
@@ -53,7 +53,7 @@ pub fn cut(synced: &Files, living: &Files, dice: &mut Dice) -> Files {
     image
 }
 
-fn mix(old: &[u8], new: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mix(old: &[u8], new: &[u8], dice: &mut Xorshift) -> Vec<u8> {
     // Either length may be the one that was written down; what is not written reads as zero.
     let length = if dice.roll(2) == 0 { new.len() } else { old.len() };
     let mut mixed = old.to_vec();

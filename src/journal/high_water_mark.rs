@@ -15,12 +15,12 @@ use super::files::exists;
 const EVERY: u64 = 100;
 
 /// The mark of a state directory: a database there has seen at least so many transactions.
-pub(super) struct Mark {
+pub(super) struct HighWaterMark {
     path: PathBuf,
     written: u64,
 }
 
-impl Mark {
+impl HighWaterMark {
     /// A mark that is gone or makes no sense says nothing.
     pub(super) fn read(state_dir: &Path) -> Self {
         let path = path(state_dir);

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::database::{Change, Database, Means};
+use super::database::{Change, Database, OpenOptions};
 use super::error::{JournalError, io_error};
 use super::files::{exists, remove, rename, sync_all, sync_dir};
-use super::mark::Mark;
+use super::high_water_mark::HighWaterMark;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
@@ -33,11 +33,11 @@ const REBUILD_FROM: u64 = 8 * 1024 * 1024;
 const REBUILD_RATIO: u64 = 4;
 
 /// The directories of a journal.
-pub(super) struct Place {
+pub(super) struct StateDirs {
     state_dir: PathBuf,
 }
 
-impl Place {
+impl StateDirs {
     pub(super) fn new(state_dir: &Path) -> Self {
         Self { state_dir: state_dir.to_owned() }
     }
@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// Finishes or undoes what a cut has left, and makes the first database.
-    pub(super) fn prepare(&self, means: &Means) -> Result<(), JournalError> {
+    pub(super) fn prepare(&self, options: &OpenOptions) -> Result<(), JournalError> {
         let ready = self.sibling("ready");
         if !exists(&self.db()) && exists(&ready) {
             rename(&ready, &self.db())?;
@@ -69,20 +69,20 @@ impl Place {
             return fs::create_dir(self.db())
                 .map_err(|error| io_error(&format!("make {}", self.db().display()), &error));
         }
-        self.replace(None, means, |_| Ok(()))
+        self.replace(None, options, |_| Ok(()))
     }
 
     /// Whether there is a journal, or was one.
     pub(super) fn is_used(&self) -> bool {
         exists(&self.db())
             || exists(&self.sibling("ready"))
-            || Mark::is_there(&self.state_dir)
+            || HighWaterMark::is_there(&self.state_dir)
             || Reserve::exists(&self.state_dir)
     }
 
     /// sled cuts its file off behind the first thing in it that it cannot read: what it is given to open is kept meanwhile.
     /// The copy hardly reaches the card, since it is gone before, and there is none where the disk has no room for it.
-    pub(super) fn keep(&self) {
+    pub(super) fn keep_copy(&self) {
         let (file, kept) = (self.db().join("db"), self.sibling("kept"));
         let bytes = file.metadata().map_or(0, |file| file.len());
         if !free_bytes(&self.state_dir).is_ok_and(|free| free >= bytes + RESERVE_BYTES + SPARE_BYTES) {
@@ -90,12 +90,12 @@ impl Place {
         }
         if let Err(error) = fs::copy(file, kept) {
             tracing::debug!(%error, "the database is opened without a copy of it");
-            self.forget();
+            self.drop_copy();
         }
     }
 
     /// The database is as it was before it was opened.
-    pub(super) fn put_back(&self) -> Result<(), JournalError> {
+    pub(super) fn restore_copy(&self) -> Result<(), JournalError> {
         let kept = self.sibling("kept");
         if !exists(&kept) {
             return Ok(());
@@ -106,7 +106,7 @@ impl Place {
     }
 
     /// Nothing was amiss.
-    pub(super) fn forget(&self) {
+    pub(super) fn drop_copy(&self) {
         if let Err(error) = remove(&self.sibling("kept")) {
             tracing::warn!(%error, "copy of the database not removed; the next start does it");
         }
@@ -116,19 +116,19 @@ impl Place {
     fn replace(
         &self,
         old: Option<&Path>,
-        means: &Means,
+        options: &OpenOptions,
         fill: impl FnOnce(&mut Database) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let (new, ready) = (self.sibling("new"), self.sibling("ready"));
         remove(&new)?;
-        let mut database = Database::create(&new, means.clone())?;
+        let mut database = Database::create(&new, options.clone())?;
         fill(&mut database)?;
         database.sync()?;
         drop(database);
         sync_all(&new)?;
         rename(&new, &ready)?;
         sync_dir(&self.state_dir)?;
-        Mark::reset(&self.state_dir)?;
+        HighWaterMark::reset(&self.state_dir)?;
         if let Some(old) = old {
             rename(&self.db(), old)?;
         }
@@ -137,10 +137,10 @@ impl Place {
     }
 
     /// Gives the disk back what an almost empty database holds. Tells whether it did; the database must be closed.
-    pub(super) fn rebuild(&self, from: Database, means: &Means) -> Result<(), JournalError> {
+    pub(super) fn rebuild(&self, from: Database, options: &OpenOptions) -> Result<(), JournalError> {
         let old = self.sibling("old");
         let next_id = from.tally().next_id;
-        self.replace(Some(&old), means, |into| {
+        self.replace(Some(&old), options, |into| {
             into.set_boot_times(from.boot_times().clone())?;
             for table in Table::ALL {
                 for entry in from.entries(table, 0) {
@@ -156,12 +156,12 @@ impl Place {
 
     /// Moves a damaged database aside whole and starts a new one with what can be read. Gives the number of older ones that
     /// had to go for it.
-    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, means: &Means) -> Result<u64, JournalError> {
+    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, options: &OpenOptions) -> Result<u64, JournalError> {
         let aside = self.free_name(now);
         let salvage = self.sibling("salvage");
         let mut story = String::new();
-        self.replace(Some(&aside), means, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, means)?);
+        self.replace(Some(&aside), options, |into| {
+            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, options)?);
             Ok(())
         })?;
         remove(&salvage)?;
