@@ -1,15 +1,15 @@
-//! How much waits in the journal, for those who watch it.
+//! The counts of what waits in the journal.
 
 use jiff::Timestamp;
 
-/// How much waits.
+/// The counts of what waits, as they stand after a sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Releases without an outcome, or with an unknown one.
     pub releases: usize,
     /// Job records that the server has not acknowledged.
     pub records: usize,
-    /// Job records that it refused for good.
+    /// Job records that the server refused for good.
     pub dead: usize,
     /// Events that the broker has not acknowledged.
     pub events: usize,
@@ -20,10 +20,10 @@ pub struct Counts {
     pub lost: u64,
     /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`), at most [`ASIDE_LIMIT`](super::ASIDE_LIMIT).
     pub set_aside: usize,
-    /// The disk is full: nothing new is promised.
+    /// The disk is full, so the box promises nothing new.
     pub full: bool,
-    /// What lies on the disk is encrypted.
+    /// The entries on the disk are encrypted.
     pub encrypted: bool,
-    /// When the oldest waiting record was made.
+    /// The time at which the oldest waiting record was made, if that is known.
     pub oldest_record: Option<Timestamp>,
 }

@@ -1,11 +1,11 @@
-//! sled, and what it takes to trust it.
+//! The sled database, used so that it can be trusted.
 //!
-//! sled 0.34.7 has habits that this file is written around; they were measured for this project:
-//! - `flush` writes but does not reach the platter on Linux: the file is synced by a descriptor of our own;
-//! - more than about 128 KiB between two syncs may be lost as a whole: [`Database::commit`] syncs in between;
-//! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database closed for ever;
-//! - opening a damaged one may panic; an I/O error sticks until it is dropped and opened again;
-//! - dropping it returns before its threads have let go of its lock.
+//! This file works around habits of sled 0.34.7 that were measured for this project:
+//! - `flush` writes but does not reach stable storage on Linux, so the file is synced through a descriptor of our own;
+//! - more than about 128 KiB between two syncs may be lost as a whole, so [`Database::commit`] syncs in between;
+//! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database from opening for ever;
+//! - opening a damaged database may panic, and an I/O error sticks until the database is dropped and opened again;
+//! - dropping it returns before its threads have released its lock.
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,50 +27,51 @@ use super::lock;
 use super::table::{Table, Tally};
 use crate::domain::EntryId;
 
-/// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
+/// Enough for a tap's working set. With 1 MB the program takes 11 MB of memory beside 100,000 entries, with 8 MB it takes 19.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// How often sled collects its garbage, on a box that is busy (`slack`). `None` would never: the file would grow for ever.
+/// sled collects its garbage this often on a busy box (`timer_slack` for an idle one). `None` would mean never, and the file
+/// would grow for ever.
 const GARBAGE_EVERY_MS: Option<u64> = Some(500);
 
-/// The layout of the trees. A higher number is a newer agent's; 1 was never released.
+/// The layout of the trees. A higher number was written by a newer agent; 1 was never released.
 const SCHEMA: u64 = 2;
 
-/// What sled writes for a change besides its value, about: key, header, the tally.
+/// About the bytes that sled writes for a change besides its value: key, header, the tally.
 const CHANGE_BYTES: usize = 160;
 
-/// A database with less in it is read whole when it is opened: a tenth of a second on a small box.
+/// A database with fewer bytes in it is read whole when it is opened, which takes a tenth of a second on a small box.
 const READ_AT_OPEN: u64 = 8 * 1024 * 1024;
 
 const META: &str = "meta";
 const SCHEMA_KEY: &[u8] = b"schema";
 const TALLY_KEY: &[u8] = b"tally";
 
-/// What is locked with the key that the database is locked with.
+/// The entry of the meta tree that is encrypted with the database's key, to check a key.
 const KEY_CHECK_KEY: &[u8] = b"key";
 
-/// The label of that, and its number in the header: no table will ever have it.
+/// Its label, and the number in its header; no table will ever have this number.
 const KEY_NUMBER: u8 = u8::MAX - 1;
 
-/// The times at which boots began.
+/// The entry of the meta tree with the [`BootTimes`].
 const BOOTS_KEY: &[u8] = b"boots";
 
-/// They are framed like an entry, under a number that no table will ever have.
+/// They are framed like an entry, with a number that no table will ever have.
 pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
 
-/// The tally is sealed like an entry, under a number that no table will ever have.
+/// The tally is framed like an entry, with a number that no table will ever have.
 pub(super) const TALLY_NUMBER: u8 = u8::MAX;
 
-/// What every database of a journal is opened with.
+/// Options with which every database of a journal is opened.
 #[derive(Clone, Default)]
 pub(super) struct OpenOptions {
-    /// Counts the writes to the card.
+    /// Counts the writes to the SD card.
     pub(super) syncs: Arc<AtomicU64>,
-    /// Locks what is written, if there is a key.
+    /// Encrypts the entries, if there is a key.
     pub(super) cipher: Option<Arc<Cipher>>,
 }
 
-/// One step of a transaction. The value replaces what was there.
+/// One step of a transaction. A value replaces the earlier one.
 #[derive(Debug)]
 pub(super) enum Change {
     Put(Table, EntryId, Vec<u8>),
@@ -80,15 +81,15 @@ pub(super) enum Change {
 /// The open database. Nothing is durable before [`Database::sync`].
 pub(super) struct Database {
     db: sled::Db,
-    /// A descriptor of our own for sled's file: the one way to reach the platter.
-    platter: File,
+    /// A descriptor of our own for sled's file, since sled itself never syncs it.
+    file: File,
     /// In the order of [`Table::ALL`], then `meta`.
     trees: Vec<sled::Tree>,
     tally: Tally,
     boot_times: BootTimes,
     unsynced: usize,
     syncs: Arc<AtomicU64>,
-    /// Locks its entries, unless they lie there in clear.
+    /// `None` when the entries lie on the disk in clear.
     cipher: Option<Arc<Cipher>>,
 }
 
@@ -102,13 +103,14 @@ impl Database {
         Ok(database)
     }
 
-    /// Opens what is there. If it is small, or is to be looked at `closely`, every entry is read and counted: sled keeps in
-    /// memory what it has read, so a large one is only read when something was wrong with it.
+    /// Opens an existing database. If it is small, or `closely` is set, every entry is read and counted. sled keeps in memory
+    /// all that it has read, so a large database is only read when something was wrong with it.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] when it does not open, or does not hold what its tally says; [`JournalError::Key`].
+    /// [`JournalError::Damaged`] when it does not open or does not agree with its tally; [`JournalError::Key`];
+    /// [`JournalError::Newer`].
     pub(super) fn open(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
-        // sled would begin anew where its file is empty or gone, as if nothing had ever been stored.
+        // sled would begin anew if its file were empty or gone, as if nothing had ever been stored.
         if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
             return Err(damaged(dir, "its file is empty or gone"));
         }
@@ -134,7 +136,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Opens what is there, whatever it holds.
+    /// Opens a database without looking at its content.
     pub(super) fn open_unchecked(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
         remove_half_snapshots(dir)?;
         let config = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(GARBAGE_EVERY_MS);
@@ -145,19 +147,19 @@ impl Database {
             Ok(Err(error)) => Err(damaged(dir, &error.to_string())),
             Ok(Ok(db)) => Ok(db),
         })?;
-        let platter = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
+        let file = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
         let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
         let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
         let (tally, boot_times) = (Tally::default(), BootTimes::default());
-        // The trees themselves have to reach the platter once.
-        Ok(Self { db, platter, trees, tally, boot_times, unsynced: 1, syncs, cipher: None })
+        // Not 0: the trees themselves have to be synced once.
+        Ok(Self { db, file, trees, tally, boot_times, unsynced: 1, syncs, cipher: None })
     }
 
     fn meta(&self) -> &sled::Tree {
         &self.trees[Table::COUNT]
     }
 
-    /// Writes down what this database is locked with, if anything: something that only this key opens.
+    /// Encrypts entries from now on, if there is a key, and stores an entry that only this key decrypts.
     fn set_cipher(&mut self, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
         if let Some(cipher) = &cipher {
             let check = frame(KEY_NUMBER, &cipher.encrypt(KEY_NUMBER, &[]))?;
@@ -168,7 +170,7 @@ impl Database {
         Ok(())
     }
 
-    /// Takes the cipher that this database is locked with. One that lies there in clear needs none.
+    /// Takes the cipher if the database is encrypted with its key. A database in clear needs none.
     fn check_cipher(&mut self, dir: &Path, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
         let Some(check) = self.meta().get(KEY_CHECK_KEY).map_err(sled_error)? else {
             return Ok(());
@@ -181,12 +183,12 @@ impl Database {
         Ok(())
     }
 
-    /// Whether what it holds lies there locked.
+    /// Whether its entries are encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
         self.cipher.is_some()
     }
 
-    /// Starts a tally that counts what is there.
+    /// Stores the first tally, and the schema.
     fn set_tally(&mut self, tally: Tally) -> Result<(), JournalError> {
         self.meta().insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(sled_error)?;
         self.meta().insert(TALLY_KEY, frame(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
@@ -199,7 +201,7 @@ impl Database {
         &self.boot_times
     }
 
-    /// Writes the list of boots down in the place of the last one.
+    /// Stores the list of boots in the place of the earlier one.
     pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
         let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
         let framed = frame(BOOTS_NUMBER, &bytes)?;
@@ -226,7 +228,7 @@ impl Database {
         Err(damaged(Path::new("db"), &format!("its tally says {tally:?} and there is {counted:?}")))
     }
 
-    /// Reads every entry, and counts.
+    /// Reads and counts every entry.
     pub(super) fn count(&self) -> Result<Tally, JournalError> {
         let mut tally = Tally { next_id: 1, ..Tally::default() };
         for table in Table::ALL {
@@ -243,7 +245,7 @@ impl Database {
         self.tally
     }
 
-    /// What the tally on disk says, for those who check.
+    /// The tally on disk, for a check of the one in memory.
     pub(super) fn written_tally(&self) -> Result<Option<Tally>, JournalError> {
         let bytes = self.meta().get(TALLY_KEY).map_err(sled_error)?;
         Ok(bytes.and_then(|bytes| unframe(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
@@ -254,7 +256,7 @@ impl Database {
         Ok(found.map(|bytes| self.decrypted(table, bytes)))
     }
 
-    /// Entries in the order of their numbers, those after `after`.
+    /// The entries with numbers after `after`, in order.
     pub(super) fn entries(
         &self,
         table: Table,
@@ -263,12 +265,12 @@ impl Database {
         self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.decrypted(table, bytes))))
     }
 
-    /// What cannot be unlocked stays as it is, and is met as an entry that cannot be read.
+    /// Bytes that cannot be decrypted stay as they are; their reader then finds an entry that cannot be read.
     pub(super) fn decrypted(&self, table: Table, bytes: IVec) -> IVec {
         self.cipher.as_deref().and_then(|cipher| decrypt_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
     }
 
-    /// As they lie there.
+    /// The same as they lie on the disk, encrypted or not.
     pub(super) fn raw_entries(
         &self,
         table: Table,
@@ -281,7 +283,7 @@ impl Database {
         })
     }
 
-    /// No entry of this table will have a lower number after these changes.
+    /// The lowest number in this table after these changes, or a lower one.
     fn first_id(&self, table: Table, changes: &[Change]) -> Result<EntryId, JournalError> {
         let there = self.raw_entries(table, 0).next().transpose()?.map(|(id, _)| id);
         let come = changes.iter().filter_map(|change| match change {
@@ -333,37 +335,37 @@ impl Database {
         Ok(())
     }
 
-    /// As it is to lie there.
+    /// The bytes that are stored for a value, if they are not the value itself.
     fn encrypted(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
         self.cipher.as_deref().map(|cipher| encrypt_entry(cipher, table, value)).transpose()
     }
 
-    /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.
+    /// Makes all earlier changes durable: sled's flush writes them to the file, and `sync_data` syncs the file.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         if self.unsynced == 0 {
             return Ok(());
         }
         self.db.flush().map_err(sled_error)?;
-        let synced = self.platter.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
+        let synced = self.file.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
         synced.map_err(|error| io_error("sync", &error))?;
         self.unsynced = 0;
         Ok(())
     }
 
-    /// Whatever is done with it next panics, as sled may.
+    /// Lets the next use panic, as sled may.
     #[cfg(test)]
     pub(super) fn break_down(&mut self) {
         self.trees.clear();
     }
 
-    /// The bytes of its files.
+    /// The size of its files.
     pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
         self.db.size_on_disk().map_err(sled_error)
     }
 }
 
 impl Change {
-    /// What it writes, about.
+    /// About the bytes that it writes.
     pub(super) fn bytes(&self) -> usize {
         CHANGE_BYTES
             + match self {
@@ -386,7 +388,7 @@ fn remove_half_snapshots(dir: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// sled's snapshots, whole and half: shortcuts that it can do without.
+/// sled's snapshots, whole and half. They only shorten its start, so it can do without them.
 pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let entries = fs::read_dir(dir).map_err(|error| open_error(dir, &error))?;
     let paths = entries.flatten().map(|entry| entry.path());

@@ -1,9 +1,8 @@
-//! How entries are written: a version byte, the number of the table, the length (two bytes), a checksum (four bytes), then
-//! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
-//! an entry known wherever its bytes are found, even where the database around it is gone.
+//! The entries of the journal, and their bytes: JSON in a frame. It is JSON because a person may have to read it, and because
+//! a field can be added without a new version.
 //!
 //! While the box does not know the time, a release and a record are stored without one (1970) and with the moment at which
-//! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
+//! they were made. The time is derived from that moment when they are read, if it became known in the same boot.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -17,21 +16,21 @@ use super::table::Table;
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
-/// A release that has no outcome yet, or one that nobody knows.
+/// A release that has no outcome yet, or whose outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredRelease {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What and where to.
+    /// The document, who released it, and the printer.
     pub release: Release,
-    /// Only ever [`Outcome::Unknown`]: every other outcome takes the release out of the journal.
+    /// Always [`Outcome::Unknown`], because every other outcome takes the release out of the journal.
     pub outcome: Option<Outcome>,
-    /// It comes from a database whose damage was found then, by this box's clock: it may have ended there, and its record
-    /// may have been delivered before.
+    /// The time, by this box's clock, at which a damage was found in the database from which it was carried over: the release
+    /// may have ended there, and its record may have been delivered.
     #[serde(default)]
     pub carried_over: Option<Timestamp>,
-    /// When it was made, by the boot and the time since, while its time is not known.
+    /// The moment at which it was made, while its time is not known.
     #[serde(default)]
     pub made: Option<Moment>,
 }
@@ -39,18 +38,18 @@ pub struct StoredRelease {
 /// A job record that the server has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredRecord {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What the server is to be told.
+    /// The record as the server gets it.
     pub record: JobRecord,
-    /// When it was sent, by the server's clock, if it may have arrived.
+    /// The time by the server's clock at which it was sent, if it may have arrived.
     pub attempted: Option<Timestamp>,
-    /// Nobody knows what became of it before this time, by this box's clock: it comes from a database whose damage was found
-    /// then. Then `attempted` is only the earliest time at which it may have been sent.
+    /// The time, by this box's clock, at which a damage was found in the database from which it was carried over. Nobody knows
+    /// what became of it before, and `attempted` is only the earliest time at which it may have been sent.
     #[serde(default)]
     pub carried_over: Option<Timestamp>,
-    /// When it was made, by the boot and the time since, while its time is not known.
+    /// The moment at which it was made, while its time is not known.
     #[serde(default)]
     pub made: Option<Moment>,
 }
@@ -58,36 +57,36 @@ pub struct StoredRecord {
 /// A job record that the server refused for good.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What the server was told.
+    /// The record as the server got it.
     pub record: JobRecord,
-    /// What it said.
+    /// The reason that the server gave.
     pub reason: String,
 }
 
 /// A message that the broker has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredEvent {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// Whose.
+    /// The station of which it speaks.
     pub station: String,
-    /// What is told: one line of JSON.
+    /// One line of JSON, as the broker gets it.
     pub payload: String,
-    /// When it was stored, by this box's clock.
+    /// The time by this box's clock at which it was stored, if that was known.
     #[serde(default)]
     pub time: Option<Timestamp>,
 }
 
-/// What every kind of entry has: a number, which is its key, and a time.
+/// An entry of any kind: it has a number, which is its key, and a time.
 pub(super) trait Entry: Serialize + DeserializeOwned {
     fn id(&self) -> EntryId;
-    /// The number comes from the key; what the value says of it does not count.
+    /// The number comes from the key, and the one in the value does not count.
     fn set_id(&mut self, id: EntryId);
-    /// When it began to wait, if that is known.
+    /// The time at which it began to wait, if that is known.
     fn time(&self) -> Option<Timestamp>;
     /// Gives it the time at which it was made, if it was stored without one and the offset of that boot is known.
     fn derive_time(&mut self, _: &BootTimes) {}
@@ -151,7 +150,7 @@ impl Entry for StoredEvent {
     }
 }
 
-/// The bytes of an entry of this table. Fields without a value are not written: a fifth of a record.
+/// The bytes of an entry of this table. Fields without a value are left out, which saves a fifth of a record.
 pub(super) fn encode(table: Table, entry: &impl Entry) -> Result<Vec<u8>, JournalError> {
     let wrong = |error| JournalError::Entry { id: entry.id(), detail: format!("it cannot be written: {error}") };
     let mut json = serde_json::to_value(entry).map_err(wrong)?;
@@ -166,7 +165,7 @@ fn drop_nulls(json: &mut Value) {
     }
 }
 
-/// An entry from its bytes.
+/// Reads an entry of this table from its bytes.
 pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
     let wrong = |detail: String| JournalError::Entry { id, detail };
     let json = match bytes.first() {

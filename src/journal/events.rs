@@ -1,4 +1,4 @@
-//! Events: what the broker has not acknowledged.
+//! Events that the broker has not acknowledged.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// Events that are kept for the broker (design, section 7).
+/// The most events that are kept for the broker (docs/operating.md, "What is kept where").
 pub const EVENT_LIMIT: usize = 1_000;
 
 impl Store {
@@ -24,7 +24,7 @@ impl Store {
         if self.database().tally().of(Table::Events) >= EVENT_LIMIT as u64
             && let Some((oldest, _)) = oldest
         {
-            // Only counted: while a broker is away for long, every event would be an error in the log.
+            // Counted and not logged: while a broker is away for long, every event would be an error in the log.
             self.add_lost(1);
             changes.push(Change::Remove(Table::Events, oldest));
         }

@@ -1,11 +1,11 @@
-//! Files and directories, with errors that say what was tried.
+//! Work on files and directories whose errors name what was tried.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use super::error::{JournalError, io_error};
 
-/// Also true for a link to nowhere: what is there must not be taken for a first start.
+/// Also true for a link to nowhere, which must not be taken for a first start.
 pub(super) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -23,21 +23,20 @@ pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
     removed.map_err(|error| io_error(&format!("remove {}", path.display()), &error))
 }
 
-/// Every file of a directory, and the directory itself, to the platter.
+/// Syncs every file of a directory, and the directory itself.
 pub(super) fn sync_all(dir: &Path) -> Result<(), JournalError> {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        sync_dir(&entry.path())?;
+        sync(&entry.path())?;
     }
-    sync_dir(dir)
+    sync(dir)
 }
 
-/// A file or a directory to the platter.
-pub(super) fn sync_dir(path: &Path) -> Result<(), JournalError> {
+pub(super) fn sync(path: &Path) -> Result<(), JournalError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| io_error(&format!("sync {}", path.display()), &error))
 }
 
-/// Copies what can be read; a file that cannot is one more that is missing.
+/// Copies the files that can be read; one that cannot is missing in the copy.
 pub(super) fn copy_dir(from: &Path, to: &Path) -> Result<(), JournalError> {
     fs::create_dir_all(to).map_err(|error| io_error(&format!("make {}", to.display()), &error))?;
     for entry in fs::read_dir(from).into_iter().flatten().flatten() {

@@ -1,31 +1,32 @@
-//! What the box has promised, on disk: releases, job records, dead letters and events that wait.
+//! The journal keeps on disk all that the box has promised: releases, job records, dead letters and events that wait.
 //!
 //! Invariants:
-//! 1. **Durable before answered.** A method returns `Ok` only after `sync_data` on sled's file: sled's own flush does not
-//!    reach the platter on Linux. At most [`GROUP_BYTES`] lie between two syncs; larger groups do not survive a cut.
+//! 1. **Durable before answered.** A method returns `Ok` only after `sync_data` on sled's file, because sled's own flush does
+//!    not reach stable storage on Linux. At most [`GROUP_BYTES`] lie between two syncs; larger groups do not survive a power
+//!    cut.
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
-//!    One process a state directory: `lock`.
+//!    One process at a time uses a state directory (`lock`).
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
-//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open; job records leave oldest
-//!    first, so each station's keep their order.
+//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open. Job records leave
+//!    oldest first, so the records of each station keep their order.
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
-//!    disk before it is sent: after a crash only that one is in doubt.
-//! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
-//!    damaged, and so is one that is gone, or that is an older state of itself (`mark`). A damaged one is set aside whole
-//!    (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]), and what can be read is carried over: sled is never given the only
-//!    copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
-//! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
+//!    disk before it is sent, so that after a crash only that one is in doubt.
+//! 6. **Nothing disappears silently.** Every transaction writes a tally of all entries. A database that does not agree with
+//!    its tally is damaged, and so is one that is gone or is an older state of itself (`high_water_mark`). It is set aside
+//!    whole (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]) and its readable entries are carried over, since sled is never given
+//!    the only copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
+//! 7. **`db` is always whole.** A new database takes its place only when all of it is durable.
 //! 8. **No time that nobody knew.** An entry that is stored while the clock is wrong has no time until the clock is right in
 //!    the same boot (`times`). Nothing is given up for an age that is not certain.
 //! 9. **No secret.** No card number, read or token is ever handed to this module.
-//! 10. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
-//!     journal does not open.
+//! 10. **Encrypted whole or not at all.** With a key every entry is encrypted (`cipher`). Without the key of an encrypted
+//!     database nothing is touched: the journal does not open.
 //!
-//! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
-//! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
+//! On a full disk the reserve is given up: the box can still write down how its earlier promises end, and it promises nothing
+//! new ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
 //!
-//! A release in the journal may have been sent or not: it is stored before, and nothing is written in between.
-//! What the journal does not do: talk to the server, or decide what becomes of an entry.
+//! A release in the journal may have been sent or not, because it is stored before it is sent and nothing is written in
+//! between. The journal does not talk to the server, and it does not decide what becomes of an entry.
 
 mod boot_times;
 mod cipher;
@@ -78,7 +79,7 @@ use verify::VerifyProgress;
 pub use verify::{VERIFY_STEP, Verified};
 use worker::{Job, JobKind, PendingCall, Worker};
 
-/// Jobs that may wait for the journal's thread; then callers wait.
+/// The most jobs that wait for the journal's thread; beyond it callers wait.
 const JOB_LIMIT: usize = 256;
 
 /// A handle to the journal's thread. Cheap to clone; the thread ends when the last handle is dropped.
@@ -90,12 +91,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the database in `state_dir/db`. What is damaged is set aside; a full disk is told by
-    /// [`Counts::full`]. With a `key` entries are encrypted; a database that was in clear is then rewritten.
+    /// Opens or makes the database in `state_dir/db`. A damaged one is set aside; a full disk shows in [`Counts::full`]. With
+    /// a `key` entries are encrypted, and a database that was in clear is rewritten.
     ///
     /// # Errors
     /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Disk`], [`JournalError::Key`] and
-    /// [`JournalError::Newer`] name what to put right.
+    /// [`JournalError::Newer`] name the thing that a person has to put right.
     pub fn open(state_dir: &Path, limits: Limits, key: Option<&Secret>) -> Result<Self, JournalError> {
         let (jobs, inbox) = mpsc::channel(JOB_LIMIT);
         let (counts_sender, counts) = watch::channel(Counts::default());
@@ -120,13 +121,13 @@ impl Journal {
         Ok(Self { jobs, counts, syncs })
     }
 
-    /// Whether a journal was ever made there, for those who only progress.
+    /// Whether a journal was ever made there; a caller who only looks must not make one.
     pub fn is_there(state_dir: &Path) -> bool {
         StateDirs::new(state_dir).is_used()
     }
 
-    /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this
-    /// answers, except where no record is wanted and it answers [`JournalError::Full`] (promise 7).
+    /// Makes all of these durable, and removes the entries `instead_of`, which they replace. Nothing is sent before this
+    /// answers (docs/architecture.md, "Promises"), except where no record is wanted and it answers [`JournalError::Full`].
     pub async fn store_releases(
         &self,
         releases: Vec<Release>,
@@ -135,8 +136,8 @@ impl Journal {
         self.call(JobKind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
     }
 
-    /// Ends a release and stores the record that follows from it, in one transaction (promise 3). An outcome that
-    /// nobody knows stays in the journal until somebody drops it.
+    /// Ends a release and stores the record that follows from it, in one transaction. A release with an unknown outcome stays
+    /// in the journal until a person drops it.
     pub async fn end_release(
         &self,
         id: EntryId,
@@ -146,7 +147,7 @@ impl Journal {
         self.call(JobKind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
     }
 
-    /// Releases that have no outcome yet.
+    /// The releases that have no outcome yet.
     pub async fn open_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
         self.call(JobKind::Duty, |store| store.open_releases()).await
     }
@@ -161,14 +162,14 @@ impl Journal {
         self.call(JobKind::Duty, move |store| store.oldest_records(limit)).await
     }
 
-    /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
-    /// (`None`). What was in doubt before must have been looked up.
+    /// Marks a record before it is sent (`Some`, with the time by the server's clock), or after it certainly was not sent
+    /// (`None`). A record that was in doubt must have been looked up before.
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
         self.call(JobKind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
-    /// Moves a record that the server has acknowledged to the ledger, whose oldest go: beyond [`LEDGER_AGE`] and
-    /// [`LEDGER_LIMIT`].
+    /// Moves a record that the server has acknowledged to the ledger, and drops the oldest ones there beyond [`LEDGER_AGE`]
+    /// and [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
         self.call(JobKind::Duty, move |store| store.acknowledge_record(id)).await
     }
@@ -198,16 +199,16 @@ impl Journal {
         self.call(JobKind::Duty, move |store| store.forget_event(id)).await
     }
 
-    /// What waits after the number `after`, for people: at most [`LIST_LIMIT`] of each kind, and where the next page
-    /// begins.
+    /// Lists for people the entries that wait after the number `after`: at most [`LIST_LIMIT`] of each kind, and the number
+    /// after which the next page begins.
     pub async fn list(&self, after: EntryId) -> Result<Listing, JournalError> {
         self.call(JobKind::Duty, move |store| store.list(after)).await
     }
 
-    /// One entry, for people.
+    /// Shows one entry to a person.
     ///
     /// # Errors
-    /// [`JournalError::Unknown`].
+    /// [`JournalError::Unknown`] when there is no such entry.
     pub async fn show(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
         self.call(JobKind::Duty, move |store| store.show(id)).await
     }
@@ -220,16 +221,16 @@ impl Journal {
         self.call(JobKind::Duty, move |store| store.retry(id)).await
     }
 
-    /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and says what it was.
+    /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and returns it.
     ///
     /// # Errors
-    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it still has its way to go.
+    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when the agent will still end or deliver it.
     pub async fn give_up(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
         self.call(JobKind::Duty, move |store| store.give_up(id)).await
     }
 
-    /// Looks at every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time: others need
-    /// not wait until it has seen all.
+    /// Checks every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time, so that other
+    /// callers need not wait for the end.
     pub async fn verify(&self) -> Result<Verified, JournalError> {
         let mut progress = VerifyProgress::default();
         while !progress.done {
@@ -238,8 +239,9 @@ impl Journal {
         Ok(progress.verified)
     }
 
-    /// Lets the journal write down the offset between this boot's monotonic clock and the wall clock, if entries wait for it:
-    /// to be called when the wall clock has become right. Every other call that finds it right does the same.
+    /// Says that the wall clock has become right. The journal then writes down the offset between it and this boot's
+    /// monotonic clock, if entries were stored without a time. Every other call does the same; this one is for an agent that
+    /// has nothing else to ask.
     pub async fn time_is_known(&self) -> Result<(), JournalError> {
         self.call(JobKind::Duty, |store| store.note_time()).await
     }
@@ -250,12 +252,12 @@ impl Journal {
         self.jobs.closed().await;
     }
 
-    /// How much waits; changes wake its watchers.
+    /// The counts of what waits; a change wakes those who watch.
     pub fn counts(&self) -> watch::Receiver<Counts> {
         self.counts.clone()
     }
 
-    /// How many syncs there were: each is a write to the card.
+    /// The number of syncs so far; each is a write to the SD card.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
@@ -276,7 +278,7 @@ impl Journal {
 mod tests {
     use super::*;
 
-    /// Ends the journal's thread: nothing that a journal does is known to.
+    /// A job that ends the journal's thread; no real job does.
     struct Fatal;
 
     impl Job for Fatal {
@@ -305,7 +307,7 @@ mod tests {
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
         journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
         let broken = journal.call(JobKind::Duty, |store| {
-            // The first to notice are the counts after this job.
+            // The counts after this job are the first to notice.
             store.break_down();
             Ok(())
         });
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_the_end_of_the_journal_is_told() {
+    async fn a_caller_who_waits_for_the_end_of_the_journal_sees_it() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
         journal.break_down().await;

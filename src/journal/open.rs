@@ -1,4 +1,4 @@
-//! Opening the database, whatever state it is in.
+//! Opens the database in whatever state it is: it is made, set aside, rebuilt or encrypted as needed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::error::{JournalError, damaged};
 use super::high_water_mark::HighWaterMark;
 use super::state_dirs::{StateDirs, is_mostly_empty};
 
-/// Opens the database, whatever state it is in, and says how many that had been set aside were given up for that.
+/// Opens the database, and says how many that had been set aside before had to be given up for it.
 pub(super) fn open_database(
     dirs: &StateDirs,
     state_dir: &Path,
@@ -30,13 +30,13 @@ pub(super) fn open_database(
     }
     if let Err(error) = dirs.rebuild(database, options) {
         tracing::warn!(%error, to_be_encrypted, "database not rebuilt");
-        // Either the old or the new one is in place, or is put there.
+        // Puts the old or the new one in place if neither is.
         dirs.prepare(options)?;
     }
     Ok((Database::open(&dirs.db(), false, options.clone())?, 0))
 }
 
-/// Opens a database that is as far as its mark says. One that is refused is left as it was.
+/// Opens a database that is not an older state of itself. One that is refused is left as it was.
 fn open_whole(
     dirs: &StateDirs,
     state_dir: &Path,
@@ -50,7 +50,7 @@ fn open_whole(
         if there < marked { Err(older()) } else { Ok(database) }
     });
     match &opened {
-        // Who has the lock is writing there.
+        // Another process that holds the lock writes there, so the copy must not replace its file.
         Ok(_) | Err(JournalError::Locked { .. }) => dirs.drop_copy(),
         Err(_) => dirs.restore_copy()?,
     }

@@ -1,4 +1,4 @@
-//! What people may see and do: `queue list`, `show`, `retry`, `drop`.
+//! The commands for people: `queue list`, `show`, `retry` and `drop`.
 
 use serde::Serialize;
 
@@ -9,37 +9,37 @@ use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// Entries of one kind in one page of a listing: what is in memory at once.
+/// The most entries of one kind in a page of a listing, so that a bounded number is in memory at once.
 pub const LIST_LIMIT: usize = 500;
 
 /// A page of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Listing {
-    /// Stored and not ended, or ended as unknown.
+    /// Releases that have not ended, or ended as unknown.
     pub releases: Vec<StoredRelease>,
-    /// Waiting for the server.
+    /// Records that the server has not acknowledged.
     pub records: Vec<StoredRecord>,
-    /// Refused by the server for good.
+    /// Records that the server refused for good.
     pub dead: Vec<DeadLetter>,
-    /// Ask for what comes after this number: there is more.
+    /// The number to ask with for the next page, if there is one.
     pub next: Option<EntryId>,
 }
 
-/// One entry of the journal.
+/// An entry of the journal as a person sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum QueueEntry {
-    /// Not ended, or ended as unknown.
+    /// A release that has not ended, or ended as unknown.
     Release(StoredRelease),
-    /// Waits for the server.
+    /// A record that the server has not acknowledged.
     Record(StoredRecord),
-    /// Refused by the server for good.
+    /// A record that the server refused for good.
     Dead(DeadLetter),
-    /// Cannot be read.
+    /// An entry that cannot be read.
     Unreadable {
-        /// Its number.
+        /// The number of the entry.
         id: EntryId,
-        /// Its bytes, as far as they are text.
+        /// The bytes of the entry as text, as far as they are that.
         text: String,
     },
 }
@@ -52,7 +52,8 @@ impl Store {
             dead: self.page(Table::Dead, after, LIST_LIMIT)?,
             next: None,
         };
-        // A full page of one kind may have more behind it: the others wait for it, so that one number is enough to go on.
+        // A full page of one kind may have more behind it. The other kinds are cut at the same number, so that one number is
+        // enough to go on.
         let last = [
             listing.releases.get(LIST_LIMIT - 1).map(|stored| stored.id),
             listing.records.get(LIST_LIMIT - 1).map(|stored| stored.id),

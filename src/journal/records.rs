@@ -10,7 +10,7 @@ use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// Of those that are too old, so many go with each that comes.
+/// The most acknowledged records that go when one comes.
 const LEDGER_STEP: usize = 20;
 
 impl Store {

@@ -1,4 +1,4 @@
-//! Releases: from before the first byte is sent until somebody knows how they ended.
+//! Releases, from before the first byte is sent until their outcome is known.
 
 use jiff::Timestamp;
 
@@ -32,7 +32,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// Ends a release, and stores its record even where the release itself is gone: what was printed is to be accounted
+    /// Ends a release, and stores its record even if the release itself is gone, because printed pages have to be accounted
     /// for.
     pub(super) fn end_release(
         &mut self,
@@ -41,7 +41,7 @@ impl Store {
         record: Option<&JobRecord>,
     ) -> Result<(), JournalError> {
         let release: Option<StoredRelease> = self.get(Table::Releases, id)?;
-        // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
+        // If the release comes from a damaged database, or was lost to a damage, its record may have been delivered.
         let carried_over = release.as_ref().map_or(Some(Timestamp::now()), |stored| stored.carried_over);
         let earliest = release.as_ref().map(|stored| stored.release.time);
         let timed = record.map(|record| self.timed_record(record.clone(), release.as_ref())).transpose()?;
@@ -56,7 +56,7 @@ impl Store {
                 changes.push(Change::Remove(Table::Releases, id));
                 timed
             }
-            // Ended before, and only the answer was lost.
+            // The release ended before, and only the answer was lost.
             None if self.is_recorded(id, record)? => None,
             None => timed,
         };
@@ -70,7 +70,7 @@ impl Store {
         if changes.is_empty() { Ok(()) } else { self.commit(&changes) }
     }
 
-    /// Whether the record of a release that is gone is there, waiting or delivered or refused.
+    /// Whether the record of a release that is gone is in the journal, waiting, delivered or refused.
     fn is_recorded(&mut self, release: EntryId, record: Option<&JobRecord>) -> Result<bool, JournalError> {
         let Some(record) = record else {
             return Ok(false);
@@ -104,8 +104,9 @@ impl Store {
         Ok(open)
     }
 
-    /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
-    /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
+    /// Continues from this number or a higher one after the database was opened anew: it may be an older state of itself, and
+    /// no number may be issued twice. A release with such a number was left by a write that failed; its number was never
+    /// returned to a caller, so it was never sent, and it is removed.
     pub(super) fn resume_ids(&mut self, issued: EntryId) -> Result<(), JournalError> {
         self.skip_ids(issued);
         let mut never_issued = Vec::new();

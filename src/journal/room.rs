@@ -1,4 +1,4 @@
-//! Room for what comes: what goes for it, and in which order.
+//! Makes room for new entries: decides which ones are given up for them, and in which order.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,9 +11,9 @@ use super::table::Table;
 use crate::domain::EntryId;
 
 impl Store {
-    /// Makes room for what comes: first what is too old goes, then the oldest events, then releases that ended as
-    /// unknown, dead letters, and job records last. Each one is counted and told as an error. A release that has not
-    /// ended never goes.
+    /// Makes room for so many entries and bytes. Entries that are too old go first, then the oldest events, releases that
+    /// ended as unknown, dead letters, and job records last. Each one is counted and logged as an error. A release that has
+    /// not ended never goes.
     pub(super) fn make_room(&mut self, entries: u64, bytes: u64) -> Result<(), JournalError> {
         self.drop_old(Timestamp::now())?;
         while self.database().tally().waiting() + entries > self.limits().max_entries.into()
@@ -40,7 +40,7 @@ impl Store {
         Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
     }
 
-    /// By a wrong clock nothing is old, and neither is what does not know its time.
+    /// Gives up entries that are too old. By a wrong clock none is, and neither is one whose time is not known.
     fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
         if !self.is_certain(now) {
             return Ok(());

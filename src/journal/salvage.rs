@@ -1,12 +1,13 @@
-//! From a damaged database into a new one.
+//! Carries the entries of a damaged database over into a new one.
 //!
-//! Two ways. A copy may open whole when sled's own shortcuts (its snapshot, its settings) are left out: then it is as new as
-//! the newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their header
-//! wherever they stand.
+//! There are two ways. A copy may open whole when sled's snapshots and settings are left out; it counts if it is as new as the
+//! newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their frame wherever
+//! they stand.
 //!
-//! What is found may be older than it looks: the removal of an entry may be what was lost. Three things tell what has left:
-//! the newest tally that is found, records leave oldest first, and a release whose record is there has ended. For what
-//! remains, the server is asked before anything is sent: a record is in doubt, and so will be the record of a release.
+//! An entry that is found may have left the journal, because its removal may be the part that was lost. Three facts show
+//! which entries have left: the newest tally in the file names the first number of a table, records leave oldest first, and a
+//! release whose record is there has ended. All other records are in doubt, and so will be the records of releases: the
+//! server is asked before any of them is sent.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,11 +26,11 @@ use super::limits::{ENTRY_LIMIT, LEDGER_LIMIT};
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};
 
-/// Read at once, besides an entry that may begin at its end.
+/// The bytes that are read at once, besides an entry that may begin at their end.
 const CHUNK: usize = 256 * 1024;
 
-/// Carries over what can be read of the database in `db`, whose damage was found `now`; `copies` is a directory to work in.
-/// Says how it went.
+/// Carries over the entries that can be read in the database `db`, whose damage was found `now`, and returns a description of
+/// that for the note. Copies of the database are made in the directory `copies`.
 pub(super) fn carry_over(
     db: &Path,
     now: Timestamp,
@@ -65,11 +66,11 @@ pub(super) fn carry_over(
 
 type Repair = fn(&Path) -> Result<(), JournalError>;
 
-/// What sled can do without, and what may keep it from opening.
+/// Files that sled can do without, and that may keep it from opening.
 const REPAIRS: [(&str, Repair); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
 
-/// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
-/// counts. There is one copy at a time, and none where the disk has no room for it: reading entry by entry needs none.
+/// Opens a copy of the database after one repair or the other. Only a copy that agrees with its own tally counts. There is
+/// one copy at a time, and none if the disk has no room for it, because reading entry by entry needs none.
 fn open_copy(db: &Path, copies: &Path, options: &OpenOptions) -> Result<Option<Database>, JournalError> {
     for (name, repair) in REPAIRS {
         let copy = copies.join(name);
@@ -95,8 +96,8 @@ fn without_settings(dir: &Path) -> Result<(), JournalError> {
     remove(&dir.join("conf"))
 }
 
-/// Shows everything sealed in a file, in no order, with old versions and doubles. A file that is gone or cannot be read
-/// further ends it.
+/// Visits every framed value in a file, in no order, old versions and doubles too. It ends at the first place where the file
+/// cannot be read.
 fn read_entries(
     path: &Path,
     options: &OpenOptions,
@@ -109,7 +110,7 @@ fn read_entries(
     loop {
         let read = read_some(&mut file, &mut window);
         let last = read.unwrap_or(0) == 0;
-        // An entry that begins here is whole in the window.
+        // An entry that begins before this place is whole in the window.
         let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
         for at in 0..safe {
             let Some((number, body)) = unframe(&window[at..]) else {
@@ -135,18 +136,18 @@ fn read_some(file: &mut File, window: &mut Vec<u8>) -> io::Result<usize> {
     file.take(CHUNK as u64).read_to_end(window)
 }
 
-/// What one tap printed of one document.
+/// A document that was printed by a tap.
 type Printed = (TapId, String);
 
-/// Brings entries over and keeps in mind what tells which of them have left.
+/// Carries entries over, and remembers the facts that show which of them have left.
 struct Salvager<'a> {
     into: &'a mut Database,
     now: Timestamp,
-    /// The newest that was found.
+    /// The newest tally that was found.
     tally: Tally,
-    /// All that were found.
+    /// All boots that were found.
     boot_times: BootTimes,
-    /// The highest record that was acknowledged or refused: all before it have left too.
+    /// The highest number of a record that was acknowledged or refused; all before it have left too.
     left_record: EntryId,
     recorded: HashSet<Printed>,
 }
@@ -163,7 +164,7 @@ impl<'a> Salvager<'a> {
         }
     }
 
-    /// Looks for what tells which entries have left.
+    /// Remembers the facts that a value of the file shows.
     fn learn(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
         if number == TALLY_NUMBER {
             let found = Tally::from_bytes(body).filter(|tally| tally.change > self.tally.change);
@@ -176,7 +177,8 @@ impl<'a> Salvager<'a> {
         Ok(())
     }
 
-    /// Brings what was found in no order: the last version wins, which may be an older one; what is sent is asked for first.
+    /// Carries over an entry from the file, unless it has left. The values come in no order, so the last version of an entry
+    /// wins, which may be an older one.
     fn bring_body(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
         let (Some(table), Some(id)) = (Table::from_number(number), id_of(body)) else {
             return Ok(());
@@ -189,7 +191,7 @@ impl<'a> Salvager<'a> {
         if has_left { Ok(()) } else { self.bring(table, id, &frame(number, body)?) }
     }
 
-    /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
+    /// Carries one entry over. One that cannot be read is carried over as it is, and is set aside when it is read.
     fn bring(&mut self, table: Table, id: EntryId, bytes: &[u8]) -> Result<(), JournalError> {
         let value = match table {
             Table::Releases => changed(table, id, bytes, |stored: &mut StoredRelease| {
@@ -220,7 +222,7 @@ impl<'a> Salvager<'a> {
         self.into.set_boot_times(self.boot_times.clone())
     }
 
-    /// Takes the releases out whose record is there, and what the ledger has too many of.
+    /// Removes the releases whose record is there, and the oldest records of the ledger beyond its limit.
     fn settle(&mut self) -> Result<(), JournalError> {
         let mut ended = Vec::new();
         for entry in self.into.entries(Table::Releases, 0) {
@@ -254,7 +256,7 @@ fn printed(record: &JobRecord) -> Printed {
     (record.tap, record.document.clone())
 }
 
-/// The number that an entry says it has.
+/// The number in an entry's own fields.
 fn id_of(body: &[u8]) -> Option<EntryId> {
     #[derive(serde::Deserialize)]
     struct Numbered {

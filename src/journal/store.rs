@@ -1,7 +1,8 @@
-//! The journal as its one thread sees it. Everything here is synchronous; durable only after [`Store::sync`].
+//! The journal as its one thread sees it. All of it is synchronous, and durable only after [`Store::sync`].
 //!
-//! What belongs to releases, records, events and people's wishes stands in the files of those names; this one opens the
-//! database, numbers entries, reads them, sets aside what cannot be read, and makes room.
+//! This file opens the database, numbers entries, reads them and sets aside those that cannot be read. The methods for
+//! releases, records, events, people and times stand in `releases`, `records`, `events`, `queue` and `times`, those that
+//! make room in `room`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::domain::EntryId;
 use crate::durable;
 
-/// Entries that are read in one go: what is in memory at once.
+/// The most entries that are read, and so are in memory, at once.
 const PAGE: usize = 500;
 
 pub(super) struct Store {
@@ -32,20 +33,20 @@ pub(super) struct Store {
     reserve: Reserve,
     high_water_mark: HighWaterMark,
     limits: Limits,
-    /// Entries that were given up since the start, and databases that had been set aside.
+    /// Entries and set-aside databases that were given up since the start.
     lost: u64,
     next_id: EntryId,
-    /// Before this time the clock is wrong.
+    /// A clock below this time is wrong.
     floor: Timestamp,
-    /// Damaged databases that lie aside: they only become fewer while this one is open.
+    /// Damaged databases that are set aside; their number only falls while this one is open.
     set_aside: usize,
-    /// Last: the others must be gone when somebody else may come.
+    /// The last field, because the others must be dropped before another process may come.
     _lock: Lock,
 }
 
 impl Store {
-    /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt. `closely` after a
-    /// failure: then every entry is read.
+    /// Opens the journal, or makes it. A damaged database is set aside, and an almost empty one is rebuilt. After a failure
+    /// `closely` is set, so that every entry is read.
     pub(super) fn open(
         state_dir: &Path,
         limits: Limits,
@@ -68,14 +69,14 @@ impl Store {
         Ok(Self { database, dirs, reserve, high_water_mark, limits, lost, next_id, floor, set_aside, _lock: lock })
     }
 
-    /// Makes everything before it durable.
+    /// Makes all earlier changes durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.database.sync()?;
         self.high_water_mark.advance(self.database.tally().change);
         Ok(())
     }
 
-    /// The last thing of a clean stop: from now on nothing at all may be missing.
+    /// Ends a clean stop: the mark is exact from now on, so that not one transaction may be missing at the next start.
     pub(super) fn finish(mut self) -> Result<(), JournalError> {
         self.database.sync()?;
         self.high_water_mark.set(self.database.tally().change);
@@ -102,22 +103,20 @@ impl Store {
         })
     }
 
-    /// Whether a clock that says so can be right: it is not below the floor.
+    /// Whether a clock that shows this time can be right.
     pub(super) fn is_certain(&self, time: Timestamp) -> bool {
         time >= self.floor
     }
 
-    /// The database, for those who only read.
     pub(super) fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Writes the list of boots down in the place of the last one.
     pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
         self.database.set_boot_times(boots)
     }
 
-    /// Databases that were set aside and that nobody has looked at yet, with their notes.
+    /// See [`StateDirs::aside`].
     pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
         self.dirs.aside()
     }
@@ -126,27 +125,24 @@ impl Store {
         self.limits
     }
 
-    /// Entries that were given up since the start, and databases that had been set aside.
     pub(super) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Counts entries as given up.
     pub(super) fn add_lost(&mut self, entries: u64) {
         self.lost += entries;
     }
 
-    /// Every number that was given to an entry is below this one.
+    /// The number of the next entry; all earlier ones are lower.
     pub(super) fn next_id(&self) -> EntryId {
         self.next_id
     }
 
-    /// Gives only numbers from this one on, if it has not come as far yet.
+    /// Skips the numbers below this one.
     pub(super) fn skip_ids(&mut self, next_id: EntryId) {
         self.next_id = self.next_id.max(next_id);
     }
 
-    /// Lets whatever is done with the database next panic, as sled may.
     #[cfg(test)]
     pub(super) fn break_down(&mut self) {
         self.database.break_down();
@@ -157,17 +153,15 @@ impl Store {
         !self.reserve.is_whole()
     }
 
-    /// Takes room back for hard times, if there is some again.
     pub(super) fn restore_reserve(&self) {
         self.reserve.restore();
     }
 
-    /// Gives up what is kept for hard times.
     pub(super) fn spend_reserve(&self) {
         self.reserve.spend();
     }
 
-    /// The next number. It counts with the next [`Store::commit`].
+    /// Takes the next number. It is stored with the next [`Store::commit`].
     pub(super) fn take_id(&mut self) -> EntryId {
         self.next_id += 1;
         self.next_id - 1
@@ -178,7 +172,7 @@ impl Store {
         self.database.commit(self.next_id, changes)
     }
 
-    /// Makes changes in parts that a sync can hold; each part is made or not.
+    /// Makes changes in parts of at most [`GROUP_BYTES`]; each part is a transaction.
     pub(super) fn commit_parts(&mut self, changes: Vec<Change>) -> Result<(), JournalError> {
         let mut part = Vec::new();
         let mut bytes = 0;
@@ -194,7 +188,7 @@ impl Store {
         self.commit(&part)
     }
 
-    /// One entry. What cannot be read is set aside, and is not there.
+    /// Reads one entry. One that cannot be read is set aside and is not returned.
     pub(super) fn get<T: Entry>(&mut self, table: Table, id: EntryId) -> Result<Option<T>, JournalError> {
         let Some(bytes) = self.database.get(table, id)? else {
             return Ok(None);
@@ -211,8 +205,8 @@ impl Store {
         Ok(entry)
     }
 
-    /// The entries after `after`, at most `limit`, in order. What cannot be read is set aside and does not stop the
-    /// others.
+    /// The entries with numbers after `after`, in order, at most `limit`. One that cannot be read is set aside and does not
+    /// stop the others.
     pub(super) fn page<T: Entry>(
         &mut self,
         table: Table,
@@ -239,7 +233,7 @@ impl Store {
         }
     }
 
-    /// Shows every entry after `after` until `more` says no, with a page of them in memory.
+    /// Calls `more` with every entry after `after` until it returns false. One page of entries is in memory at a time.
     pub(super) fn each<T: Entry>(
         &mut self,
         table: Table,
@@ -270,7 +264,7 @@ impl Store {
         error: &JournalError,
     ) -> Result<(), JournalError> {
         tracing::error!(id, table = table.name(), %error, "entry set aside; `queue verify` shows it");
-        // The number of its table, then its bytes.
+        // An unreadable entry is stored as the number of its table and its bytes.
         let aside = [&[table.number()], bytes].concat();
         self.commit(&[Change::Remove(table, id), Change::Put(Table::Unreadable, id, aside)])
     }

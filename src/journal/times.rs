@@ -1,6 +1,6 @@
-//! The times of releases and records while the box does not know the time: they are stored without one (1970) and with the
-//! moment at which they were made. Readers get the time from the offset of that boot, once it is known ([`BootTimes`]);
-//! no entry is rewritten for it.
+//! The times of releases and records that are stored while the box does not know the time. They are stored without one (1970)
+//! and with the moment at which they were made. When they are read, the time is derived from the offset of that boot, if it
+//! is known ([`BootTimes`](super::boot_times::BootTimes)). No entry is rewritten for it.
 
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ impl Store {
         Ok((release, made))
     }
 
-    /// The same for a record. One that is dated back to its release is as certain as that.
+    /// The same for a record. One with the time of its release is stored with the stored time or the moment of that.
     pub(super) fn timed_record(
         &mut self,
         mut record: JobRecord,
@@ -42,7 +42,8 @@ impl Store {
         Ok((record, made))
     }
 
-    /// The time as the offset of this boot tells it, or the moment alone; then the boot is listed before the entry is stored.
+    /// The present time by the offset of this boot, if it is known. Otherwise this is the moment alone, and the boot is listed
+    /// before the entry is stored.
     fn this_moment(&mut self) -> Result<(Timestamp, Option<Moment>), JournalError> {
         let now = Moment::now();
         if let Some(time) = self.database().boot_times().wall(&now) {
@@ -55,7 +56,7 @@ impl Store {
         Ok((NO_TIME, Some(now)))
     }
 
-    /// Writes the offset of this boot down if there are entries that need it and the time is known by now.
+    /// Stores the offset of this boot if entries need it and the time is known by now.
     pub(super) fn note_time(&mut self) -> Result<(), JournalError> {
         let wall = Timestamp::now();
         if !self.database().boot_times().has_unknown() || !self.is_certain(wall) {

@@ -1,7 +1,7 @@
-//! `queue verify`: everything that can be wrong with the journal and can be seen without changing it.
+//! `queue verify`: a check of the journal that changes nothing.
 //!
-//! It goes in steps of [`VERIFY_STEP`] entries, a job each: what else is asked of the journal waits no longer than for one.
-//! The tally is compared with what was counted when nothing has changed meanwhile.
+//! It goes in steps of [`VERIFY_STEP`] entries, each of which is a job of its own, so that other jobs wait for one step at
+//! most. The tally is compared with the entries that were counted, if none has changed meanwhile.
 
 use serde::Serialize;
 
@@ -11,23 +11,23 @@ use super::store::Store;
 use super::table::{Table, Tally};
 use crate::domain::EntryId;
 
-/// Entries that are looked at in one job.
+/// The entries that one job checks.
 pub const VERIFY_STEP: usize = 500;
 
-/// How often everything is looked at again because something has changed meanwhile.
+/// The rounds over all entries at most; another one is made when an entry has changed meanwhile.
 const ROUNDS: u32 = 3;
 
-/// Problems that are told one by one; beyond them only their number.
+/// The most problems that are described; further ones are only counted.
 const PROBLEM_LIMIT: usize = 100;
 
-/// What a look at everything has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Entries that were read.
+    /// The number of entries that were read.
     pub entries: u64,
-    /// How many problems there are.
+    /// The number of problems.
     pub problems: u64,
-    /// The first of them, for a person.
+    /// The first problems, described for a person.
     pub details: Vec<String>,
 }
 
@@ -40,23 +40,23 @@ impl Verified {
     }
 }
 
-/// How far a look at everything has come.
+/// A check that is under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct VerifyProgress {
-    /// The result, when all is done.
     pub(super) done: bool,
+    /// The result so far.
     pub(super) verified: Verified,
-    /// Which of [`Table::ALL`], and what was looked at last there.
+    /// The index in [`Table::ALL`] of the table that is checked, and the last entry there that was.
     table: usize,
     after: EntryId,
     counted: Tally,
-    /// The transactions before this round.
+    /// The number of transactions before this round.
     change: u64,
     round: u32,
 }
 
 impl Store {
-    /// One step.
+    /// Makes the next step of a check.
     pub(super) fn verify_step(&mut self, mut progress: VerifyProgress) -> Result<VerifyProgress, JournalError> {
         let now = self.database().tally();
         if (progress.table, progress.after) == (0, 0) {
@@ -81,7 +81,7 @@ impl Store {
             let (id, bytes) = entry?;
             seen += 1;
             progress.after = id;
-            // The tally counts what lies on the disk.
+            // The tally counts the bytes on the disk, so they are counted before they are decrypted.
             progress.counted.came(table, bytes.len());
             let bytes = self.database().decrypted(table, bytes);
             progress.verified.entries += 1;

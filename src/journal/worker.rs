@@ -1,4 +1,5 @@
-//! The journal's thread: a group of jobs, one sync, then the answers. It closes a database that fails and opens it again.
+//! The journal's thread. It does a group of jobs, syncs once, and then answers them. It closes a database that fails and
+//! opens it again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -12,30 +13,30 @@ use super::limits::Limits;
 use super::store::Store;
 use crate::domain::EntryId;
 
-/// Jobs that share a sync at most. The bytes between two syncs have a limit of their own.
+/// The most jobs that share a sync. The bytes between two syncs have a limit of their own.
 const GROUP_LIMIT: usize = 64;
 
-/// A group is tried again once, with the database opened anew: I/O errors stick to an open one.
+/// A group is tried again once with the database opened anew, because an I/O error sticks to an open one.
 const TRIES: u32 = 2;
 
-/// What a job is for, which decides what becomes of it on a full disk.
+/// The kind of a job decides what becomes of it on a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobKind {
-    /// Something new that the box would answer for: refused.
+    /// It stores a new promise of the box, so it is refused.
     Promise,
-    /// Something new to tell: refused, and counted as lost.
+    /// It stores an event, so it is refused, and the event is counted as lost.
     News,
-    /// What an earlier promise needs: the reserve is for it.
+    /// An earlier promise needs it, so it is done; the reserve makes room for it.
     Duty,
 }
 
-/// A job with its answer.
+/// A job for the thread, which answers its caller when it is done and durable.
 pub(super) trait Job: Send {
     fn kind(&self) -> JobKind;
-    /// Does it; an error is one of the database, which cannot be used further. It may be called again.
+    /// Does the job, perhaps a second time. It returns only an error after which the database has to be opened anew.
     fn run(&mut self, store: &mut Store) -> Result<(), JournalError>;
     fn refuse(&mut self, error: JournalError);
-    /// Tells the caller, who may have gone.
+    /// Answers the caller, who may have gone.
     fn answer(self: Box<Self>, synced: Result<(), JournalError>);
 }
 
@@ -76,11 +77,11 @@ pub(super) struct Worker {
     state_dir: PathBuf,
     limits: Limits,
     options: OpenOptions,
-    /// Closed after a failure, until the next job.
+    /// `None` after a failure, until the next job opens it again.
     store: Option<Store>,
-    /// Numbers below this may have been told to somebody; `None` until the journal was open for the first time.
+    /// Ids below this were returned to callers; a reopened database must not reuse them. `None` until it was open once.
     ids_issued: Option<EntryId>,
-    /// Something was wrong with the database that was not the disk's: every entry is read when it is opened again.
+    /// The database failed and not the disk, so every entry is read when it is opened again.
     check_closely: bool,
     lost: u64,
     counts: watch::Sender<Counts>,
@@ -91,7 +92,7 @@ impl Worker {
         Self { state_dir, limits, options, store: None, ids_issued: None, check_closely: false, lost: 0, counts }
     }
 
-    /// Opens the database. A full disk passes: the journal then says so until it can.
+    /// Opens the database. A full disk is no error, because it passes: the counts show it until the database can be opened.
     pub(super) fn start(&mut self) -> Result<(), JournalError> {
         let started = match self.attempt(&mut []) {
             Err(JournalError::Full) => {
@@ -104,7 +105,7 @@ impl Worker {
         started
     }
 
-    /// Works until the last handle is gone.
+    /// Does the jobs that come, until the last handle is dropped.
     pub(super) fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(job) = inbox.blocking_recv() {
             let mut group = vec![job];
@@ -138,7 +139,7 @@ impl Worker {
         done
     }
 
-    /// A page that cannot be read may make sled panic, wherever it is met.
+    /// Guarded, because sled may panic in any job that meets a page which cannot be read.
     fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
         let db = self.state_dir.join("db");
         guarded(&db, || self.carry_out_once(group))
@@ -187,7 +188,7 @@ impl Worker {
         }
     }
 
-    /// Brings the counts to those who watch. What is closed is as full as it was, and says that it is.
+    /// Publishes the counts. If the database is closed, republishes the last counts with `full = true`.
     fn publish_counts(&mut self) {
         for _ in 0..TRIES {
             let counted = match &mut self.store {
