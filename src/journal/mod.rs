@@ -276,6 +276,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A job that ends the journal's thread; no real job does.
@@ -297,7 +299,8 @@ mod tests {
     impl Journal {
         pub(crate) async fn break_down(&self) {
             assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
-            self.closed().await;
+            let ended = tokio::time::timeout(Duration::from_secs(60), self.closed()).await;
+            ended.expect("the journal's thread ends within a minute");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What was stored before the box knew the time gets its time when the box does, in the same boot (issue 3, item 9).
+//! An entry that was stored before the box knew the time gets its time when the time becomes known in the same boot.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use print_release_agent::domain::{JobRecord, Outcome};
 use print_release_agent::journal::{Journal, Limits, Listing};
 
 use crate::support::journal::{LIMITS, close, framed, open, release, runtime, store_record};
+use crate::support::limit;
 
-/// The resolution of the kernel's uptime, twice, and some.
+/// More than twice the resolution of the kernel's uptime.
 const BLUR: SignedDuration = SignedDuration::from_millis(100);
 
-/// Lets the clock of this box be wrong by the journal's lights, from its next start on, or right again.
+/// Lets the journal take the clock of this box for wrong from its next start on, or for right again.
 fn wrong_clock(dir: &Path, wrong: bool) {
     let hours = if wrong { 1 } else { -1 };
     let seen = Timestamp::now() + SignedDuration::from_hours(hours);
@@ -26,6 +27,7 @@ fn listing(journal: &Journal) -> Listing {
 
 #[test]
 fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
@@ -65,7 +67,7 @@ fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
     assert_eq!((after.records.len(), after.releases.len()), (5, 1));
     let time = after.releases[0].release.time;
     assert!(within(time), "{time}");
-    // Who read the release before, and dates its record back to it, means the same time.
+    // A caller may have read the release before, and gives its record the time of that; it gets the same time.
     let late = JobRecord::of(&stale.release, stale.release.time);
     runtime.block_on(journal.end_release(stale.id, Outcome::Accepted, Some(late))).unwrap();
     assert_eq!(listing(&journal).records[5].record.time, time);
@@ -90,6 +92,7 @@ fn move_to_another_boot(dir: &Path) {
 
 #[test]
 fn a_record_of_an_earlier_boot_stays_without_a_time() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     wrong_clock(dir.path(), true);
@@ -110,6 +113,7 @@ fn a_record_of_an_earlier_boot_stays_without_a_time() {
 
 #[test]
 fn a_record_of_an_earlier_boot_has_the_time_that_became_known_in_that_boot() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     wrong_clock(dir.path(), true);
@@ -130,10 +134,11 @@ fn a_record_of_an_earlier_boot_has_the_time_that_became_known_in_that_boot() {
 
 #[test]
 fn nothing_is_too_old_while_the_time_is_not_known() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
-    // Stored in time, and older than the limit.
+    // This one is stored with a time and is older than the limit.
     let journal = Journal::open(dir.path(), limits, None).unwrap();
     runtime.block_on(store_record(&journal, 999));
     close(journal, dir.path());

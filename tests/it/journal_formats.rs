@@ -11,6 +11,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use crate::support::journal::{LIMITS, close, framed, open, runtime, store_record};
+use crate::support::limit;
 
 /// A key for the encrypted fixture.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -169,6 +170,7 @@ fn opens_and_goes_on(state_dir: &Path, key: Option<&Secret>) {
 
 #[test]
 fn a_database_of_0_1_0_opens_with_all_that_is_in_it_and_goes_on() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), false);
     opens_and_goes_on(dir.path(), None);
@@ -176,6 +178,7 @@ fn a_database_of_0_1_0_opens_with_all_that_is_in_it_and_goes_on() {
 
 #[test]
 fn an_encrypted_database_of_0_1_0_opens_with_its_key() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), true);
     assert_eq!(Journal::open(dir.path(), Limits::NONE, None).unwrap_err(), JournalError::Key);
@@ -184,6 +187,7 @@ fn an_encrypted_database_of_0_1_0_opens_with_its_key() {
 
 #[test]
 fn a_database_of_0_1_0_in_clear_is_encrypted_with_all_that_is_in_it() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), false);
     opens_and_goes_on(dir.path(), Some(&Secret::new(KEY)));
@@ -196,6 +200,7 @@ fn set_schema(state_dir: &Path, schema: u64) {
 
 #[test]
 fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     close(open(dir.path()), dir.path());
     set_schema(dir.path(), 99);
@@ -208,6 +213,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_database_of_a_schema_that_was_never_released_is_set_aside() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), false);
     set_schema(dir.path(), 1);

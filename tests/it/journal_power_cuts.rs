@@ -1,10 +1,10 @@
-//! What the journal has acknowledged survives a power cut. Two ways to cut the power:
+//! Every answer of the journal survives a power cut. The power is cut in two ways:
 //!
-//! - By a model, which needs no privileges: what was in the files at the last `sync_data` is on the platter, and of what was
-//!   written since, each 4 KiB page is there or not, in any combination. (The journal counts a sync where `sync_data`
+//! - By a model, which needs no privileges: the files as they were at the last `sync_data` are on the platter, and of the 4 KiB
+//!   pages that were written since, each is there or not, in any combination. (The journal counts a sync when `sync_data`
 //!   returns, so without it the model's platter stays empty.)
-//! - For real, where the test is root: on a file system in an image, which is copied while the journal works. What the
-//!   kernel has not brought there is not in the copy.
+//! - For real, if the test is root: on a file system in an image, which is copied while the journal works. Writes that the
+//!   kernel still holds back are not in the copy.
 //!
 //! `PRINT_RELEASE_CUTS` sets the number of cuts, `PRINT_RELEASE_SEED` the random numbers.
 
@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
 use crate::support::journal::{close, open, record, release, runtime};
-use crate::support::platter::{Xorshift, cut, read, write};
+use crate::support::platter::{Dice, cut, read, write};
 use crate::support::table::Row;
+use crate::support::{dice, limit_of_campaign};
 
 const CUTS: u32 = 100;
 
@@ -29,14 +30,14 @@ const CUTS_A_RUN: u32 = 10;
 /// The size of the real file system.
 const DISK_MIB: u64 = 24;
 
-fn from_env(name: &str, default: u32) -> u32 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+fn cuts() -> u32 {
+    std::env::var("PRINT_RELEASE_CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap())
 }
 
-/// More open releases than this, and nothing new is stored: the disk is small.
+/// With more open releases than this nothing new is stored, because the disk is small.
 const OPEN: usize = 100;
 
-/// Where a document stands in the journal.
+/// The table in which a document stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DocumentPlace {
     Open,
@@ -45,7 +46,7 @@ enum DocumentPlace {
     Dead,
 }
 
-/// Documents by number, and where they stand.
+/// The place of each document, by its number.
 type Places = BTreeMap<u64, DocumentPlace>;
 
 /// The entries of a document: its release or its record.
@@ -76,7 +77,7 @@ async fn places(journal: &Journal) -> Places {
     entries(journal).await.into_iter().map(|(number, (place, _))| (number, place)).collect()
 }
 
-/// Something that the journal is asked for, and what it makes of which documents.
+/// A request to the journal, with the documents that it moves.
 #[derive(Clone, Debug)]
 enum Wish {
     Store(Range<u64>),
@@ -87,9 +88,9 @@ enum Wish {
 }
 
 impl Wish {
-    /// Any of the five that is possible; what it needs is taken from `there`, so that no two want the same. While many
-    /// releases are open, nothing new.
-    fn some(there: &mut DocumentEntries, next: &mut u64, many: u64, dice: &mut Xorshift) -> Self {
+    /// One of the five that is possible. The document that it moves is taken from `there`, so that no two requests want the
+    /// same one. While many releases are open, nothing new is stored.
+    fn some(there: &mut DocumentEntries, next: &mut u64, many: u64, dice: &mut Dice) -> Self {
         let open = there.values().filter(|(place, _)| *place == DocumentPlace::Open).count();
         let what = dice.roll(if open > OPEN { 5 } else { 7 });
         let mut take = |wanted: DocumentPlace| {
@@ -134,23 +135,24 @@ impl Wish {
     }
 }
 
-/// Has some wishes answered, several at once: they share a sync.
-async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Xorshift) {
+/// Makes some requests at once, so that they share a sync, and waits for the answers.
+async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Dice) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 20, dice)).collect();
     promised.extend(wishes.iter().flat_map(Wish::makes));
     wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect::<JoinSet<()>>().join_all().await;
 }
 
-/// Asks for things and does not wait for the answers: the power goes meanwhile. Gives what may become of it.
-async fn asked(journal: &Journal, next: &mut u64, dice: &mut Xorshift) -> (JoinSet<()>, Places) {
+/// Makes some requests and does not wait for the answers, because the power goes meanwhile. Returns the places to which they
+/// may move documents.
+async fn asked(journal: &Journal, next: &mut u64, dice: &mut Dice) -> (JoinSet<()>, Places) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 40, dice)).collect();
     let may = wishes.iter().flat_map(Wish::makes).collect();
     (wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect(), may)
 }
 
-/// What was answered is there; what was not is there or not, each document as a whole.
+/// Checks that every answered request is there, and every other one is there or not, each document as a whole.
 async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
     let journal = open(dir);
     assert_eq!(journal.counts().borrow().set_aside, 0, "{story}: taken for damaged");
@@ -168,8 +170,9 @@ async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
-    let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Xorshift::new(from_env("PRINT_RELEASE_SEED", 1));
+    let _limit = limit_of_campaign("PRINT_RELEASE_CUTS");
+    let cuts = cuts();
+    let mut dice = dice();
     let runtime = runtime();
     let mut done = 0;
     while done < cuts {
@@ -200,7 +203,7 @@ fn what_was_acknowledged_survives_power_cuts() {
             write(image.path(), &cut(&synced, &living, &mut dice));
             runtime.block_on(check(image.path(), &promised, &may, &format!("cut {done}")));
             done += 1;
-            // By now all of it was answered.
+            // By now all requests were answered.
             promised.extend(may);
             assert_eq!(runtime.block_on(places(&journal)), promised);
             if journal.syncs() > syncs {
@@ -214,11 +217,10 @@ fn what_was_acknowledged_survives_power_cuts() {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
-    let Some(disk) = Disk::new(DISK_MIB) else {
-        return println!("not root: no file system to cut the power of");
-    };
-    let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Xorshift::new(from_env("PRINT_RELEASE_SEED", 2));
+    let _limit = limit_of_campaign("PRINT_RELEASE_CUTS");
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
+    let cuts = cuts();
+    let mut dice = dice();
     let runtime = runtime();
     let mut journal = open(disk.path());
     let (mut promised, mut next) = (Places::new(), 0);

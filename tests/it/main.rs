@@ -17,6 +17,7 @@ mod journal_full_disk;
 mod journal_model;
 mod journal_power_cuts;
 mod journal_queue;
+mod limits;
 mod mqtt;
 mod nothing_lost;
 mod package;

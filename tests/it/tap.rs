@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::disk::Disk;
-use crate::support::{attic, log, playing, program, queue};
+use crate::support::{attic, limit, log, playing, program, queue, wait_until};
 
 /// The card numbers of the demo's users.
 const CARDS: [&str; 3] = ["0025489530", "2490285352", "1234567"];
@@ -18,6 +18,7 @@ fn lobby<'a>(status: &'a Value, key: &str) -> &'a Value {
 
 #[tokio::test]
 async fn a_card_releases_what_waits_for_its_owner_and_nothing_else() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let event = scene.tap(&agent, "grace").await.unwrap();
     assert_eq!((event["event"].as_str(), event["documents"].as_u64()), (Some("released"), Some(3)));
@@ -30,6 +31,7 @@ async fn a_card_releases_what_waits_for_its_owner_and_nothing_else() {
 
 #[tokio::test]
 async fn a_job_record_says_what_was_printed_and_whose_it_was() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.tap(&agent, "grace").await.unwrap();
     scene.settled(&agent).await.unwrap();
@@ -41,6 +43,7 @@ async fn a_job_record_says_what_was_printed_and_whose_it_was() {
 
 #[tokio::test]
 async fn a_second_card_during_a_tap_waits_for_its_turn() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.befall(Call::Login, 1, Kind::Delay(std::time::Duration::from_millis(500)));
     for card in CARDS {
@@ -52,6 +55,7 @@ async fn a_second_card_during_a_tap_waits_for_its_turn() {
 
 #[tokio::test]
 async fn nothing_that_is_released_goes_unrecorded_through_a_kill() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let uuid = scene.submit("linus", "Between release and record.pdf");
     scene.befall(Call::Record, usize::MAX, Kind::CutBefore);
@@ -67,6 +71,7 @@ async fn nothing_that_is_released_goes_unrecorded_through_a_kill() {
 
 #[tokio::test]
 async fn a_kill_before_the_release_reached_the_server_prints_nothing_and_says_so() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let uuid = scene.submit("linus", "Never sent.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
@@ -85,6 +90,7 @@ async fn a_kill_before_the_release_reached_the_server_prints_nothing_and_says_so
 
 #[tokio::test]
 async fn sigterm_during_a_tap_ends_it_first_and_loses_nothing() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let uuid = scene.submit("linus", "Slow.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::Delay(std::time::Duration::from_millis(600)));
@@ -102,6 +108,7 @@ async fn sigterm_during_a_tap_ends_it_first_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.befall(Call::Login, usize::MAX, Kind::HangAfter);
     scene.present("linus").unwrap();
@@ -114,6 +121,7 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test]
 async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.configure("", &["[log]\nlevel = \"loud\""]).unwrap();
     agent.signal(Signal::HUP).unwrap();
@@ -135,6 +143,7 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
 
 #[tokio::test]
 async fn a_reload_goes_on_counting() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let first = scene.tap(&agent, "linus").await.unwrap();
     agent.signal(Signal::HUP).unwrap();
@@ -147,6 +156,7 @@ async fn a_reload_goes_on_counting() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_it_was() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config = std::fs::read_to_string(scene.config()).unwrap();
@@ -164,6 +174,7 @@ async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_i
 
 #[tokio::test]
 async fn a_token_service_that_is_away_says_nothing_of_the_print_server() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let config = std::fs::read_to_string(scene.config()).unwrap();
     let nobody = format!("http://127.0.0.1:{}/oauth/v1", crate::support::mosquitto::free_port());
@@ -177,6 +188,7 @@ async fn a_token_service_that_is_away_says_nothing_of_the_print_server() {
 
 #[tokio::test]
 async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let garbage: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let scene =
@@ -192,6 +204,7 @@ async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
 
 #[tokio::test]
 async fn a_reader_that_goes_is_told_at_once_and_works_again_when_it_comes_back() {
+    let _limit = limit();
     let (mut scene, agent) = playing().await;
     for _ in 0..3 {
         scene.reader.unplug();
@@ -206,6 +219,7 @@ async fn a_reader_that_goes_is_told_at_once_and_works_again_when_it_comes_back()
 
 #[tokio::test]
 async fn an_agent_without_a_server_says_so_and_works_when_it_is_there() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.server.stop();
     let event = scene.tap(&agent, "linus").await.unwrap();
@@ -219,17 +233,6 @@ async fn an_agent_without_a_server_says_so_and_works_when_it_is_there() {
 /// Waits until the log says something.
 async fn wait_for_log(scene: &Scene, words: &str) {
     wait_until(|| log(scene).contains(words)).await;
-}
-
-/// Waits for what nothing tells of: looks now and then, not for ever.
-async fn wait_until(condition: impl Fn() -> bool) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
-    crate::support::soon(async {
-        while !condition() {
-            ticks.tick().await;
-        }
-    })
-    .await;
 }
 
 /// A scene whose station keeps taps for five seconds while the server is away.
@@ -256,6 +259,7 @@ async fn linus_prints_only_with_another_tap(scene: &Scene, agent: &AgentProcess)
 
 #[tokio::test]
 async fn a_tap_that_is_held_through_an_outage_prints_when_the_server_is_back_in_time_and_the_person_is_told() {
+    let _limit = limit();
     let (scene, agent) = holding().await;
     scene.server.stop();
     scene.present("linus").unwrap();
@@ -269,6 +273,7 @@ async fn a_tap_that_is_held_through_an_outage_prints_when_the_server_is_back_in_
 
 #[tokio::test]
 async fn a_tap_that_is_held_beyond_its_deadline_never_prints_and_the_person_is_told() {
+    let _limit = limit();
     let (scene, agent) = holding().await;
     scene.server.stop();
     scene.present("linus").unwrap();
@@ -280,6 +285,7 @@ async fn a_tap_that_is_held_beyond_its_deadline_never_prints_and_the_person_is_t
 
 #[tokio::test]
 async fn an_outage_after_the_login_and_beyond_the_deadline_prints_nothing_later() {
+    let _limit = limit();
     for call in [Call::Login, Call::List] {
         let (scene, agent) = holding().await;
         // It answers while the deadline passes, and not before.
@@ -297,6 +303,7 @@ async fn an_outage_after_the_login_and_beyond_the_deadline_prints_nothing_later(
 
 #[tokio::test]
 async fn a_tap_that_is_held_is_forgotten_by_a_kill_and_by_a_stop() {
+    let _limit = limit();
     for kill in [true, false] {
         let (scene, agent) = holding().await;
         scene.server.stop();
@@ -318,6 +325,7 @@ const NEVER: Kind = Kind::Delay(std::time::Duration::from_secs(3_600));
 
 #[tokio::test]
 async fn of_two_stations_that_want_the_same_document_the_second_is_told_that_the_first_has_it() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let (reader, section) = attic(&scene);
     scene.configure("", &[&section]).unwrap();
@@ -360,6 +368,7 @@ fn fill(disk: &Disk) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn on_a_full_disk_only_a_station_that_records_nothing_goes_on_releasing_and_it_is_counted() {
+    let _limit = limit();
     for (record, released) in [("always", false), ("never", true)] {
         let Some((scene, disk)) = on_a_small_disk(&format!("record = \"{record}\"")).await else { return };
         scene.start().await.unwrap().terminate().await.unwrap();
@@ -388,6 +397,7 @@ async fn on_a_full_disk_only_a_station_that_records_nothing_goes_on_releasing_an
 
 #[tokio::test]
 async fn a_first_start_on_a_full_disk_says_so_and_serves_when_there_is_room() {
+    let _limit = limit();
     let Some((scene, disk)) = on_a_small_disk("").await else { return };
     let filler = fill(&disk);
     let agent = scene.start().await.unwrap();
@@ -399,6 +409,7 @@ async fn a_first_start_on_a_full_disk_says_so_and_serves_when_there_is_room() {
 
 #[tokio::test]
 async fn a_release_left_open_is_ended_even_if_the_next_run_starts_on_a_full_disk() {
+    let _limit = limit();
     let Some((scene, disk)) = on_a_small_disk("").await else { return };
     let agent = scene.start().await.unwrap();
     let uuid = scene.submit("linus", "Sent before the disk was full.pdf");

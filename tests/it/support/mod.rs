@@ -1,8 +1,9 @@
-//! What the tests start.
+//! The parts that the tests start, and the limits within which they have to end.
 
 pub mod disk;
 pub mod emulator;
 pub mod journal;
+mod limit;
 pub mod link_cutter;
 pub mod mosquitto;
 pub mod peer;
@@ -13,6 +14,7 @@ pub mod tls;
 pub mod vpcd;
 
 use std::future::Future;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -20,7 +22,11 @@ use std::time::Duration;
 use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
+use print_release_agent::random;
 use serde_json::Value;
+
+pub use limit::{limit, limit_of, limit_of_campaign};
+use platter::Dice;
 
 /// The program under test: the one that was built with the tests, or the one that `PRINT_RELEASE_PROGRAM` names.
 pub fn program() -> &'static Path {
@@ -49,7 +55,7 @@ pub fn attic(scene: &Scene) -> (VirtualReader, String) {
     (reader, section)
 }
 
-/// What `queue list --json` tells, from the running agent or without it.
+/// The output of `queue list --json`, from the running agent or without it.
 pub async fn queue(scene: &Scene) -> Value {
     let output = tokio::process::Command::new(program())
         .args(["queue", "list", "--json", "--config"])
@@ -65,7 +71,37 @@ pub fn log(scene: &Scene) -> String {
     std::fs::read_to_string(scene.log()).unwrap_or_default()
 }
 
-/// What should happen any moment, or the test fails.
+/// Waits for a future that should be ready any moment, or fails the test.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens within a minute")
+}
+
+/// Waits for a condition that nothing tells of: looks now and then, and not for ever.
+pub async fn wait_until(condition: impl Fn() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    soon(async {
+        while !condition() {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
+
+/// The random numbers of a campaign: those of `PRINT_RELEASE_SEED`, or others in each run. The seed is printed, so that a run that
+/// failed can be had again.
+pub fn dice() -> Dice {
+    let given = std::env::var("PRINT_RELEASE_SEED").ok();
+    let seed = given.map_or_else(|| random::word() as u32, |seed| seed.parse().expect("a seed is a number of 32 bits"));
+    println!("PRINT_RELEASE_SEED={seed}");
+    Dice::new(seed)
+}
+
+/// Notes that the calling test cannot run here, in the file that `PRINT_RELEASE_SKIPPED` names: `tests/run` prints it at its end.
+pub fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    println!("{test} is skipped: {why}");
+    if let Some(path) = std::env::var_os("PRINT_RELEASE_SKIPPED") {
+        let mut list = std::fs::File::options().append(true).create(true).open(path).unwrap();
+        list.write_all(format!("{test}\t{why}\n").as_bytes()).unwrap();
+    }
 }
