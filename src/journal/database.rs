@@ -205,6 +205,7 @@ impl Database {
     pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
         let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
         let framed = frame(BOOTS_NUMBER, &bytes)?;
+        self.sync_before(CHANGE_BYTES + framed.len())?;
         self.unsynced += CHANGE_BYTES + framed.len();
         self.meta().insert(BOOTS_KEY, framed).map_err(sled_error)?;
         self.boot_times = boots;
@@ -300,9 +301,7 @@ impl Database {
     /// Makes all changes or none, with the tally, and `next_id` from now on.
     pub(super) fn commit(&mut self, next_id: EntryId, changes: &[Change]) -> Result<(), JournalError> {
         let bytes = changes.iter().map(Change::bytes).sum::<usize>();
-        if self.unsynced + bytes > GROUP_BYTES {
-            self.sync()?;
-        }
+        self.sync_before(bytes)?;
         let before = Tally {
             next_id,
             change: self.tally.change + 1,
@@ -333,6 +332,11 @@ impl Database {
         self.tally = tally.map_err(transaction_error)?;
         self.unsynced += bytes;
         Ok(())
+    }
+
+    /// Syncs if these bytes would be more than may lie between two syncs.
+    fn sync_before(&mut self, bytes: usize) -> Result<(), JournalError> {
+        if self.unsynced + bytes > GROUP_BYTES { self.sync() } else { Ok(()) }
     }
 
     /// The bytes that are stored for a value, if they are not the value itself.
