@@ -183,7 +183,6 @@ impl Database {
         Ok(())
     }
 
-    /// Whether its entries are encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
         self.cipher.is_some()
     }
@@ -229,7 +228,6 @@ impl Database {
         Err(damaged(Path::new("db"), &format!("its tally says {tally:?} and there is {counted:?}")))
     }
 
-    /// Reads and counts every entry.
     pub(super) fn count(&self) -> Result<Tally, JournalError> {
         let mut tally = Tally { next_id: 1, ..Tally::default() };
         for table in Table::ALL {
@@ -362,7 +360,6 @@ impl Database {
         self.trees.clear();
     }
 
-    /// The size of its files.
     pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
         self.db.size_on_disk().map_err(sled_error)
     }

@@ -31,7 +31,6 @@ impl Reserve {
         self.path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES)
     }
 
-    /// Deletes the reserve.
     pub(super) fn spend(&self) {
         match std::fs::remove_file(&self.path) {
             Ok(()) => tracing::warn!("disk full: the reserve is used; new releases wait for room"),

@@ -44,7 +44,6 @@ impl StateDirs {
         Self { state_dir: state_dir.to_owned() }
     }
 
-    /// The database.
     pub(super) fn db(&self) -> PathBuf {
         self.state_dir.join("db")
     }

@@ -116,7 +116,6 @@ impl Store {
         self.database.set_boot_times(boots)
     }
 
-    /// See [`StateDirs::aside`].
     pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
         self.dirs.aside()
     }
