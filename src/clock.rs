@@ -1,10 +1,10 @@
-//! What this box knows of time without being told: not before when, and in which order.
+//! The facts about time that this box knows by itself: a time before which it cannot be, and the order of events.
 //!
-//! A box without a battery starts in 1970 and believes it until somebody tells the time. Then the clock is wrong for sure,
-//! because this program exists and the box has run before: the later of the two is the floor. Certificates are judged at
-//! the floor while the clock is below it, never by a time from plain HTTP. A floor can only be raised by a time at which
-//! the print server could be reached, and by no more than twenty years beyond the release: a clock that once ran
-//! ahead must not lock the box out.
+//! A box without a battery starts in 1970 and stays there until it gets the time from the network. Such a clock is certainly
+//! wrong, because it is before the release of this program, or before a time at which the box has already run. The later of
+//! the two is the floor. Certificates are judged at the floor while the clock is below it, never by a time from plain HTTP.
+//! Only a time at which the print server could be reached raises the floor, and by no more than twenty years beyond the
+//! release, so that a clock which once ran ahead does not lock the box out.
 //!
 //! It does not set the clock.
 
@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 
 use crate::durable;
 
-/// 2026-01-01: it was later than this when the program was built. To be moved on with a release.
+/// 2026-01-01, before this program was built. To be moved on with each release.
 const RELEASED: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// How long after its release a program may still run.
+/// The longest time after its release at which a program is believed to run.
 const CREDIBLE: SignedDuration = SignedDuration::from_hours(20 * 365 * 24);
 
-/// The last time that was seen is written down once in so long, and at the end: flash wears out.
+/// The last time that was seen is written once a day and at the end, because each write wears the flash.
 const WRITE_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
-/// In the state directory.
+/// The file in the state directory with the last time that was seen.
 const FILE: &str = "last-seen";
 
 /// See proc_sys_kernel(5).
@@ -38,13 +38,13 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// See proc_uptime(5).
 const UPTIME: &str = "/proc/uptime";
 
-/// Whether a time that was written down can be right at all: a clock at 1970 was not. Unlike the floor this never changes
-/// its mind about what was written before.
+/// Whether a time that was stored can be right at all, which one by a clock at 1970 is not. Unlike the floor, this never
+/// changes for a time that was stored before.
 pub fn is_possible(time: Timestamp) -> bool {
     time >= RELEASED
 }
 
-/// The floor, and where it is remembered.
+/// The floor, and the file that remembers it.
 #[derive(Clone, Debug)]
 pub struct Clock {
     path: PathBuf,
@@ -53,7 +53,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the last time that was seen. What cannot be read is as good as none.
+    /// Reads the last time that was seen. A file that cannot be read counts as none.
     pub fn open(state_dir: &Path) -> Self {
         let path = state_dir.join(FILE);
         let latest = RELEASED.checked_add(CREDIBLE).unwrap_or(Timestamp::MAX);
@@ -62,15 +62,15 @@ impl Clock {
         Self { path, floor: seen.map_or(RELEASED, |seen| seen.max(RELEASED)), written: seen }
     }
 
-    /// It is later than this.
+    /// The time before which it cannot be.
     pub fn floor(&self) -> Timestamp {
         self.floor
     }
 
-    /// Writes down that the server was reached at `now`, if a day has passed or this is the `last` chance.
+    /// Stores that the server was reached at `now`, if a day has passed since the last write or this is the `last` chance.
     ///
     /// # Errors
-    /// The disk does not take it; the floor stays where it was.
+    /// The file cannot be written; the stored time stays as it was.
     pub fn seen(&mut self, now: Timestamp, last: bool) -> io::Result<()> {
         let passed = self.written.is_none_or(|written| now.duration_since(written) >= WRITE_EVERY);
         if now <= self.floor || !(passed || last) {
@@ -82,36 +82,39 @@ impl Clock {
     }
 }
 
-/// A moment by the one clock that every box has: so long after which boot.
+/// A moment by the one clock that every box has: the time since a boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// The kernel's name of the boot; a kernel without /proc has none to tell.
+    /// The kernel's name of the boot; empty without /proc.
     pub boot: String,
-    /// Milliseconds since then.
+    /// The milliseconds between the boot and this moment.
     pub monotonic_ms: u64,
 }
 
 impl Moment {
-    /// This moment.
+    /// The present moment.
     pub fn now() -> Self {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
         let uptime = fs::read_to_string(UPTIME).unwrap_or_default();
         Self { boot, monotonic_ms: uptime_ms(&uptime).unwrap_or(0) }
     }
 
-    /// Whether both are of one boot, so that the time between them is known.
-    pub fn is_of_boot(&self, other: &Self) -> bool {
-        !self.boot.is_empty() && self.boot == other.boot
+    /// The time at which this boot began, given that it is `wall` at this moment: the offset between the two clocks.
+    pub fn boot_began(&self, wall: Timestamp) -> Option<Timestamp> {
+        wall.checked_sub(self.since_boot()?).ok()
     }
 
-    /// What time it was, given that it is `wall` by `now`.
-    pub fn wall(&self, now: &Self, wall: Timestamp) -> Option<Timestamp> {
-        let since = now.monotonic_ms.checked_sub(self.monotonic_ms).filter(|_| self.is_of_boot(now))?;
-        wall.checked_sub(SignedDuration::from_millis(i64::try_from(since).ok()?)).ok()
+    /// The time of this moment, given the time at which its boot began.
+    pub fn wall(&self, boot_began: Timestamp) -> Option<Timestamp> {
+        boot_began.checked_add(self.since_boot()?).ok()
+    }
+
+    fn since_boot(&self) -> Option<SignedDuration> {
+        i64::try_from(self.monotonic_ms).ok().map(SignedDuration::from_millis)
     }
 }
 
-/// Orders events whatever the clock says: a number, the boot, and the time since it.
+/// Stamps events with a number, the boot and the time since the boot, so that they have an order whatever the clock says.
 #[derive(Debug)]
 pub struct Sequence {
     began: Moment,
@@ -120,7 +123,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A sequence that begins now, at 1.
+    /// Begins a sequence at number 1.
     pub fn begin() -> Self {
         Self { began: Moment::now(), started: Instant::now(), next: AtomicU64::new(1) }
     }
@@ -134,7 +137,7 @@ impl Sequence {
     }
 }
 
-/// `12345.67 ...`, in seconds with two decimals.
+/// Reads the uptime, which stands first in the text, in seconds with two decimals.
 fn uptime_ms(text: &str) -> Option<u64> {
     let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
     let seconds: u64 = seconds.parse().ok()?;
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_beyond_belief_is_not_believed() {
+    fn a_time_that_is_damaged_or_far_ahead_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "yesterday", "9999-01-01T00:00:00Z"] {
             fs::write(dir.path().join(FILE), text).unwrap();
@@ -187,14 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_learns_its_time_from_a_later_one_of_the_same_boot() {
-        let moment = |boot: &str, monotonic_ms| Moment { boot: boot.to_owned(), monotonic_ms };
-        let now = moment("this", 90_000);
-        let minute_before = later(1).checked_sub(SignedDuration::from_mins(1)).ok();
-        assert_eq!(moment("this", 30_000).wall(&now, later(1)), minute_before);
-        assert_eq!(moment("that", 30_000).wall(&now, later(1)), None, "another boot");
-        assert_eq!(moment("this", 90_001).wall(&now, later(1)), None, "not later");
-        assert_eq!(moment("", 1).wall(&moment("", 2), later(1)), None, "no boot to tell");
+    fn a_moment_has_its_time_from_the_beginning_of_its_boot() {
+        let moment = |monotonic_ms| Moment { boot: "this".to_owned(), monotonic_ms };
+        let began = moment(90_000).boot_began(later(1)).unwrap();
+        assert_eq!(moment(90_000).wall(began), Some(later(1)));
+        assert_eq!(moment(30_000).wall(began), later(1).checked_sub(SignedDuration::from_mins(1)).ok());
+        assert_eq!(moment(u64::MAX).wall(began), None, "beyond all times");
     }
 
     #[test]

@@ -1,32 +1,32 @@
-//! The state directory, and small files in it that are there whole: after a kill or a power cut a file holds what was written before or what was written
-//! last, never something between.
+//! The state directory, and small files in it that are always whole: after a kill or a power cut a file holds its earlier or
+//! its new content, never a part of one.
 //!
-//! Only its owner can read what this module writes: it is made for keys and tokens. A cut may leave `<name>.new` behind,
-//! which the next write replaces. It does not guard against two writers of one file.
+//! Only the owner can read these files, because they hold keys and tokens. A power cut may leave `<name>.new` behind, which
+//! the next write replaces. Two writers of one file at the same time are not guarded against.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// For the owner alone.
+/// The mode of a file that only its owner can read.
 const MODE: u32 = 0o600;
 
-/// A directory for the owner alone.
+/// The mode of a directory that only its owner can enter.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Makes the directory and those above it, if they are not there. One that is there stays as it is.
+/// Makes the directory and those above it, if they are missing. An existing one stays as it is.
 ///
 /// # Errors
-/// It cannot be made.
+/// The directory cannot be made.
 pub fn directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Puts `bytes` in the place of the file, or makes it. On the platter when this returns `Ok`.
+/// Replaces the content of the file, or makes it. It is durable when this returns `Ok`.
 ///
 /// # Errors
-/// The disk does not take it; then the file holds what it held before.
+/// The file cannot be written; then it holds its earlier content.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -38,7 +38,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    // The new name is in the directory, and that must reach the platter too (fsync(2)).
+    // The new name stands in the directory, which must be synced too (fsync(2)).
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cut_left_behind_is_replaced_whoever_could_read_it() {
+    fn a_file_that_a_cut_left_behind_is_replaced_whoever_could_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(dir.path().join("secret.new"), "half").unwrap();

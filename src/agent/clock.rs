@@ -1,5 +1,5 @@
 //! Writes the time down now and then while the print server can be reached; and while the time is not known, waits for it,
-//! so that the journal can date its entries.
+//! so that the journal can store the offset of this boot.
 
 use std::time::Duration;
 
@@ -19,8 +19,7 @@ pub(super) async fn run(journal: Journal, board: Board, mut clock: Clock) {
     while Timestamp::now() < clock.floor() {
         tokio::time::sleep(WHILE_UNKNOWN).await;
     }
-    // Before it answers anything, the journal dates what it can.
-    if let Err(error) = journal.oldest_record().await {
+    if let Err(error) = journal.time_is_known().await {
         tracing::warn!(%error, "the journal could not be asked");
     }
     loop {

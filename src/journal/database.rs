@@ -1,11 +1,11 @@
-//! sled, and what it takes to trust it.
+//! The sled database, used so that it can be trusted.
 //!
-//! sled 0.34.7 has habits that this file is written around; they were measured for this project:
-//! - `flush` writes but does not reach the platter on Linux: the file is synced by a descriptor of our own;
-//! - more than about 128 KiB between two syncs may be lost as a whole: [`Database::commit`] syncs in between;
-//! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database closed for ever;
-//! - opening a damaged one may panic; an I/O error sticks until it is dropped and opened again;
-//! - dropping it returns before its threads have let go of its lock.
+//! This file works around habits of sled 0.34.7 that were measured for this project:
+//! - `flush` writes but does not reach stable storage on Linux, so the file is synced through a descriptor of our own;
+//! - more than about 128 KiB between two syncs may be lost as a whole, so [`Database::commit`] syncs in between;
+//! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database from opening for ever;
+//! - opening a damaged database may panic, and an I/O error sticks until the database is dropped and opened again;
+//! - dropping it returns before its threads have released its lock.
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,45 +16,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sled::transaction::{ConflictableTransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
-use super::cipher::{Cipher, Means};
-use super::entry::{lock_entry, seal, unlock_entry, unseal};
-use super::error::{damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error};
+use super::boot_times::BootTimes;
+use super::cipher::Cipher;
+use super::error::{
+    JournalError, damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error,
+};
+use super::frame::{decrypt_entry, encrypt_entry, frame, unframe};
+use super::limits::GROUP_BYTES;
+use super::lock;
 use super::table::{Table, Tally};
-use super::{GROUP_BYTES, JournalError, lock};
 use crate::domain::EntryId;
 
-/// Enough for a tap's working set; 1 MB keeps 100,000 entries at 11 MB resident, 8 MB at 19 MB.
+/// Enough for a tap's working set. With 1 MB the program takes 11 MB of memory beside 100,000 entries, with 8 MB it takes 19.
 const CACHE_BYTES: u64 = 1024 * 1024;
 
-/// How often sled collects its garbage, on a box that is busy (`slack`). `None` would never: the file would grow for ever.
+/// sled collects its garbage this often on a busy box (`timer_slack` for an idle one). `None` would mean never, and the file
+/// would grow for ever.
 const GARBAGE_EVERY_MS: Option<u64> = Some(500);
 
-/// The layout of the trees. 1 had no tally and no table of unreadable entries.
+/// The layout of the trees. A higher number was written by a newer agent; 1 was never released.
 const SCHEMA: u64 = 2;
 
-/// What sled writes for a change besides its value, about: key, header, the tally.
+/// About the bytes that sled writes for a change besides its value: key, header, the tally.
 const CHANGE_BYTES: usize = 160;
 
-/// A database with less in it is read whole when it is opened: a tenth of a second on a small box.
+/// A database with fewer bytes in it is read whole when it is opened, which takes a tenth of a second on a small box.
 const READ_AT_OPEN: u64 = 8 * 1024 * 1024;
 
 const META: &str = "meta";
 const SCHEMA_KEY: &[u8] = b"schema";
 const TALLY_KEY: &[u8] = b"tally";
 
-/// What is locked with the key that the database is locked with.
-const KEY_KEY: &[u8] = b"key";
+/// The entry of the meta tree that is encrypted with the database's key, to check a key.
+const KEY_CHECK_KEY: &[u8] = b"key";
 
-/// The label of that, and its number in the header: no table will ever have it.
+/// Its label, and the number in its header; no table will ever have this number.
 const KEY_NUMBER: u8 = u8::MAX - 1;
 
-/// Where schema 1 kept the next number.
-const OLD_NEXT_ID_KEY: &[u8] = b"next-id";
+/// The entry of the meta tree with the [`BootTimes`].
+const BOOTS_KEY: &[u8] = b"boots";
 
-/// The tally is sealed like an entry, under a number that no table will ever have.
+/// They are framed like an entry, with a number that no table will ever have.
+pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
+
+/// The tally is framed like an entry, with a number that no table will ever have.
 pub(super) const TALLY_NUMBER: u8 = u8::MAX;
 
-/// One step of a transaction. The value replaces what was there.
+/// Options with which every database of a journal is opened.
+#[derive(Clone, Default)]
+pub(super) struct OpenOptions {
+    /// Counts the writes to the SD card.
+    pub(super) syncs: Arc<AtomicU64>,
+    /// Encrypts the entries, if there is a key.
+    pub(super) cipher: Option<Arc<Cipher>>,
+}
+
+/// One step of a transaction. A value replaces the earlier one.
 #[derive(Debug)]
 pub(super) enum Change {
     Put(Table, EntryId, Vec<u8>),
@@ -64,48 +81,45 @@ pub(super) enum Change {
 /// The open database. Nothing is durable before [`Database::sync`].
 pub(super) struct Database {
     db: sled::Db,
-    /// A descriptor of our own for sled's file: the one way to reach the platter.
-    platter: File,
+    /// A descriptor of our own for sled's file, since sled itself never syncs it.
+    file: File,
     /// In the order of [`Table::ALL`], then `meta`.
     trees: Vec<sled::Tree>,
     tally: Tally,
+    boot_times: BootTimes,
     unsynced: usize,
     syncs: Arc<AtomicU64>,
-    /// Locks its entries, unless they lie there in clear.
+    /// `None` when the entries lie on the disk in clear.
     cipher: Option<Arc<Cipher>>,
 }
 
 impl Database {
     /// Makes an empty database in a directory that does not exist yet.
-    pub(super) fn create(dir: &Path, means: Means) -> Result<Self, JournalError> {
+    pub(super) fn create(dir: &Path, options: OpenOptions) -> Result<Self, JournalError> {
         fs::create_dir(dir).map_err(|error| io_error(&format!("make {}", dir.display()), &error))?;
-        let mut database = Self::open_unchecked(dir, means.syncs)?;
+        let mut database = Self::open_unchecked(dir, options.syncs)?;
         database.set_tally(Tally { next_id: 1, ..Tally::default() })?;
-        database.set_cipher(means.cipher)?;
+        database.set_cipher(options.cipher)?;
         Ok(database)
     }
 
-    /// Opens what is there. If it is small, or is to be looked at `closely`, every entry is read and counted: sled keeps in
-    /// memory what it has read, so a large one is only read when something was wrong with it.
+    /// Opens an existing database. If it is small, or `closely` is set, every entry is read and counted. sled keeps in memory
+    /// all that it has read, so a large database is only read when something was wrong with it.
     ///
     /// # Errors
-    /// [`JournalError::Damaged`] when it does not open, or does not hold what its tally says; [`JournalError::Key`].
-    pub(super) fn open(dir: &Path, closely: bool, means: Means) -> Result<Self, JournalError> {
-        // sled would begin anew where its file is empty or gone, as if nothing had ever been stored.
+    /// [`JournalError::Damaged`] when it does not open or does not agree with its tally; [`JournalError::Key`];
+    /// [`JournalError::Newer`].
+    pub(super) fn open(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
+        // sled would begin anew if its file were empty or gone, as if nothing had ever been stored.
         if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
             return Err(damaged(dir, "its file is empty or gone"));
         }
-        let mut database = Self::open_unchecked(dir, means.syncs)?;
-        database.check_cipher(dir, means.cipher)?;
+        let mut database = Self::open_unchecked(dir, options.syncs)?;
+        database.check_cipher(dir, options.cipher)?;
         let schema = database.meta().get(SCHEMA_KEY).map_err(sled_error)?;
         match schema.as_deref().and_then(word) {
-            Some(1) => {
-                let next_id = database.meta().get(OLD_NEXT_ID_KEY).map_err(sled_error)?;
-                let next_id = next_id.as_deref().and_then(word).unwrap_or(0);
-                let counted = guarded(dir, || database.count())?;
-                database.set_tally(Tally { next_id: next_id.max(counted.next_id), ..counted })?;
-            }
             Some(SCHEMA) => {
+                database.boot_times = database.written_boot_times(dir)?;
                 let Some(tally) = database.written_tally()? else {
                     return Err(damaged(dir, "it has no tally"));
                 };
@@ -114,14 +128,15 @@ impl Database {
                     guarded(dir, || database.check_tally())?;
                 }
             }
-            Some(schema) => return Err(JournalError::Newer { schema }),
+            Some(schema) if schema > SCHEMA => return Err(JournalError::Newer { schema }),
+            Some(schema) => return Err(damaged(dir, &format!("its schema {schema} was never released"))),
             None => return Err(damaged(dir, "it has no schema")),
         }
         database.sync()?;
         Ok(database)
     }
 
-    /// Opens what is there, whatever it holds.
+    /// Opens a database without looking at its content.
     pub(super) fn open_unchecked(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
         remove_half_snapshots(dir)?;
         let config = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(GARBAGE_EVERY_MS);
@@ -132,53 +147,76 @@ impl Database {
             Ok(Err(error)) => Err(damaged(dir, &error.to_string())),
             Ok(Ok(db)) => Ok(db),
         })?;
-        let platter = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
+        let file = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
         let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
         let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
-        // The trees themselves have to reach the platter once.
-        Ok(Self { db, platter, trees, tally: Tally::default(), unsynced: 1, syncs, cipher: None })
+        let (tally, boot_times) = (Tally::default(), BootTimes::default());
+        // Not 0: the trees themselves have to be synced once.
+        Ok(Self { db, file, trees, tally, boot_times, unsynced: 1, syncs, cipher: None })
     }
 
     fn meta(&self) -> &sled::Tree {
         &self.trees[Table::COUNT]
     }
 
-    /// Writes down what this database is locked with, if anything: something that only this key opens.
+    /// Encrypts entries from now on, if there is a key, and stores an entry that only this key decrypts.
     fn set_cipher(&mut self, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
         if let Some(cipher) = &cipher {
-            let check = seal(KEY_NUMBER, &cipher.lock(KEY_NUMBER, &[]))?;
-            self.meta().insert(KEY_KEY, check).map_err(sled_error)?;
+            let check = frame(KEY_NUMBER, &cipher.encrypt(KEY_NUMBER, &[]))?;
+            self.meta().insert(KEY_CHECK_KEY, check).map_err(sled_error)?;
             self.unsynced += CHANGE_BYTES;
         }
         self.cipher = cipher;
         Ok(())
     }
 
-    /// Takes the cipher that this database is locked with. One that lies there in clear needs none.
+    /// Takes the cipher if the database is encrypted with its key. A database in clear needs none.
     fn check_cipher(&mut self, dir: &Path, cipher: Option<Arc<Cipher>>) -> Result<(), JournalError> {
-        let Some(check) = self.meta().get(KEY_KEY).map_err(sled_error)? else {
+        let Some(check) = self.meta().get(KEY_CHECK_KEY).map_err(sled_error)? else {
             return Ok(());
         };
-        let Some((KEY_NUMBER, check)) = unseal(&check) else {
-            return Err(damaged(dir, "it does not say what it is locked with"));
+        let Some((KEY_NUMBER, check)) = unframe(&check) else {
+            return Err(damaged(dir, "its check of the key cannot be read"));
         };
-        let fits = cipher.filter(|cipher| cipher.unlock(KEY_NUMBER, check).is_some());
+        let fits = cipher.filter(|cipher| cipher.decrypt(KEY_NUMBER, check).is_some());
         self.cipher = Some(fits.ok_or(JournalError::Key)?);
         Ok(())
     }
 
-    /// Whether what it holds lies there locked.
-    pub(super) fn is_locked(&self) -> bool {
+    pub(super) fn is_encrypted(&self) -> bool {
         self.cipher.is_some()
     }
 
-    /// Starts a tally that counts what is there.
+    /// Stores the first tally, and the schema.
     fn set_tally(&mut self, tally: Tally) -> Result<(), JournalError> {
         self.meta().insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(sled_error)?;
-        self.meta().insert(TALLY_KEY, seal(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
+        self.meta().insert(TALLY_KEY, frame(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
         self.tally = tally;
         self.unsynced += CHANGE_BYTES;
         Ok(())
+    }
+
+    pub(super) fn boot_times(&self) -> &BootTimes {
+        &self.boot_times
+    }
+
+    /// Stores the list of boots in the place of the earlier one.
+    pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
+        let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
+        let framed = frame(BOOTS_NUMBER, &bytes)?;
+        self.sync_before(CHANGE_BYTES + framed.len())?;
+        self.unsynced += CHANGE_BYTES + framed.len();
+        self.meta().insert(BOOTS_KEY, framed).map_err(sled_error)?;
+        self.boot_times = boots;
+        Ok(())
+    }
+
+    fn written_boot_times(&self, dir: &Path) -> Result<BootTimes, JournalError> {
+        let Some(bytes) = self.meta().get(BOOTS_KEY).map_err(sled_error)? else {
+            return Ok(BootTimes::default());
+        };
+        let boots = unframe(&bytes).filter(|(number, _)| *number == BOOTS_NUMBER).map(|(_, boots)| boots);
+        boots.and_then(BootTimes::from_bytes).ok_or_else(|| damaged(dir, "its list of boots cannot be read"))
     }
 
     /// Reads every entry and compares with the tally.
@@ -190,7 +228,6 @@ impl Database {
         Err(damaged(Path::new("db"), &format!("its tally says {tally:?} and there is {counted:?}")))
     }
 
-    /// Reads every entry, and counts.
     pub(super) fn count(&self) -> Result<Tally, JournalError> {
         let mut tally = Tally { next_id: 1, ..Tally::default() };
         for table in Table::ALL {
@@ -207,32 +244,32 @@ impl Database {
         self.tally
     }
 
-    /// What the tally on disk says, for those who check.
+    /// The tally on disk, for a check of the one in memory.
     pub(super) fn written_tally(&self) -> Result<Option<Tally>, JournalError> {
         let bytes = self.meta().get(TALLY_KEY).map_err(sled_error)?;
-        Ok(bytes.and_then(|bytes| unseal(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
+        Ok(bytes.and_then(|bytes| unframe(&bytes).and_then(|(_, tally)| Tally::from_bytes(tally))))
     }
 
     pub(super) fn get(&self, table: Table, id: EntryId) -> Result<Option<IVec>, JournalError> {
         let found = self.tree(table).get(id.to_be_bytes()).map_err(sled_error)?;
-        Ok(found.map(|bytes| self.unlocked(table, bytes)))
+        Ok(found.map(|bytes| self.decrypted(table, bytes)))
     }
 
-    /// Entries in the order of their numbers, those after `after`.
+    /// The entries with numbers after `after`, in order.
     pub(super) fn entries(
         &self,
         table: Table,
         after: EntryId,
     ) -> impl Iterator<Item = Result<(EntryId, IVec), JournalError>> {
-        self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.unlocked(table, bytes))))
+        self.raw_entries(table, after).map(move |entry| entry.map(|(id, bytes)| (id, self.decrypted(table, bytes))))
     }
 
-    /// What cannot be unlocked stays as it is, and is met as an entry that cannot be read.
-    pub(super) fn unlocked(&self, table: Table, bytes: IVec) -> IVec {
-        self.cipher.as_deref().and_then(|cipher| unlock_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
+    /// Bytes that cannot be decrypted stay as they are; their reader then finds an entry that cannot be read.
+    pub(super) fn decrypted(&self, table: Table, bytes: IVec) -> IVec {
+        self.cipher.as_deref().and_then(|cipher| decrypt_entry(cipher, table, &bytes)).map_or(bytes, IVec::from)
     }
 
-    /// As they lie there.
+    /// The same as they lie on the disk, encrypted or not.
     pub(super) fn raw_entries(
         &self,
         table: Table,
@@ -245,7 +282,7 @@ impl Database {
         })
     }
 
-    /// No entry of this table will have a lower number after these changes.
+    /// The lowest number in this table after these changes, or a lower one.
     fn first_id(&self, table: Table, changes: &[Change]) -> Result<EntryId, JournalError> {
         let there = self.raw_entries(table, 0).next().transpose()?.map(|(id, _)| id);
         let come = changes.iter().filter_map(|change| match change {
@@ -262,9 +299,7 @@ impl Database {
     /// Makes all changes or none, with the tally, and `next_id` from now on.
     pub(super) fn commit(&mut self, next_id: EntryId, changes: &[Change]) -> Result<(), JournalError> {
         let bytes = changes.iter().map(Change::bytes).sum::<usize>();
-        if self.unsynced + bytes > GROUP_BYTES {
-            self.sync()?;
-        }
+        self.sync_before(bytes)?;
         let before = Tally {
             next_id,
             change: self.tally.change + 1,
@@ -277,8 +312,8 @@ impl Database {
             for change in changes {
                 let (table, old) = match change {
                     Change::Put(table, id, value) => {
-                        let locked = self.locked(*table, value).map_err(ConflictableTransactionError::Abort)?;
-                        let value = locked.as_deref().unwrap_or(value);
+                        let encrypted = self.encrypted(*table, value).map_err(ConflictableTransactionError::Abort)?;
+                        let value = encrypted.as_deref().unwrap_or(value);
                         tally.came(*table, value.len());
                         (*table, trees[*table as usize].insert(&id.to_be_bytes(), value)?)
                     }
@@ -288,8 +323,8 @@ impl Database {
                     tally.went(table, old.len());
                 }
             }
-            let sealed = seal(TALLY_NUMBER, &tally.to_bytes()).map_err(ConflictableTransactionError::Abort)?;
-            trees[Table::COUNT].insert(TALLY_KEY, sealed)?;
+            let framed = frame(TALLY_NUMBER, &tally.to_bytes()).map_err(ConflictableTransactionError::Abort)?;
+            trees[Table::COUNT].insert(TALLY_KEY, framed)?;
             Ok(tally)
         });
         self.tally = tally.map_err(transaction_error)?;
@@ -297,37 +332,41 @@ impl Database {
         Ok(())
     }
 
-    /// As it is to lie there.
-    fn locked(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        self.cipher.as_deref().map(|cipher| lock_entry(cipher, table, value)).transpose()
+    /// Syncs if these bytes would be more than may lie between two syncs.
+    fn sync_before(&mut self, bytes: usize) -> Result<(), JournalError> {
+        if self.unsynced + bytes > GROUP_BYTES { self.sync() } else { Ok(()) }
     }
 
-    /// Makes everything before it durable. sled's flush writes, `sync_data` makes it last.
+    /// The bytes that are stored for a value, if they are not the value itself.
+    fn encrypted(&self, table: Table, value: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        self.cipher.as_deref().map(|cipher| encrypt_entry(cipher, table, value)).transpose()
+    }
+
+    /// Makes all earlier changes durable: sled's flush writes them to the file, and `sync_data` syncs the file.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         if self.unsynced == 0 {
             return Ok(());
         }
         self.db.flush().map_err(sled_error)?;
-        let synced = self.platter.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
+        let synced = self.file.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
         synced.map_err(|error| io_error("sync", &error))?;
         self.unsynced = 0;
         Ok(())
     }
 
-    /// Whatever is done with it next panics, as sled may.
+    /// Lets the next use panic, as sled may.
     #[cfg(test)]
     pub(super) fn break_down(&mut self) {
         self.trees.clear();
     }
 
-    /// The bytes of its files.
     pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
         self.db.size_on_disk().map_err(sled_error)
     }
 }
 
 impl Change {
-    /// What it writes, about.
+    /// About the bytes that it writes.
     pub(super) fn bytes(&self) -> usize {
         CHANGE_BYTES
             + match self {
@@ -350,7 +389,7 @@ fn remove_half_snapshots(dir: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// sled's snapshots, whole and half: shortcuts that it can do without.
+/// sled's snapshots, whole and half. They only shorten its start, so it can do without them.
 pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
     let entries = fs::read_dir(dir).map_err(|error| open_error(dir, &error))?;
     let paths = entries.flatten().map(|entry| entry.path());

@@ -1,58 +1,36 @@
-//! How entries are written: a version byte, the number of the table, the length (two bytes), a checksum (four bytes), then
-//! JSON. JSON because a person may have to read it, and because a field can be added without a new version. The rest makes
-//! an entry known wherever its bytes are found, even where the database around it is gone.
-//!
-//! Version 1 had the version byte and the JSON only. Version 2 said that an entry comes from a damaged database, and not
-//! since when, and knew no time but that of the wall. Both are still read.
+//! The entries of the journal, and their bytes: JSON in a frame. It is JSON because a person may have to read it, and because
+//! a field can be added without a new version.
 //!
 //! While the box does not know the time, a release and a record are stored without one (1970) and with the moment at which
-//! they were made. They are given their time when it is known, in the same boot; later nobody can tell.
+//! they were made. The time is derived from that moment when they are read, if it became known in the same boot.
 
 use jiff::Timestamp;
-use ring::digest;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::JournalError;
-use super::cipher::Cipher;
+use super::boot_times::BootTimes;
+use super::error::JournalError;
+use super::frame::{ENCRYPTED, HEADER, VERSION, frame, unframe};
 use super::table::Table;
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
 
-/// The first byte of every value. A higher one was written by a newer agent: such an entry is set aside.
-pub(super) const VERSION: u8 = 3;
-
-/// The first version with a header, which has been the same since.
-const SEALED_FROM: u8 = 2;
-
-/// The version of entries without a header.
-const BARE: u8 = 1;
-
-/// The number in the header of an entry that is locked is this much above that of its table.
-const LOCKED: u8 = 100;
-
-/// Version, table, length, checksum.
-const HEADER: usize = 8;
-
-/// The most bytes of one entry. A tap's document has a bounded title; this bounds what a server may put beside it.
-pub const ENTRY_LIMIT: usize = 32 * 1024;
-
-/// A release that has no outcome yet, or one that nobody knows.
+/// A release that has no outcome yet, or whose outcome is unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredRelease {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What and where to.
+    /// The document, who released it, and the printer.
     pub release: Release,
-    /// Only ever [`Outcome::Unknown`]: every other outcome takes the release out of the journal.
+    /// Always [`Outcome::Unknown`], because every other outcome takes the release out of the journal.
     pub outcome: Option<Outcome>,
-    /// It comes from a database whose damage was found then, by this box's clock: it may have ended there, and its record
-    /// may have been delivered before.
-    #[serde(default, deserialize_with = "carried_over")]
+    /// The time, by this box's clock, at which a damage was found in the database from which it was carried over: the release
+    /// may have ended there, and its record may have been delivered.
+    #[serde(default)]
     pub carried_over: Option<Timestamp>,
-    /// When it was made, by the boot and the time since, while its time is not known.
+    /// The moment at which it was made, while its time is not known.
     #[serde(default)]
     pub made: Option<Moment>,
 }
@@ -60,18 +38,18 @@ pub struct StoredRelease {
 /// A job record that the server has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredRecord {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What the server is to be told.
+    /// The record as the server gets it.
     pub record: JobRecord,
-    /// When it was sent, by the server's clock, if it may have arrived.
+    /// The time by the server's clock at which it was sent, if it may have arrived.
     pub attempted: Option<Timestamp>,
-    /// Nobody knows what became of it before this time, by this box's clock: it comes from a database whose damage was found
-    /// then. Then `attempted` is only the earliest time at which it may have been sent.
+    /// The time, by this box's clock, at which a damage was found in the database from which it was carried over. Nobody knows
+    /// what became of it before, and `attempted` is only the earliest time at which it may have been sent.
     #[serde(default)]
     pub carried_over: Option<Timestamp>,
-    /// When it was made, by the boot and the time since, while its time is not known.
+    /// The moment at which it was made, while its time is not known.
     #[serde(default)]
     pub made: Option<Moment>,
 }
@@ -79,51 +57,39 @@ pub struct StoredRecord {
 /// A job record that the server refused for good.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// What the server was told.
+    /// The record as the server got it.
     pub record: JobRecord,
-    /// What it said.
+    /// The reason that the server gave.
     pub reason: String,
 }
 
 /// A message that the broker has not acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredEvent {
-    /// Its number.
+    /// The number of the entry, from its key.
     #[serde(default)]
     pub id: EntryId,
-    /// Whose.
+    /// The station of which it speaks.
     pub station: String,
-    /// What is told: one line of JSON.
+    /// One line of JSON, as the broker gets it.
     pub payload: String,
-    /// When it was stored, by this box's clock.
+    /// The time by this box's clock at which it was stored, if that was known.
     #[serde(default)]
     pub time: Option<Timestamp>,
 }
 
-/// Version 2 had a yes or no.
-fn carried_over<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum CarriedOver {
-        Whether(bool),
-        When(Option<Timestamp>),
-    }
-    Ok(match CarriedOver::deserialize(deserializer)? {
-        CarriedOver::Whether(yes) => yes.then_some(Timestamp::MAX),
-        CarriedOver::When(time) => time,
-    })
-}
-
-/// What every kind of entry has: a number, which is its key, and a time.
+/// An entry of any kind: it has a number, which is its key, and a time.
 pub(super) trait Entry: Serialize + DeserializeOwned {
     fn id(&self) -> EntryId;
-    /// The number comes from the key; what the value says of it does not count.
+    /// The number comes from the key, and the one in the value does not count.
     fn set_id(&mut self, id: EntryId);
-    /// When it began to wait, if that is known.
+    /// The time at which it began to wait, if that is known.
     fn time(&self) -> Option<Timestamp>;
+    /// Gives it the time at which it was made, if it was stored without one and the offset of that boot is known.
+    fn derive_time(&mut self, _: &BootTimes) {}
 }
 
 impl Entry for StoredRelease {
@@ -136,6 +102,11 @@ impl Entry for StoredRelease {
     fn time(&self) -> Option<Timestamp> {
         Some(self.release.time).filter(|time| clock::is_possible(*time))
     }
+    fn derive_time(&mut self, boots: &BootTimes) {
+        if let Some(time) = self.made.as_ref().and_then(|made| boots.wall(made)) {
+            (self.release.time, self.made) = (time, None);
+        }
+    }
 }
 
 impl Entry for StoredRecord {
@@ -147,6 +118,11 @@ impl Entry for StoredRecord {
     }
     fn time(&self) -> Option<Timestamp> {
         Some(self.record.time).filter(|time| clock::is_possible(*time))
+    }
+    fn derive_time(&mut self, boots: &BootTimes) {
+        if let Some(time) = self.made.as_ref().and_then(|made| boots.wall(made)) {
+            (self.record.time, self.made) = (time, None);
+        }
     }
 }
 
@@ -174,39 +150,12 @@ impl Entry for StoredEvent {
     }
 }
 
-/// An entry that may have been made before the time was known.
-pub(super) trait Dated: Entry {
-    fn made(&self) -> Option<&Moment>;
-    /// Gives it the time at which it was made.
-    fn date(&mut self, time: Timestamp);
-}
-
-impl Dated for StoredRelease {
-    fn made(&self) -> Option<&Moment> {
-        self.made.as_ref()
-    }
-    fn date(&mut self, time: Timestamp) {
-        self.release.time = time;
-        self.made = None;
-    }
-}
-
-impl Dated for StoredRecord {
-    fn made(&self) -> Option<&Moment> {
-        self.made.as_ref()
-    }
-    fn date(&mut self, time: Timestamp) {
-        self.record.time = time;
-        self.made = None;
-    }
-}
-
-/// The bytes of an entry of this table. Fields without a value are not written: a fifth of a record.
+/// The bytes of an entry of this table. Fields without a value are left out, which saves a fifth of a record.
 pub(super) fn encode(table: Table, entry: &impl Entry) -> Result<Vec<u8>, JournalError> {
     let wrong = |error| JournalError::Entry { id: entry.id(), detail: format!("it cannot be written: {error}") };
     let mut json = serde_json::to_value(entry).map_err(wrong)?;
     drop_nulls(&mut json);
-    seal(table.number(), &serde_json::to_vec(&json).map_err(wrong)?)
+    frame(table.number(), &serde_json::to_vec(&json).map_err(wrong)?)
 }
 
 fn drop_nulls(json: &mut Value) {
@@ -216,72 +165,23 @@ fn drop_nulls(json: &mut Value) {
     }
 }
 
-/// An entry from its bytes.
+/// Reads an entry of this table from its bytes.
 pub(super) fn decode<T: Entry>(table: Table, id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
     let wrong = |detail: String| JournalError::Entry { id, detail };
     let json = match bytes.first() {
         None => Err(wrong("it is empty".to_owned())),
-        Some(&BARE) => Ok(&bytes[1..]),
-        Some(SEALED_FROM..=VERSION) => match unseal(bytes) {
+        Some(&VERSION) => match unframe(bytes) {
             Some((number, json)) if number == table.number() && bytes.len() == HEADER + json.len() => Ok(json),
-            Some((number, _)) if number == table.number() + LOCKED => Err(wrong("its key does not open it".to_owned())),
+            Some((number, _)) if number == table.number() + ENCRYPTED => {
+                Err(wrong("its key does not open it".to_owned()))
+            }
             Some((number, _)) => Err(wrong(format!("it belongs into table {number}"))),
             None => Err(wrong("its checksum is wrong".to_owned())),
         },
-        Some(version) => Err(wrong(format!("version {version} was written by a newer agent"))),
+        Some(version) if *version > VERSION => Err(wrong(format!("version {version} was written by a newer agent"))),
+        Some(version) => Err(wrong(format!("version {version} was never released"))),
     }?;
     let mut entry: T = serde_json::from_slice(json).map_err(|error| wrong(format!("not valid: {error}")))?;
     entry.set_id(id);
     Ok(entry)
-}
-
-/// An entry as it lies on the disk when there is a key: all of it is locked, and has a header of its own.
-pub(super) fn lock_entry(cipher: &Cipher, table: Table, entry: &[u8]) -> Result<Vec<u8>, JournalError> {
-    seal(table.number() + LOCKED, &cipher.lock(table.number(), entry))
-}
-
-/// What [`lock_entry`] has locked, with the same key.
-pub(super) fn unlock_entry(cipher: &Cipher, table: Table, bytes: &[u8]) -> Option<Vec<u8>> {
-    let (number, locked) = unseal(bytes)?;
-    if number == table.number() + LOCKED { cipher.unlock(table.number(), locked) } else { None }
-}
-
-/// The table of an entry that is locked, from the number in its header.
-pub(super) fn table_of_locked(number: u8) -> Option<Table> {
-    number.checked_sub(LOCKED).and_then(Table::from_number)
-}
-
-/// Puts the header before the bytes of an entry of the table with this number.
-pub(super) fn seal(table: u8, body: &[u8]) -> Result<Vec<u8>, JournalError> {
-    let too_large = || JournalError::TooLarge { bytes: body.len() };
-    let length = u16::try_from(body.len()).map_err(|_| too_large())?;
-    // What is locked was held to the limit before.
-    if table_of_locked(table).is_none() && HEADER + body.len() > ENTRY_LIMIT {
-        return Err(too_large());
-    }
-    let mut bytes = vec![VERSION, table];
-    bytes.extend(length.to_be_bytes());
-    bytes.extend(checksum(table, body));
-    bytes.extend(body);
-    Ok(bytes)
-}
-
-/// What [`seal`] has sealed, at the beginning of `bytes`, and the number of its table.
-pub(super) fn unseal(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let ([SEALED_FROM..=VERSION, table, long, short, sum @ ..], rest) = bytes.split_first_chunk::<HEADER>()? else {
-        return None;
-    };
-    let body = rest.get(..usize::from(u16::from_be_bytes([*long, *short])))?;
-    (checksum(*table, body) == *sum).then_some((*table, body))
-}
-
-/// Finds damage, not malice: the first bytes of a hash that is there anyway.
-fn checksum(table: u8, body: &[u8]) -> [u8; 4] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&[table]);
-    hash.update(body);
-    let hash = hash.finish();
-    let mut sum = [0; 4];
-    sum.copy_from_slice(&hash.as_ref()[..4]);
-    sum
 }

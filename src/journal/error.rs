@@ -1,4 +1,4 @@
-//! What can go wrong, and what sled and the disk say of it.
+//! The errors of the journal, and the way from those of sled and of the disk to them.
 
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,82 +6,82 @@ use std::path::Path;
 
 use sled::transaction::TransactionError;
 
-use super::ENTRY_LIMIT;
+use super::limits::ENTRY_LIMIT;
 use crate::domain::EntryId;
 
 /// Why the journal could not do something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// Another process has it.
+    /// Another process uses the state directory.
     #[error("open {path}: another print-release-agent uses this state directory; stop it, or use its control socket")]
     Locked {
         /// The state directory.
         path: String,
     },
-    /// The files are there and make no sense. The journal sets them aside itself.
+    /// The files of the database make no sense. The journal sets them aside itself.
     #[error("open {path}: the database is damaged: {detail}")]
     Damaged {
         /// The database's directory.
         path: String,
-        /// What is wrong.
+        /// A description of the damage.
         detail: String,
     },
-    /// It is encrypted, and this is not its key.
+    /// The database is encrypted, and this is not its key.
     #[error(
         "open the database: it is encrypted, and this is not its key; the running agent answers `queue` and `status`; if \
          there is none, give the unit its credential journal-key back, or move `db`, `mark` and `reserve` out of the state directory"
     )]
     Key,
-    /// It was written by a newer version. Nothing was touched.
+    /// The database was written by a newer version. Nothing was touched.
     #[error("open the database: its schema {schema} is a newer version's; install that version again")]
     Newer {
-        /// What it says.
+        /// The number of that version's schema.
         schema: u64,
     },
-    /// There is no room. Passes by itself when there is.
+    /// The disk is full. This passes by itself when there is room.
     #[error("use the journal: the disk is full; make room on the disk of agent.state_dir")]
     Full,
-    /// The disk does not take or give it.
+    /// The disk refused to read or write.
     #[error("use the journal: {0}")]
     Disk(String),
-    /// An entry that this version cannot read.
+    /// This version cannot read or write the entry.
     #[error("read entry {id}: {detail}")]
     Entry {
-        /// Its id.
+        /// The number of the entry.
         id: EntryId,
-        /// What is wrong with it.
+        /// The reason, for a person.
         detail: String,
     },
-    /// An entry beyond [`ENTRY_LIMIT`].
+    /// The entry is larger than [`ENTRY_LIMIT`].
     #[error("store an entry: it has {bytes} bytes, more than {ENTRY_LIMIT}")]
     TooLarge {
-        /// Its size.
+        /// The size of the entry.
         bytes: usize,
     },
-    /// There is no such entry.
+    /// No entry has this number.
     #[error("find entry {0}: there is none with this number; `queue list` shows all")]
     Unknown(EntryId),
-    /// The entry is there, and this is not for it.
+    /// The entry is of a kind or in a state that does not allow the change.
     #[error("change entry {id}: it is {state}")]
     NotForThis {
-        /// Its id.
+        /// The number of the entry.
         id: EntryId,
-        /// What it is, and what it would have to be.
+        /// A description of the entry that says why.
         state: &'static str,
     },
-    /// The journal's thread is gone.
+    /// The journal's thread has ended.
     #[error("use the journal: it is closed")]
     Closed,
 }
 
 impl JournalError {
-    /// Whether it says that the database cannot be used further as it is open now.
+    /// Whether the database has to be opened anew before it can be used again.
     pub(super) fn is_of_database(&self) -> bool {
         matches!(self, Self::Full | Self::Disk(_) | Self::Damaged { .. })
     }
 }
 
-/// Reading a damaged database may panic like opening it.
+/// Turns a panic into a damage: reading a damaged database may panic just as opening it may.
 pub(super) fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(result) => result,
@@ -89,7 +89,7 @@ pub(super) fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, JournalErr
     }
 }
 
-/// sled tells a held lock as an I/O error with this text.
+/// sled reports a held lock as an I/O error with this text.
 pub(super) fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
@@ -102,7 +102,7 @@ pub(super) fn damaged(dir: &Path, detail: &str) -> JournalError {
     JournalError::Damaged { path: shown(dir), detail: detail.to_owned() }
 }
 
-/// A wrong owner, a read-only or full disk, and too many open files are no damage: somebody can put them right.
+/// A wrong owner, a read-only or full disk, and too many open files are no damage: a person can put them right.
 pub(super) fn open_error(dir: &Path, error: &io::Error) -> JournalError {
     /// `ENFILE` and `EMFILE` have no [`ErrorKind`].
     const TOO_MANY_FILES: [i32; 2] = [23, 24];
@@ -124,7 +124,7 @@ pub(super) fn open_error(dir: &Path, error: &io::Error) -> JournalError {
     }
 }
 
-/// What the system says, with what was tried.
+/// The error of the system, with the thing that was tried.
 pub(super) fn io_error(what: &str, error: &io::Error) -> JournalError {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => JournalError::Full,
@@ -132,7 +132,7 @@ pub(super) fn io_error(what: &str, error: &io::Error) -> JournalError {
     }
 }
 
-/// While the database is open: an I/O error may pass, anything else is damage.
+/// An error of a database that is open: one of I/O may pass, any other is damage.
 pub(super) fn sled_error(error: sled::Error) -> JournalError {
     match error {
         sled::Error::Io(error) => io_error("read or write", &error),

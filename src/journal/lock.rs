@@ -1,4 +1,5 @@
-//! One process a state directory. sled locks its own file, but the database's directory is also moved and replaced.
+//! The lock of the state directory, so that one process at a time uses it. sled locks its own file, but the directory of the
+//! database is also moved and replaced.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,16 +7,16 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::io_error;
-use super::{JournalError, slack};
+use super::error::{JournalError, io_error};
+use super::timer_slack;
 
-/// How often a lock is tried. The last owner may be this very process: it lets go of a dropped database a little later.
+/// The number of attempts at a lock. Its owner may be this very process, which releases a dropped database a little later.
 const TRIES: u32 = 50;
 
-/// Between two tries: half a second in all, then somebody else has it.
+/// The time between two attempts. After half a second in all another process has the lock.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// Held until it is dropped.
+/// The lock is held until this is dropped.
 pub(super) struct Lock {
     _file: File,
 }
@@ -34,11 +35,11 @@ impl Lock {
     }
 }
 
-/// Tries again while somebody holds the lock, at most half a second.
+/// Tries again while another process holds a lock, for at most half a second.
 pub(super) fn retry<T>(mut attempt: impl FnMut() -> Result<T, JournalError>) -> Result<T, JournalError> {
     for _ in 1..TRIES {
         match attempt() {
-            Err(JournalError::Locked { .. }) => slack::sleep(WAIT),
+            Err(JournalError::Locked { .. }) => timer_slack::sleep(WAIT),
             result => return result,
         }
     }

@@ -1,124 +1,86 @@
-//! What the box has promised, on disk: releases, job records, dead letters and events that wait.
+//! The journal keeps on disk all that the box has promised: releases, job records, dead letters and events that wait.
 //!
 //! Invariants:
-//! 1. **Durable before answered.** A method returns `Ok` only after `sync_data` on sled's file: sled's own flush does not
-//!    reach the platter on Linux. At most [`GROUP_BYTES`] lie between two syncs; larger groups do not survive a cut.
+//! 1. **Durable before answered.** A method returns `Ok` only after `sync_data` on sled's file, because sled's own flush does
+//!    not reach stable storage on Linux. At most [`GROUP_BYTES`] lie between two syncs; larger groups do not survive a power
+//!    cut.
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
-//!    One process a state directory: `lock`.
+//!    One process at a time uses a state directory (`lock`).
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
-//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open; job records leave oldest
-//!    first, so each station's keep their order.
+//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open. Job records leave
+//!    oldest first, so the records of each station keep their order.
 //! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
-//!    disk before it is sent: after a crash only that one is in doubt.
-//! 6. **Nothing goes silently.** Every transaction writes a tally of all entries; a database that holds anything else is
-//!    damaged, and so is one that is gone, or that is an older state of itself (`mark`). A damaged one is set aside whole
-//!    (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]), and what can be read is carried over: sled is never given the only
-//!    copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
-//! 7. **`db` is always whole.** A new database takes its place only when all of it is on the platter.
-//! 8. **No time that nobody knew.** What is stored while the clock is wrong is dated when it is right, in the same boot
-//!    (`dated`). Nothing is given up for an age that is not certain.
+//!    disk before it is sent, so that after a crash only that one is in doubt.
+//! 6. **Nothing disappears silently.** Every transaction writes a tally of all entries. A database that does not agree with
+//!    its tally is damaged, and so is one that is gone or is an older state of itself (`high_water_mark`). It is set aside
+//!    whole (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]) and its readable entries are carried over, since sled is never given
+//!    the only copy. An entry that cannot be read is set aside alone, and an entry that is given up is counted.
+//! 7. **`db` is always whole.** A new database takes its place only when all of it is durable.
+//! 8. **No time that nobody knew.** An entry that is stored while the clock is wrong has no time until the clock is right in
+//!    the same boot (`times`). Nothing is given up for an age that is not certain.
 //! 9. **No secret.** No card number, read or token is ever handed to this module.
-//! 10. **Encrypted whole or not at all.** With a key every entry is (`cipher`), and without that key nothing is touched: the
-//!     journal does not open.
+//! 10. **Encrypted whole or not at all.** With a key every entry is encrypted (`cipher`). Without the key of an encrypted
+//!     database nothing is touched: the journal does not open.
 //!
-//! On a full disk the reserve is given up: what was promised can still be written down, and nothing new is promised
-//! ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
+//! On a full disk the reserve is given up: the box can still write down how its earlier promises end, and it promises nothing
+//! new ([`JournalError::Full`]) until there is room for the reserve again. This needs nobody's help.
 //!
-//! A release in the journal may have been sent or not: it is stored before, and nothing is written in between.
-//! What the journal does not do: talk to the server, or decide what becomes of an entry.
+//! A release in the journal may have been sent or not, because it is stored before it is sent and nothing is written in
+//! between. The journal does not talk to the server, and it does not decide what becomes of an entry.
 
+mod boot_times;
 mod cipher;
+mod counts;
 mod database;
-mod dated;
 mod entry;
 mod error;
 mod events;
+mod files;
+mod frame;
+mod high_water_mark;
+mod limits;
 mod lock;
-mod mark;
+mod open;
 mod queue;
 mod records;
 mod releases;
-mod replace;
 mod reserve;
+mod room;
 mod salvage;
-mod slack;
+mod state_dirs;
 mod store;
 mod table;
+mod timer_slack;
+mod times;
 mod verify;
 mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
-use cipher::{Cipher, Means};
-pub use entry::{DeadLetter, ENTRY_LIMIT, StoredEvent, StoredRecord, StoredRelease};
+use cipher::Cipher;
+pub use counts::Counts;
+use database::OpenOptions;
+pub use entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
 pub use error::JournalError;
 pub use events::EVENT_LIMIT;
-pub use queue::{Found, LIST_LIMIT, Listing};
-pub use records::{LEDGER_AGE, LEDGER_LIMIT};
-pub use replace::ASIDE_LIMIT;
-use replace::Place;
+pub use limits::{ENTRY_LIMIT, GROUP_BYTES, LEDGER_AGE, LEDGER_LIMIT, Limits, PAYLOAD_LIMIT};
+pub use queue::{LIST_LIMIT, Listing, QueueEntry};
 pub use reserve::RESERVE_BYTES;
+pub use state_dirs::ASIDE_LIMIT;
+use state_dirs::StateDirs;
 use store::Store;
-use verify::Look;
+use verify::VerifyProgress;
 pub use verify::{VERIFY_STEP, Verified};
-use worker::{Call, Job, Kind, Worker};
+use worker::{Job, JobKind, PendingCall, Worker};
 
-/// The most that is written between two syncs.
-pub const GROUP_BYTES: usize = 96 * 1024;
-
-/// The most bytes of all entries together, whatever `outbox.max_entries` allows. On disk they take at most two and a
-/// half times that: 160 MiB.
-pub const PAYLOAD_LIMIT: u64 = 64 * 1024 * 1024;
-
-/// Jobs that may wait for the journal's thread; then callers wait.
+/// The most jobs that wait for the journal's thread; beyond it callers wait.
 const JOB_LIMIT: usize = 256;
-
-/// How much the journal keeps (`outbox.max_entries`, `outbox.max_age`). Releases are never refused for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Releases, records, dead letters and events together.
-    pub max_entries: u32,
-    /// What is older is given up, except a release that has not ended.
-    pub max_age: Duration,
-}
-
-impl Limits {
-    /// Gives nothing up: for those who only look.
-    pub const NONE: Self = Self { max_entries: u32::MAX, max_age: Duration::MAX };
-}
-
-/// How much waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Releases without an outcome, or with an unknown one.
-    pub releases: usize,
-    /// Job records that the server has not acknowledged.
-    pub records: usize,
-    /// Job records that it refused for good.
-    pub dead: usize,
-    /// Events that the broker has not acknowledged.
-    pub events: usize,
-    /// Entries that could not be read and were set aside.
-    pub unreadable: usize,
-    /// Entries that were given up since the start, beyond a limit or for want of room, and damaged databases beyond
-    /// [`ASIDE_LIMIT`].
-    pub lost: u64,
-    /// Damaged databases that were set aside and that nobody has removed yet (`db.damaged-*`), at most [`ASIDE_LIMIT`].
-    pub set_aside: usize,
-    /// The disk is full: nothing new is promised.
-    pub full: bool,
-    /// What lies on the disk is encrypted.
-    pub encrypted: bool,
-    /// When the oldest waiting record was made.
-    pub oldest_record: Option<Timestamp>,
-}
 
 /// A handle to the journal's thread. Cheap to clone; the thread ends when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -129,24 +91,24 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the database in `state_dir/db`. What is damaged is set aside; a full disk is told by
-    /// [`Counts::full`]. With a `key` entries are encrypted; a database that was in clear is then rewritten.
+    /// Opens or makes the database in `state_dir/db`. A damaged one is set aside; a full disk shows in [`Counts::full`]. With
+    /// a `key` entries are encrypted, and a database that was in clear is rewritten.
     ///
     /// # Errors
     /// [`JournalError::Locked`] passes when the other process ends; [`JournalError::Disk`], [`JournalError::Key`] and
-    /// [`JournalError::Newer`] name what to put right.
+    /// [`JournalError::Newer`] name the thing that a person has to put right.
     pub fn open(state_dir: &Path, limits: Limits, key: Option<&Secret>) -> Result<Self, JournalError> {
         let (jobs, inbox) = mpsc::channel(JOB_LIMIT);
-        let (tell, counts) = watch::channel(Counts::default());
+        let (counts_sender, counts) = watch::channel(Counts::default());
         let (opened, answer) = std::sync::mpsc::channel();
         let cipher = key.map(|key| Arc::new(Cipher::new(key)));
-        let means = Means { syncs: Arc::default(), cipher };
-        let syncs = means.syncs.clone();
-        let mut worker = Worker::new(state_dir.to_owned(), limits, means, tell);
+        let options = OpenOptions { syncs: Arc::default(), cipher };
+        let syncs = options.syncs.clone();
+        let mut worker = Worker::new(state_dir.to_owned(), limits, options, counts_sender);
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                slack::allow();
+                timer_slack::allow();
                 let started = worker.start();
                 let works = started.is_ok();
                 drop(opened.send(started));
@@ -159,35 +121,35 @@ impl Journal {
         Ok(Self { jobs, counts, syncs })
     }
 
-    /// Whether a journal was ever made there, for those who only look.
+    /// Whether a journal was ever made there; a caller who only looks must not make one.
     pub fn is_there(state_dir: &Path) -> bool {
-        Place::new(state_dir).is_used()
+        StateDirs::new(state_dir).is_used()
     }
 
-    /// Makes all of these durable, and takes those out in whose place they stand. Promise 1: nothing is sent before this
-    /// answers, except where no record is wanted and it answers [`JournalError::Full`] (promise 7).
+    /// Makes all of these durable, and removes the entries `instead_of`, which they replace. Nothing is sent before this
+    /// answers (docs/architecture.md, "Promises"), except where no record is wanted and it answers [`JournalError::Full`].
     pub async fn store_releases(
         &self,
         releases: Vec<Release>,
         instead_of: Vec<EntryId>,
     ) -> Result<Vec<EntryId>, JournalError> {
-        self.call(Kind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
+        self.call(JobKind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
     }
 
-    /// Ends a release and stores the record that follows from it, in one transaction (promise 3). An outcome that
-    /// nobody knows stays in the journal until somebody drops it.
+    /// Ends a release and stores the record that follows from it, in one transaction. A release with an unknown outcome stays
+    /// in the journal until a person drops it.
     pub async fn end_release(
         &self,
         id: EntryId,
         outcome: Outcome,
         record: Option<JobRecord>,
     ) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
+        self.call(JobKind::Duty, move |store| store.end_release(id, &outcome, record.as_ref())).await
     }
 
-    /// Releases that have no outcome yet.
+    /// The releases that have no outcome yet.
     pub async fn open_releases(&self) -> Result<Vec<StoredRelease>, JournalError> {
-        self.call(Kind::Duty, |store| store.open_releases()).await
+        self.call(JobKind::Duty, |store| store.open_releases()).await
     }
 
     /// The record that has waited longest.
@@ -197,58 +159,58 @@ impl Journal {
 
     /// The records that have waited longest, oldest first, at most `limit`.
     pub async fn oldest_records(&self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(Kind::Duty, move |store| store.oldest_records(limit)).await
+        self.call(JobKind::Duty, move |store| store.oldest_records(limit)).await
     }
 
-    /// Marks a record before (`Some`, with the time by the server's clock) it is sent, or after it certainly was not
-    /// (`None`). What was in doubt before must have been looked up.
+    /// Marks a record before it is sent (`Some`, with the time by the server's clock), or after it certainly was not sent
+    /// (`None`). A record that was in doubt must have been looked up before.
     pub async fn mark_record(&self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.mark_record(id, attempted)).await
+        self.call(JobKind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
-    /// Moves a record that the server has acknowledged to the ledger, whose oldest go: beyond [`LEDGER_AGE`] and
-    /// [`LEDGER_LIMIT`].
+    /// Moves a record that the server has acknowledged to the ledger, and drops the oldest ones there beyond [`LEDGER_AGE`]
+    /// and [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.acknowledge_record(id)).await
+        self.call(JobKind::Duty, move |store| store.acknowledge_record(id)).await
     }
 
     /// The records that the server acknowledged within [`LEDGER_AGE`], oldest first, at most [`LEDGER_LIMIT`].
     pub async fn ledger(&self) -> Result<Vec<StoredRecord>, JournalError> {
-        self.call(Kind::Duty, |store| store.ledger()).await
+        self.call(JobKind::Duty, |store| store.ledger()).await
     }
 
     /// Sets a record aside that the server refused for good.
     pub async fn bury_record(&self, id: EntryId, reason: String) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.bury_record(id, &reason)).await
+        self.call(JobKind::Duty, move |store| store.bury_record(id, &reason)).await
     }
 
     /// Keeps an event of a station until the broker has it; beyond [`EVENT_LIMIT`] the oldest goes.
     pub async fn store_event(&self, station: String, payload: String) -> Result<EntryId, JournalError> {
-        self.call(Kind::News, move |store| store.store_event(&station, &payload)).await
+        self.call(JobKind::News, move |store| store.store_event(&station, &payload)).await
     }
 
     /// The oldest events after `after`, at most `limit`.
     pub async fn events_after(&self, after: EntryId, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        self.call(Kind::Duty, move |store| store.events_after(after, limit)).await
+        self.call(JobKind::Duty, move |store| store.events_after(after, limit)).await
     }
 
     /// Forgets an event that the broker has acknowledged.
     pub async fn forget_event(&self, id: EntryId) -> Result<(), JournalError> {
-        self.call(Kind::Duty, move |store| store.forget_event(id)).await
+        self.call(JobKind::Duty, move |store| store.forget_event(id)).await
     }
 
-    /// What waits after the number `after`, for people: at most [`LIST_LIMIT`] of each kind, and where the next page
-    /// begins.
+    /// Lists for people the entries that wait after the number `after`: at most [`LIST_LIMIT`] of each kind, and the number
+    /// after which the next page begins.
     pub async fn list(&self, after: EntryId) -> Result<Listing, JournalError> {
-        self.call(Kind::Duty, move |store| store.list(after)).await
+        self.call(JobKind::Duty, move |store| store.list(after)).await
     }
 
-    /// One entry, for people.
+    /// Shows one entry to a person.
     ///
     /// # Errors
-    /// [`JournalError::Unknown`].
-    pub async fn show(&self, id: EntryId) -> Result<Found, JournalError> {
-        self.call(Kind::Duty, move |store| store.show(id)).await
+    /// [`JournalError::Unknown`] when there is no such entry.
+    pub async fn show(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
+        self.call(JobKind::Duty, move |store| store.show(id)).await
     }
 
     /// Puts a dead letter back to the end of the records, under a new number.
@@ -256,25 +218,32 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it is no dead letter.
     pub async fn retry(&self, id: EntryId) -> Result<EntryId, JournalError> {
-        self.call(Kind::Duty, move |store| store.retry(id)).await
+        self.call(JobKind::Duty, move |store| store.retry(id)).await
     }
 
-    /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and says what it was.
+    /// Gives up a dead letter, a release with an unknown outcome, or an entry that cannot be read, and returns it.
     ///
     /// # Errors
-    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when it still has its way to go.
-    pub async fn give_up(&self, id: EntryId) -> Result<Found, JournalError> {
-        self.call(Kind::Duty, move |store| store.give_up(id)).await
+    /// [`JournalError::Unknown`], or [`JournalError::NotForThis`] when the agent will still end or deliver it.
+    pub async fn give_up(&self, id: EntryId) -> Result<QueueEntry, JournalError> {
+        self.call(JobKind::Duty, move |store| store.give_up(id)).await
     }
 
-    /// Looks at every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time: others need
-    /// not wait until it has seen all.
+    /// Checks every entry, the tally and the folders that were set aside, [`VERIFY_STEP`] entries at a time, so that other
+    /// callers need not wait for the end.
     pub async fn verify(&self) -> Result<Verified, JournalError> {
-        let mut look = Look::default();
-        while !look.done {
-            look = self.call(Kind::Duty, move |store| store.look_on(look.clone())).await?;
+        let mut progress = VerifyProgress::default();
+        while !progress.done {
+            progress = self.call(JobKind::Duty, move |store| store.verify_step(progress.clone())).await?;
         }
-        Ok(look.verified)
+        Ok(progress.verified)
+    }
+
+    /// Says that the wall clock has become right. The journal then writes down the offset between it and this boot's
+    /// monotonic clock, if entries were stored without a time. Every other call does the same; this one is for an agent that
+    /// has nothing else to ask.
+    pub async fn time_is_known(&self) -> Result<(), JournalError> {
+        self.call(JobKind::Duty, |store| store.note_time()).await
     }
 
     /// Completes when the journal's thread has ended although there are handles: it can only be opened again by another
@@ -283,24 +252,78 @@ impl Journal {
         self.jobs.closed().await;
     }
 
-    /// How much waits; changes wake its watchers.
+    /// The counts of what waits; a change wakes those who watch.
     pub fn counts(&self) -> watch::Receiver<Counts> {
         self.counts.clone()
     }
 
-    /// How many syncs there were: each is a write to the card.
+    /// The number of syncs so far; each is a write to the SD card.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
 
     async fn call<T: Send + 'static>(
         &self,
-        kind: Kind,
+        kind: JobKind,
         job: impl FnMut(&mut Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { kind, job, result: Err(JournalError::Closed), reply };
+        let call = PendingCall { kind, job, result: Err(JournalError::Closed), reply };
         self.jobs.send(Box::new(call)).await.map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A job that ends the journal's thread; no real job does.
+    struct Fatal;
+
+    impl Job for Fatal {
+        fn kind(&self) -> JobKind {
+            JobKind::Duty
+        }
+        fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
+            Ok(())
+        }
+        fn refuse(&mut self, _: JournalError) {}
+        fn answer(self: Box<Self>, _: Result<(), JournalError>) {
+            panic!("this is a test");
+        }
+    }
+
+    impl Journal {
+        pub(crate) async fn break_down(&self) {
+            assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
+            let ended = tokio::time::timeout(Duration::from_secs(60), self.closed()).await;
+            ended.expect("the journal's thread ends within a minute");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_between_two_jobs_is_like_one_in_a_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
+        let broken = journal.call(JobKind::Duty, |store| {
+            // The counts after this job are the first to notice.
+            store.break_down();
+            Ok(())
+        });
+        assert_eq!(broken.await, Ok(()));
+        assert_eq!(journal.events_after(0, 10).await.unwrap().len(), 1);
+        assert_eq!(journal.counts().borrow().events, 1);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_waits_for_the_end_of_the_journal_sees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
+        journal.break_down().await;
+        assert_eq!(journal.oldest_record().await, Err(JournalError::Closed));
     }
 }

@@ -1,45 +1,45 @@
-//! What people may see and do: `queue list`, `show`, `retry`, `drop`.
+//! The commands for people: `queue list`, `show`, `retry` and `drop`.
 
 use serde::Serialize;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// Entries of one kind in one page of a listing: what is in memory at once.
+/// The most entries of one kind in a page of a listing, so that a bounded number is in memory at once.
 pub const LIST_LIMIT: usize = 500;
 
 /// A page of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Listing {
-    /// Stored and not ended, or ended as unknown.
+    /// Releases that have not ended, or ended as unknown.
     pub releases: Vec<StoredRelease>,
-    /// Waiting for the server.
+    /// Records that the server has not acknowledged.
     pub records: Vec<StoredRecord>,
-    /// Refused by the server for good.
+    /// Records that the server refused for good.
     pub dead: Vec<DeadLetter>,
-    /// Ask for what comes after this number: there is more.
+    /// The number to ask with for the next page, if there is one.
     pub next: Option<EntryId>,
 }
 
-/// One entry of the journal.
+/// An entry of the journal as a person sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Found {
-    /// Not ended, or ended as unknown.
+pub enum QueueEntry {
+    /// A release that has not ended, or ended as unknown.
     Release(StoredRelease),
-    /// Waits for the server.
+    /// A record that the server has not acknowledged.
     Record(StoredRecord),
-    /// Refused by the server for good.
+    /// A record that the server refused for good.
     Dead(DeadLetter),
-    /// Cannot be read.
+    /// An entry that cannot be read.
     Unreadable {
-        /// Its number.
+        /// The number of the entry.
         id: EntryId,
-        /// Its bytes, as far as they are text.
+        /// The bytes of the entry as text, as far as they are that.
         text: String,
     },
 }
@@ -52,7 +52,8 @@ impl Store {
             dead: self.page(Table::Dead, after, LIST_LIMIT)?,
             next: None,
         };
-        // A full page of one kind may have more behind it: the others wait for it, so that one number is enough to go on.
+        // A full page of one kind may have more behind it. The other kinds are cut at the same number, so that one number is
+        // enough to go on.
         let last = [
             listing.releases.get(LIST_LIMIT - 1).map(|stored| stored.id),
             listing.records.get(LIST_LIMIT - 1).map(|stored| stored.id),
@@ -67,19 +68,19 @@ impl Store {
         Ok(listing)
     }
 
-    pub(super) fn show(&mut self, id: EntryId) -> Result<Found, JournalError> {
+    pub(super) fn show(&mut self, id: EntryId) -> Result<QueueEntry, JournalError> {
         if let Some(stored) = self.get(Table::Releases, id)? {
-            return Ok(Found::Release(stored));
+            return Ok(QueueEntry::Release(stored));
         }
         if let Some(stored) = self.get(Table::Records, id)? {
-            return Ok(Found::Record(stored));
+            return Ok(QueueEntry::Record(stored));
         }
         if let Some(letter) = self.get(Table::Dead, id)? {
-            return Ok(Found::Dead(letter));
+            return Ok(QueueEntry::Dead(letter));
         }
-        match self.database.get(Table::Unreadable, id)? {
+        match self.database().get(Table::Unreadable, id)? {
             // The first byte is the number of its table, the second the version.
-            Some(bytes) => Ok(Found::Unreadable {
+            Some(bytes) => Ok(QueueEntry::Unreadable {
                 id,
                 text: String::from_utf8_lossy(bytes.get(2..).unwrap_or_default()).into_owned(),
             }),
@@ -89,7 +90,7 @@ impl Store {
 
     pub(super) fn retry(&mut self, id: EntryId) -> Result<EntryId, JournalError> {
         let letter = match self.show(id)? {
-            Found::Dead(letter) => letter,
+            QueueEntry::Dead(letter) => letter,
             _ => return Err(JournalError::NotForThis { id, state: "no dead letter, so it is not sent again by hand" }),
         };
         let next = self.take_id();
@@ -101,19 +102,19 @@ impl Store {
         Ok(next)
     }
 
-    pub(super) fn give_up(&mut self, id: EntryId) -> Result<Found, JournalError> {
+    pub(super) fn give_up(&mut self, id: EntryId) -> Result<QueueEntry, JournalError> {
         let found = self.show(id)?;
         let table = match &found {
-            Found::Dead(_) => Table::Dead,
-            Found::Unreadable { .. } => Table::Unreadable,
-            Found::Release(stored) if stored.outcome.is_some() => Table::Releases,
-            Found::Release(_) => {
+            QueueEntry::Dead(_) => Table::Dead,
+            QueueEntry::Unreadable { .. } => Table::Unreadable,
+            QueueEntry::Release(stored) if stored.outcome.is_some() => Table::Releases,
+            QueueEntry::Release(_) => {
                 return Err(JournalError::NotForThis {
                     id,
                     state: "a release that has not ended, which the agent ends",
                 });
             }
-            Found::Record(_) => {
+            QueueEntry::Record(_) => {
                 return Err(JournalError::NotForThis { id, state: "a record that waits, which the agent delivers" });
             }
         };

@@ -1,22 +1,16 @@
 //! Job records: from the end of a release until the server has acknowledged them or refused them for good.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, encode};
+use super::error::JournalError;
+use super::limits::{LEDGER_AGE, LEDGER_LIMIT};
 use super::store::Store;
 use super::table::Table;
 use crate::domain::EntryId;
 
-/// How long acknowledged records are remembered, to tell an equal one in the server's history from one in doubt: from the
-/// time at which they were sent to that of the newest.
-pub const LEDGER_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// Acknowledged records that are remembered at most.
-pub const LEDGER_LIMIT: usize = 2_000;
-
-/// Of those that are too old, so many go with each that comes.
+/// The most acknowledged records that go when one comes.
 const LEDGER_STEP: usize = 20;
 
 impl Store {
@@ -38,13 +32,13 @@ impl Store {
         };
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
-        let surplus = (self.database.tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
+        let surplus = (self.database().tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
         let is_old = |old: &StoredRecord| match (old.attempted, stored.attempted) {
             (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
             _ => false,
         };
-        for (place, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
-            if place < surplus || is_old(&old) {
+        for (position, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
+            if position < surplus || is_old(&old) {
                 changes.push(Change::Remove(Table::Ledger, old.id));
             }
         }

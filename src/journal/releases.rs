@@ -1,10 +1,10 @@
-//! Releases: from before the first byte is sent until somebody knows how they ended.
+//! Releases, from before the first byte is sent until their outcome is known.
 
 use jiff::Timestamp;
 
-use super::JournalError;
 use super::database::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::Table;
 use crate::domain::{EntryId, JobRecord, Outcome, Release};
@@ -19,7 +19,7 @@ impl Store {
         let (mut ids, mut bytes) = (Vec::new(), 0);
         for release in releases {
             let id = self.take_id();
-            let (release, made) = self.dated_release(release.clone());
+            let (release, made) = self.timed_release(release.clone())?;
             let stored = StoredRelease { id, release, outcome: None, carried_over: None, made };
             let value = encode(Table::Releases, &stored)?;
             bytes += value.len();
@@ -32,7 +32,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// Ends a release, and stores its record even where the release itself is gone: what was printed is to be accounted
+    /// Ends a release, and stores its record even if the release itself is gone, because printed pages have to be accounted
     /// for.
     pub(super) fn end_release(
         &mut self,
@@ -41,24 +41,24 @@ impl Store {
         record: Option<&JobRecord>,
     ) -> Result<(), JournalError> {
         let release: Option<StoredRelease> = self.get(Table::Releases, id)?;
-        // A record of a release from a damaged database, or of one that was lost to a damage, may have been delivered.
+        // If the release comes from a damaged database, or was lost to a damage, its record may have been delivered.
         let carried_over = release.as_ref().map_or(Some(Timestamp::now()), |stored| stored.carried_over);
         let earliest = release.as_ref().map(|stored| stored.release.time);
-        let dated = record.map(|record| self.dated_record(record.clone(), release.as_ref()));
+        let timed = record.map(|record| self.timed_record(record.clone(), release.as_ref())).transpose()?;
         let mut changes = Vec::new();
         let record = match release {
             Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
                 let stored = StoredRelease { outcome: Some(outcome.clone()), ..stored };
                 changes.push(Change::Put(Table::Releases, id, encode(Table::Releases, &stored)?));
-                dated
+                timed
             }
             Some(_) => {
                 changes.push(Change::Remove(Table::Releases, id));
-                dated
+                timed
             }
-            // Ended before, and only the answer was lost.
+            // The release ended before, and only the answer was lost.
             None if self.is_recorded(id, record)? => None,
-            None => dated,
+            None => timed,
         };
         if let Some((record, made)) = record {
             let id = self.take_id();
@@ -70,7 +70,7 @@ impl Store {
         if changes.is_empty() { Ok(()) } else { self.commit(&changes) }
     }
 
-    /// Whether the record of a release that is gone is there, waiting or delivered or refused.
+    /// Whether the record of a release that is gone is in the journal, waiting, delivered or refused.
     fn is_recorded(&mut self, release: EntryId, record: Option<&JobRecord>) -> Result<bool, JournalError> {
         let Some(record) = record else {
             return Ok(false);
@@ -104,25 +104,16 @@ impl Store {
         Ok(open)
     }
 
-    /// The oldest release that ended as unknown.
-    pub(super) fn ended_release(&mut self) -> Result<Option<EntryId>, JournalError> {
-        let mut ended = None;
-        self.each(Table::Releases, 0, |stored: StoredRelease| {
-            ended = stored.outcome.is_some().then_some(stored.id);
-            ended.is_none()
-        })?;
-        Ok(ended)
-    }
-
-    /// Goes on with this number, or a higher one, in a database that was opened anew: it may be an older state, and no
-    /// number is told twice. Releases from there on were never told to anybody, so never sent: a failed write left them.
-    pub(super) fn go_on_from(&mut self, told: EntryId) -> Result<(), JournalError> {
-        self.next_id = self.next_id.max(told);
-        let mut untold = Vec::new();
-        self.each(Table::Releases, told.saturating_sub(1), |stored: StoredRelease| {
-            untold.push(Change::Remove(Table::Releases, stored.id));
+    /// Continues from this number or a higher one after the database was opened anew: it may be an older state of itself, and
+    /// no number may be issued twice. A release with such a number was left by a write that failed; its number was never
+    /// returned to a caller, so it was never sent, and it is removed.
+    pub(super) fn resume_ids(&mut self, issued: EntryId) -> Result<(), JournalError> {
+        self.skip_ids(issued);
+        let mut never_issued = Vec::new();
+        self.each(Table::Releases, issued.saturating_sub(1), |stored: StoredRelease| {
+            never_issued.push(Change::Remove(Table::Releases, stored.id));
             true
         })?;
-        self.commit_parts(untold)
+        self.commit_parts(never_issued)
     }
 }

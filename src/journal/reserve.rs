@@ -1,15 +1,15 @@
-//! Room that is kept for hard times: a file that is given up when the disk is full, so that what was promised can still
-//! be written down and the database can be opened. Made again when there is room.
+//! The reserve: a file that is deleted when the disk is full, so that there is room to open the database and to write down how
+//! earlier promises end. It is made again when the disk has room.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The size of the reserve: four of sled's segments.
+/// The size of the reserve, four of sled's segments.
 pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Beyond the reserve, this much stays free when something is made that can be done without: it is not to fill the disk
-/// itself.
+/// The bytes beyond the reserve that have to stay free when the journal makes a file that it can do without, so that this
+/// file does not fill the disk itself.
 pub(super) const SPARE_BYTES: u64 = 512 * 1024;
 
 pub(super) struct Reserve {
@@ -21,17 +21,16 @@ impl Reserve {
         Self { path: state_dir.join("reserve") }
     }
 
-    /// Whether there is one, whole or not: it is only ever made beside a database.
+    /// Whether there is one, whole or not. It is only ever made beside a database.
     pub(super) fn exists(state_dir: &Path) -> bool {
         Self::new(state_dir).path.exists()
     }
 
-    /// Whether the reserve is whole. Without it, nothing new is promised.
+    /// Whether the reserve is whole. Without it the box promises nothing new.
     pub(super) fn is_whole(&self) -> bool {
         self.path.metadata().is_ok_and(|file| file.len() == RESERVE_BYTES)
     }
 
-    /// Gives the room up.
     pub(super) fn spend(&self) {
         match std::fs::remove_file(&self.path) {
             Ok(()) => tracing::warn!("disk full: the reserve is used; new releases wait for room"),
@@ -40,7 +39,7 @@ impl Reserve {
         }
     }
 
-    /// Makes it again if there is room, and says whether it is whole.
+    /// Makes the reserve if there is room, and says whether it is whole.
     pub(super) fn restore(&self) -> bool {
         if self.is_whole() {
             return true;
@@ -64,7 +63,7 @@ impl Reserve {
     }
 }
 
-/// What a user who is not root may still write on the disk of `dir`.
+/// The bytes that a user other than root may still write on the disk of `dir`.
 pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(dir)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

@@ -1,79 +1,81 @@
-//! From a damaged database into a new one.
+//! Carries the entries of a damaged database over into a new one.
 //!
-//! Two ways. A copy may open whole when sled's own shortcuts (its snapshot, its settings) are left out: then it is as new as
-//! the newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their header
-//! wherever they stand.
+//! There are two ways. A copy may open whole when sled's snapshots and settings are left out; it counts if it is as new as the
+//! newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their frame wherever
+//! they stand.
 //!
-//! What is found may be older than it looks: the removal of an entry may be what was lost. Three things tell what has left:
-//! the newest tally that is found, records leave oldest first, and a release whose record is there has ended. For what
-//! remains, the server is asked before anything is sent: a record is in doubt, and so will be the record of a release.
+//! An entry that is found may have left the journal, because its removal may be the part that was lost. Three facts show
+//! which entries have left: the newest tally in the file names the first number of a table, records leave oldest first, and a
+//! release whose record is there has ended. All other records are in doubt, and so will be the records of releases: the
+//! server is asked before any of them is sent.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::JournalError;
-use super::cipher::Means;
-use super::database::{Change, Database, TALLY_NUMBER, snapshots};
-use super::entry::{
-    DeadLetter, ENTRY_LIMIT, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode, table_of_locked, unseal,
-};
-use super::error::io_error;
-use super::replace::remove;
+use super::boot_times::BootTimes;
+use super::database::{BOOTS_NUMBER, Change, Database, OpenOptions, TALLY_NUMBER, snapshots};
+use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode};
+use super::error::JournalError;
+use super::files::{copy_dir, remove};
+use super::frame::{frame, table_of_encrypted, unframe};
+use super::limits::{ENTRY_LIMIT, LEDGER_LIMIT};
 use super::table::{Table, Tally};
 use crate::domain::{EntryId, JobRecord, TapId};
 
-/// Read at once, besides an entry that may begin at its end.
+/// The bytes that are read at once, besides an entry that may begin at their end.
 const CHUNK: usize = 256 * 1024;
 
-/// Carries over what can be read of the database in `db`, whose damage was found `now`; `copies` is a directory to work in.
-/// Says how it went.
+/// Carries over the entries that can be read in the database `db`, whose damage was found `now`, and returns a description of
+/// that for the note. Copies of the database are made in the directory `copies`.
 pub(super) fn carry_over(
     db: &Path,
     now: Timestamp,
     copies: &Path,
     into: &mut Database,
-    means: &Means,
+    options: &OpenOptions,
 ) -> Result<String, JournalError> {
-    let mut carrier = Carrier::new(into, now);
+    let mut salvager = Salvager::new(into, now);
     let file = db.join("db");
-    read_entries(&file, means, |number, body| carrier.learn(number, body))?;
-    let copy = open_copy(db, copies, means)?;
-    let way = match copy.filter(|copy| copy.tally().change >= carrier.tally.change) {
+    read_entries(&file, options, |number, body| salvager.learn(number, body))?;
+    let copy = open_copy(db, copies, options)?;
+    let way = match copy.filter(|copy| copy.tally().change >= salvager.tally.change) {
         Some(whole) => {
-            carrier.tally = whole.tally();
+            salvager.tally = whole.tally();
+            salvager.boot_times = whole.boot_times().clone();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
                 for entry in whole.entries(table, 0) {
                     let (id, bytes) = entry?;
-                    carrier.bring(table, id, &bytes)?;
+                    salvager.bring(table, id, &bytes)?;
                 }
             }
             "all entries are there"
         }
         None => {
-            read_entries(&file, means, |number, body| carrier.bring_body(number, body))?;
-            carrier.settle()?;
+            read_entries(&file, options, |number, body| salvager.bring_body(number, body))?;
+            salvager.settle()?;
             "entries were read one by one"
         }
     };
-    Ok(format!("{way}; carried over: {}", carrier.story()))
+    salvager.bring_boot_times()?;
+    Ok(format!("{way}; carried over: {}", salvager.summary()))
 }
 
-type Cure = fn(&Path) -> Result<(), JournalError>;
+type Repair = fn(&Path) -> Result<(), JournalError>;
 
-/// What sled can do without, and what may keep it from opening.
-const CURES: [(&str, Cure); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
+/// Files that sled can do without, and that may keep it from opening.
+const REPAIRS: [(&str, Repair); 2] = [("without-snapshots", without_snapshots), ("without-settings", without_settings)];
 
-/// Opens a copy of the database, each time with less of what may be in the way. Only one that agrees with its own tally
-/// counts. There is one copy at a time, and none where the disk has no room for it: reading entry by entry needs none.
-fn open_copy(db: &Path, copies: &Path, means: &Means) -> Result<Option<Database>, JournalError> {
-    for (name, cure) in CURES {
+/// Opens a copy of the database after one repair or the other. Only a copy that agrees with its own tally counts. There is
+/// one copy at a time, and none if the disk has no room for it, because reading entry by entry needs none.
+fn open_copy(db: &Path, copies: &Path, options: &OpenOptions) -> Result<Option<Database>, JournalError> {
+    for (name, repair) in REPAIRS {
         let copy = copies.join(name);
-        let opened = copy_dir(db, &copy).and_then(|()| cure(&copy));
-        match opened.and_then(|()| Database::open(&copy, true, means.clone())) {
+        let opened = copy_dir(db, &copy).and_then(|()| repair(&copy));
+        match opened.and_then(|()| Database::open(&copy, true, options.clone())) {
             Ok(database) => return Ok(Some(database)),
             Err(error @ (JournalError::Key | JournalError::Newer { .. })) => return Err(error),
             Err(error) => tracing::warn!(%error, name, "damaged database not opened"),
@@ -94,25 +96,11 @@ fn without_settings(dir: &Path) -> Result<(), JournalError> {
     remove(&dir.join("conf"))
 }
 
-/// Copies what can be read; a file that cannot is one more that is missing.
-fn copy_dir(from: &Path, to: &Path) -> Result<(), JournalError> {
-    fs::create_dir_all(to).map_err(|error| io_error(&format!("make {}", to.display()), &error))?;
-    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Err(error) = fs::copy(entry.path(), to.join(entry.file_name()))
-            && let JournalError::Full = io_error("copy", &error)
-        {
-            return Err(JournalError::Full);
-        }
-    }
-    Ok(())
-}
-
-/// Shows everything sealed in a file, in no order, with old versions and doubles. A file that is gone or cannot be read
-/// further ends it.
+/// Visits every framed value in a file, in no order, old versions and doubles too. It ends at the first place where the file
+/// cannot be read.
 fn read_entries(
     path: &Path,
-    means: &Means,
+    options: &OpenOptions,
     mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>,
 ) -> Result<(), JournalError> {
     let Ok(mut file) = File::open(path) else {
@@ -122,17 +110,17 @@ fn read_entries(
     loop {
         let read = read_some(&mut file, &mut window);
         let last = read.unwrap_or(0) == 0;
-        // An entry that begins here is whole in the window.
+        // An entry that begins before this place is whole in the window.
         let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
         for at in 0..safe {
-            let Some((number, body)) = unseal(&window[at..]) else {
+            let Some((number, body)) = unframe(&window[at..]) else {
                 continue;
             };
-            match (table_of_locked(number), &means.cipher) {
+            match (table_of_encrypted(number), &options.cipher) {
                 (None, _) => visit(number, body)?,
                 (Some(table), Some(cipher)) => {
-                    let entry = cipher.unlock(table.number(), body).ok_or(JournalError::Key)?;
-                    unseal(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
+                    let entry = cipher.decrypt(table.number(), body).ok_or(JournalError::Key)?;
+                    unframe(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
                 }
                 (Some(_), None) => return Err(JournalError::Key),
             }
@@ -148,37 +136,49 @@ fn read_some(file: &mut File, window: &mut Vec<u8>) -> io::Result<usize> {
     file.take(CHUNK as u64).read_to_end(window)
 }
 
-/// What one tap printed of one document.
+/// A document that was printed by a tap.
 type Printed = (TapId, String);
 
-/// Brings entries over and keeps in mind what tells which of them have left.
-struct Carrier<'a> {
+/// Carries entries over, and remembers the facts that show which of them have left.
+struct Salvager<'a> {
     into: &'a mut Database,
     now: Timestamp,
-    /// The newest that was found.
+    /// The newest tally that was found.
     tally: Tally,
-    /// The highest record that was acknowledged or refused: all before it have left too.
+    /// All boots that were found.
+    boot_times: BootTimes,
+    /// The highest number of a record that was acknowledged or refused; all before it have left too.
     left_record: EntryId,
     recorded: HashSet<Printed>,
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> Salvager<'a> {
     fn new(into: &'a mut Database, now: Timestamp) -> Self {
-        Self { into, now, tally: Tally::default(), left_record: 0, recorded: HashSet::new() }
+        Self {
+            into,
+            now,
+            tally: Tally::default(),
+            boot_times: BootTimes::default(),
+            left_record: 0,
+            recorded: HashSet::new(),
+        }
     }
 
-    /// Looks for what tells which entries have left.
+    /// Remembers the facts that a value of the file shows.
     fn learn(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
         if number == TALLY_NUMBER {
             let found = Tally::from_bytes(body).filter(|tally| tally.change > self.tally.change);
             self.tally = found.unwrap_or(self.tally);
+        } else if number == BOOTS_NUMBER {
+            self.boot_times.merge(BootTimes::from_bytes(body).unwrap_or_default());
         } else if let Some(Table::Ledger | Table::Dead) = Table::from_number(number) {
             self.left_record = self.left_record.max(id_of(body).unwrap_or(0));
         }
         Ok(())
     }
 
-    /// Brings what was found in no order: the last version wins, which may be an older one; what is sent is asked for first.
+    /// Carries over an entry from the file, unless it has left. The values come in no order, so the last version of an entry
+    /// wins, which may be an older one.
     fn bring_body(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
         let (Some(table), Some(id)) = (Table::from_number(number), id_of(body)) else {
             return Ok(());
@@ -188,10 +188,10 @@ impl<'a> Carrier<'a> {
             Table::Records => id < self.tally.first_record || id <= self.left_record,
             _ => false,
         };
-        if has_left { Ok(()) } else { self.bring(table, id, &super::entry::seal(number, body)?) }
+        if has_left { Ok(()) } else { self.bring(table, id, &frame(number, body)?) }
     }
 
-    /// Brings one entry; one that cannot be read goes along as it is, and is set aside when it is met.
+    /// Carries one entry over. One that cannot be read is carried over as it is, and is set aside when it is read.
     fn bring(&mut self, table: Table, id: EntryId, bytes: &[u8]) -> Result<(), JournalError> {
         let value = match table {
             Table::Releases => changed(table, id, bytes, |stored: &mut StoredRelease| {
@@ -215,7 +215,14 @@ impl<'a> Carrier<'a> {
         self.into.commit(next_id, &[Change::Put(table, id, value)])
     }
 
-    /// Takes the releases out whose record is there, and what the ledger has too many of.
+    fn bring_boot_times(&mut self) -> Result<(), JournalError> {
+        if self.boot_times == BootTimes::default() {
+            return Ok(());
+        }
+        self.into.set_boot_times(self.boot_times.clone())
+    }
+
+    /// Removes the releases whose record is there, and the oldest records of the ledger beyond its limit.
     fn settle(&mut self) -> Result<(), JournalError> {
         let mut ended = Vec::new();
         for entry in self.into.entries(Table::Releases, 0) {
@@ -228,7 +235,7 @@ impl<'a> Carrier<'a> {
             );
         }
         let ended = ended.iter().map(|stored| Change::Remove(Table::Releases, stored.id));
-        let surplus = self.into.tally().of(Table::Ledger).saturating_sub(super::LEDGER_LIMIT as u64);
+        let surplus = self.into.tally().of(Table::Ledger).saturating_sub(LEDGER_LIMIT as u64);
         let oldest: Vec<_> = self.into.entries(Table::Ledger, 0).take(usize::try_from(surplus).unwrap_or(0)).collect();
         let mut gone: Vec<Change> = ended.collect();
         for entry in oldest {
@@ -238,7 +245,7 @@ impl<'a> Carrier<'a> {
         gone.into_iter().try_for_each(|change| self.into.commit(next_id, &[change]))
     }
 
-    fn story(&self) -> String {
+    fn summary(&self) -> String {
         let tally = self.into.tally();
         let tables = [Table::Releases, Table::Records, Table::Dead, Table::Events];
         tables.map(|table| format!("{} {}", tally.of(table), table.name())).join(", ")
@@ -249,7 +256,7 @@ fn printed(record: &JobRecord) -> Printed {
     (record.tap, record.document.clone())
 }
 
-/// The number that an entry says it has.
+/// The number in an entry's own fields.
 fn id_of(body: &[u8]) -> Option<EntryId> {
     #[derive(serde::Deserialize)]
     struct Numbered {

@@ -1,85 +1,91 @@
-//! The journal as its one thread sees it. Everything here is synchronous; durable only after [`Store::sync`].
+//! The journal as its one thread sees it. All of it is synchronous, and durable only after [`Store::sync`].
 //!
-//! What belongs to releases, records, events and people's wishes stands in the files of those names; this one opens the
-//! database, numbers entries, reads them, sets aside what cannot be read, and makes room.
+//! This file opens the database, numbers entries, reads them and sets aside those that cannot be read. The methods for
+//! releases, records, events, people and times stand in `releases`, `records`, `events`, `queue` and `times`, those that
+//! make room in `room`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::cipher::Means;
-use super::database::{Change, Database};
-use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
-use super::error::{damaged, io_error};
+use super::boot_times::BootTimes;
+use super::counts::Counts;
+use super::database::{Change, Database, OpenOptions};
+use super::entry::{Entry, StoredRecord, decode};
+use super::error::{JournalError, io_error};
+use super::high_water_mark::HighWaterMark;
+use super::limits::{GROUP_BYTES, Limits};
 use super::lock::Lock;
-use super::mark::Mark;
-use super::replace::{Place, is_mostly_empty};
+use super::open::open_database;
 use super::reserve::Reserve;
+use super::state_dirs::StateDirs;
 use super::table::Table;
-use super::{Counts, GROUP_BYTES, JournalError, Limits, PAYLOAD_LIMIT};
 use crate::clock::Clock;
 use crate::domain::EntryId;
 use crate::durable;
 
-/// Entries that are read in one go: what is in memory at once.
-pub(super) const PAGE: usize = 500;
+/// The most entries that are read, and so are in memory, at once.
+const PAGE: usize = 500;
 
 pub(super) struct Store {
-    pub(super) database: Database,
-    pub(super) place: Place,
+    database: Database,
+    dirs: StateDirs,
     reserve: Reserve,
-    mark: Mark,
+    high_water_mark: HighWaterMark,
     limits: Limits,
-    /// Entries that were given up since the start, and databases that had been set aside.
-    pub(super) lost: u64,
-    pub(super) next_id: EntryId,
-    /// Before this time the clock is wrong.
-    pub(super) floor: Timestamp,
-    /// Damaged databases that lie aside: they only become fewer while this one is open.
+    /// Entries and set-aside databases that were given up since the start.
+    lost: u64,
+    next_id: EntryId,
+    /// A clock below this time is wrong.
+    floor: Timestamp,
+    /// Damaged databases that are set aside; their number only falls while this one is open.
     set_aside: usize,
-    /// There may be entries that were made before the time was known.
-    pub(super) undated: bool,
-    /// Last: the others must be gone when somebody else may come.
+    /// The last field, because the others must be dropped before another process may come.
     _lock: Lock,
 }
 
 impl Store {
-    /// Opens the journal, or makes it. A damaged database is set aside, an almost empty one rebuilt. `closely` after a
-    /// failure: then every entry is read.
-    pub(super) fn open(state_dir: &Path, limits: Limits, closely: bool, means: &Means) -> Result<Self, JournalError> {
+    /// Opens the journal, or makes it. A damaged database is set aside, and an almost empty one is rebuilt. After a failure
+    /// `closely` is set, so that every entry is read.
+    pub(super) fn open(
+        state_dir: &Path,
+        limits: Limits,
+        closely: bool,
+        options: &OpenOptions,
+    ) -> Result<Self, JournalError> {
         durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
-        let (place, reserve) = (Place::new(state_dir), Reserve::new(state_dir));
-        let (database, lost) = match open_database(&place, state_dir, closely, means) {
+        let (dirs, reserve) = (StateDirs::new(state_dir), Reserve::new(state_dir));
+        let (database, lost) = match open_database(&dirs, state_dir, closely, options) {
             Err(JournalError::Full) => {
                 reserve.spend();
-                open_database(&place, state_dir, closely, means)?
+                open_database(&dirs, state_dir, closely, options)?
             }
             opened => opened?,
         };
         let next_id = database.tally().next_id;
-        let (mark, floor, set_aside) = (Mark::read(state_dir), Clock::open(state_dir).floor(), place.aside().len());
-        let undated = true;
-        Ok(Self { database, place, reserve, mark, limits, lost, next_id, floor, set_aside, undated, _lock: lock })
+        let high_water_mark = HighWaterMark::read(state_dir);
+        let (floor, set_aside) = (Clock::open(state_dir).floor(), dirs.aside().len());
+        Ok(Self { database, dirs, reserve, high_water_mark, limits, lost, next_id, floor, set_aside, _lock: lock })
     }
 
-    /// Makes everything before it durable.
+    /// Makes all earlier changes durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.database.sync()?;
-        self.mark.advance(self.database.tally().change);
+        self.high_water_mark.advance(self.database.tally().change);
         Ok(())
     }
 
-    /// The last thing of a clean stop: from now on nothing at all may be missing.
+    /// Ends a clean stop: the mark is exact from now on, so that not one transaction may be missing at the next start.
     pub(super) fn finish(mut self) -> Result<(), JournalError> {
         self.database.sync()?;
-        self.mark.set(self.database.tally().change);
+        self.high_water_mark.set(self.database.tally().change);
         Ok(())
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
         if self.set_aside > 0 {
-            self.set_aside = self.place.aside().len();
+            self.set_aside = self.dirs.aside().len();
         }
         let tally = self.database.tally();
         let of = |table| usize::try_from(tally.of(table)).unwrap_or(usize::MAX);
@@ -92,14 +98,53 @@ impl Store {
             lost: self.lost,
             set_aside: self.set_aside,
             full: self.is_full(),
-            encrypted: self.database.is_locked(),
-            oldest_record: self.oldest_records(1)?.pop().and_then(|stored| stored.time()),
+            encrypted: self.database.is_encrypted(),
+            oldest_record: self.first::<StoredRecord>(Table::Records)?.and_then(|stored| stored.time()),
         })
     }
 
-    /// Whether the box knows what time it is.
-    pub(super) fn knows_time(&self) -> bool {
-        Timestamp::now() >= self.floor
+    /// Whether a clock that shows this time can be right.
+    pub(super) fn is_certain(&self, time: Timestamp) -> bool {
+        time >= self.floor
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(super) fn set_boot_times(&mut self, boots: BootTimes) -> Result<(), JournalError> {
+        self.database.set_boot_times(boots)
+    }
+
+    pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
+        self.dirs.aside()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    pub(super) fn add_lost(&mut self, entries: u64) {
+        self.lost += entries;
+    }
+
+    /// The number of the next entry; all earlier ones are lower.
+    pub(super) fn next_id(&self) -> EntryId {
+        self.next_id
+    }
+
+    /// Skips the numbers below this one.
+    pub(super) fn skip_ids(&mut self, next_id: EntryId) {
+        self.next_id = self.next_id.max(next_id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_down(&mut self) {
+        self.database.break_down();
     }
 
     /// Whether the disk is too full to promise anything new.
@@ -107,17 +152,15 @@ impl Store {
         !self.reserve.is_whole()
     }
 
-    /// Takes room back for hard times, if there is some again.
     pub(super) fn restore_reserve(&self) {
         self.reserve.restore();
     }
 
-    /// Gives up what is kept for hard times.
     pub(super) fn spend_reserve(&self) {
         self.reserve.spend();
     }
 
-    /// The next number. It counts with the next [`Store::commit`].
+    /// Takes the next number. It is stored with the next [`Store::commit`].
     pub(super) fn take_id(&mut self) -> EntryId {
         self.next_id += 1;
         self.next_id - 1
@@ -128,7 +171,7 @@ impl Store {
         self.database.commit(self.next_id, changes)
     }
 
-    /// Makes changes in parts that a sync can hold; each part is made or not.
+    /// Makes changes in parts of at most [`GROUP_BYTES`]; each part is a transaction.
     pub(super) fn commit_parts(&mut self, changes: Vec<Change>) -> Result<(), JournalError> {
         let mut part = Vec::new();
         let mut bytes = 0;
@@ -144,19 +187,25 @@ impl Store {
         self.commit(&part)
     }
 
-    /// One entry. What cannot be read is set aside, and is not there.
+    /// Reads one entry. One that cannot be read is set aside and is not returned.
     pub(super) fn get<T: Entry>(&mut self, table: Table, id: EntryId) -> Result<Option<T>, JournalError> {
         let Some(bytes) = self.database.get(table, id)? else {
             return Ok(None);
         };
-        match decode(table, id, &bytes) {
+        match self.read(table, id, &bytes) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) => self.set_unreadable(table, id, &bytes, &error).map(|()| None),
         }
     }
 
-    /// The entries after `after`, at most `limit`, in order. What cannot be read is set aside and does not stop the
-    /// others.
+    fn read<T: Entry>(&self, table: Table, id: EntryId, bytes: &[u8]) -> Result<T, JournalError> {
+        let mut entry: T = decode(table, id, bytes)?;
+        entry.derive_time(self.database.boot_times());
+        Ok(entry)
+    }
+
+    /// The entries with numbers after `after`, in order, at most `limit`. One that cannot be read is set aside and does not
+    /// stop the others.
     pub(super) fn page<T: Entry>(
         &mut self,
         table: Table,
@@ -168,7 +217,7 @@ impl Store {
             let mut broken = None;
             for entry in self.database.entries(table, after).take(limit) {
                 let (id, bytes) = entry?;
-                match decode(table, id, &bytes) {
+                match self.read(table, id, &bytes) {
                     Ok(entry) => found.push(entry),
                     Err(error) => {
                         broken = Some((id, bytes, error));
@@ -183,7 +232,7 @@ impl Store {
         }
     }
 
-    /// Shows every entry after `after` until `more` says no, with a page of them in memory.
+    /// Calls `more` with every entry after `after` until it returns false. One page of entries is in memory at a time.
     pub(super) fn each<T: Entry>(
         &mut self,
         table: Table,
@@ -202,11 +251,11 @@ impl Store {
         }
     }
 
-    fn first<T: Entry>(&mut self, table: Table) -> Result<Option<T>, JournalError> {
+    pub(super) fn first<T: Entry>(&mut self, table: Table) -> Result<Option<T>, JournalError> {
         Ok(self.page(table, 0, 1)?.pop())
     }
 
-    pub(super) fn set_unreadable(
+    fn set_unreadable(
         &mut self,
         table: Table,
         id: EntryId,
@@ -214,111 +263,8 @@ impl Store {
         error: &JournalError,
     ) -> Result<(), JournalError> {
         tracing::error!(id, table = table.name(), %error, "entry set aside; `queue verify` shows it");
-        // The number of its table, then its bytes.
+        // An unreadable entry is stored as the number of its table and its bytes.
         let aside = [&[table.number()], bytes].concat();
         self.commit(&[Change::Remove(table, id), Change::Put(Table::Unreadable, id, aside)])
     }
-
-    /// Makes room for what comes: first what is too old goes, then the oldest events, then releases that ended as
-    /// unknown, dead letters, and job records last. Each one is counted and told as an error. A release that has not
-    /// ended never goes.
-    pub(super) fn make_room(&mut self, entries: u64, bytes: u64) -> Result<(), JournalError> {
-        self.drop_old(Timestamp::now())?;
-        while self.database.tally().waiting() + entries > self.limits.max_entries.into()
-            || self.database.tally().bytes + bytes > PAYLOAD_LIMIT
-        {
-            let Some((table, id)) = self.least_needed()? else {
-                return Ok(());
-            };
-            self.lose(table, id, "the journal is at its limit")?;
-        }
-        Ok(())
-    }
-
-    fn least_needed(&mut self) -> Result<Option<(Table, EntryId)>, JournalError> {
-        if let Some(event) = self.first::<StoredEvent>(Table::Events)? {
-            return Ok(Some((Table::Events, event.id)));
-        }
-        if let Some(release) = self.ended_release()? {
-            return Ok(Some((Table::Releases, release)));
-        }
-        if let Some(letter) = self.first::<DeadLetter>(Table::Dead)? {
-            return Ok(Some((Table::Dead, letter.id)));
-        }
-        Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
-    }
-
-    /// By a wrong clock nothing is old, and neither is what does not know its time.
-    fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        if now < self.floor {
-            return Ok(());
-        }
-        let Ok(oldest) = SignedDuration::try_from(self.limits.max_age).and_then(|age| now.checked_sub(age)) else {
-            return Ok(());
-        };
-        let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time < oldest);
-        while let Some(event) = self.first::<StoredEvent>(Table::Events)?.filter(|event| is_old(event.time())) {
-            self.lose(Table::Events, event.id, "it is older than outbox.max_age")?;
-        }
-        while let Some(stored) = self.first::<StoredRecord>(Table::Records)?.filter(|stored| is_old(stored.time())) {
-            self.lose(Table::Records, stored.id, "it is older than outbox.max_age")?;
-        }
-        while let Some(letter) = self.first::<DeadLetter>(Table::Dead)?.filter(|letter| is_old(letter.time())) {
-            self.lose(Table::Dead, letter.id, "it is older than outbox.max_age")?;
-        }
-        let ended = |stored: &StoredRelease| stored.outcome.is_some() && is_old(stored.time());
-        while let Some(stored) = self.first::<StoredRelease>(Table::Releases)?.filter(&ended) {
-            self.lose(Table::Releases, stored.id, "it is older than outbox.max_age")?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn lose(&mut self, table: Table, id: EntryId, why: &str) -> Result<(), JournalError> {
-        tracing::error!(id, table = table.name(), why, "entry given up");
-        self.lost += 1;
-        self.commit(&[Change::Remove(table, id)])
-    }
-}
-
-/// Opens the database, whatever state it is in, and says how many that had been set aside were given up for that.
-fn open_database(
-    place: &Place,
-    state_dir: &Path,
-    closely: bool,
-    means: &Means,
-) -> Result<(Database, u64), JournalError> {
-    place.prepare(means)?;
-    let database = match open_whole(place, state_dir, closely, means) {
-        Err(JournalError::Damaged { detail, .. }) => {
-            let given_up = place.set_aside(&detail, Timestamp::now(), means)?;
-            return Ok((Database::open(&place.db(), false, means.clone())?, given_up));
-        }
-        opened => opened?,
-    };
-    let to_be_locked = means.cipher.is_some() && !database.is_locked();
-    if !to_be_locked && !is_mostly_empty(database.disk_bytes()?, &database.tally()) {
-        return Ok((database, 0));
-    }
-    if let Err(error) = place.rebuild(database, means) {
-        tracing::warn!(%error, to_be_locked, "database not rebuilt");
-        // Either the old or the new one is in place, or is put there.
-        place.prepare(means)?;
-    }
-    Ok((Database::open(&place.db(), false, means.clone())?, 0))
-}
-
-/// Opens a database that is as far as its mark says. One that is refused is left as it was.
-fn open_whole(place: &Place, state_dir: &Path, closely: bool, means: &Means) -> Result<Database, JournalError> {
-    place.keep();
-    let opened = Database::open(&place.db(), closely, means.clone()).and_then(|database| {
-        let (marked, there) = (Mark::read(state_dir).transactions(), database.tally().change);
-        let older = || damaged(&place.db(), &format!("it is an older state: {there} transactions, not {marked}"));
-        if there < marked { Err(older()) } else { Ok(database) }
-    });
-    match &opened {
-        // Who has the lock is writing there.
-        Ok(_) | Err(JournalError::Locked { .. }) => place.forget(),
-        Err(_) => place.put_back()?,
-    }
-    opened
 }

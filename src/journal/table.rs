@@ -2,21 +2,21 @@
 
 use crate::domain::EntryId;
 
-/// One tree of the database each. The numbers are written down (in the tally, and with unreadable entries): never
-/// reorder, only append.
+/// A table is a tree of the database. The numbers stand on the disk, in the tally and in every frame, so variants are only
+/// appended and never reordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     /// Releases without an outcome, or with an unknown one.
     Releases,
     /// Job records that the server has not acknowledged.
     Records,
-    /// The last records that it has acknowledged.
+    /// The last records that the server has acknowledged.
     Ledger,
-    /// Job records that it refused for good.
+    /// Job records that the server refused for good.
     Dead,
     /// Events that the broker has not acknowledged.
     Events,
-    /// Entries of the other tables that could not be read: the number of their table, then their bytes.
+    /// Entries of the other tables that could not be read, each as the number of its table and its bytes.
     Unreadable,
 }
 
@@ -46,19 +46,20 @@ impl Table {
     }
 }
 
-/// How much lies in the tables. It is written in the transaction of every change, so that what is missing is noticed.
+/// The numbers and sizes of the entries. It is written in the transaction of every change, so that a missing entry is
+/// noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// No entry has this number or a higher one.
+    /// The number of the next entry; all entries have lower ones.
     pub(super) next_id: EntryId,
     pub(super) entries: [u64; Table::COUNT],
-    /// Bytes of all values.
+    /// The bytes of all values together.
     pub(super) bytes: u64,
-    /// Grows with every transaction: tells the newest of several.
+    /// The number of transactions so far, which shows the newest of several tallies.
     pub(super) change: u64,
-    /// Before this number, every release has left.
+    /// Every release with a lower number has left.
     pub(super) first_release: EntryId,
-    /// Before this number, every record has left.
+    /// Every record with a lower number has left.
     pub(super) first_record: EntryId,
 }
 
@@ -69,18 +70,18 @@ impl Tally {
         self.entries[table as usize]
     }
 
-    /// What `outbox.max_entries` bounds. The ledger has its own limit.
+    /// The entries that `outbox.max_entries` bounds. The ledger has its own limit.
     pub(super) fn waiting(&self) -> u64 {
         [Table::Releases, Table::Records, Table::Dead, Table::Events].map(|table| self.of(table)).iter().sum()
     }
 
-    /// An entry came, with so many bytes.
+    /// Counts an entry of so many bytes that came.
     pub(super) fn came(&mut self, table: Table, bytes: usize) {
         self.entries[table as usize] += 1;
         self.bytes += bytes as u64;
     }
 
-    /// An entry went. Saturates: a wrong tally is found by comparing, not by a panic.
+    /// Counts an entry that went. It saturates, because a wrong tally is to be found by comparison and not by a panic.
     pub(super) fn went(&mut self, table: Table, bytes: usize) {
         let entries = &mut self.entries[table as usize];
         *entries = entries.saturating_sub(1);
@@ -98,7 +99,7 @@ impl Tally {
         words.flat_map(u64::to_be_bytes).collect()
     }
 
-    /// `None` when it was not written by [`Tally::to_bytes`].
+    /// `None` when [`Tally::to_bytes`] did not make these bytes.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let words = bytes.chunks(8).map(|word| word.try_into().map(u64::from_be_bytes));
         let words: Vec<u64> = words.collect::<Result<_, _>>().ok()?;

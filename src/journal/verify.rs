@@ -1,33 +1,33 @@
-//! `queue verify`: everything that can be wrong with the journal and can be seen without changing it.
+//! `queue verify`: a check of the journal that changes nothing.
 //!
-//! It goes in steps of [`VERIFY_STEP`] entries, a job each: what else is asked of the journal waits no longer than for one.
-//! The tally is compared with what was counted when nothing has changed meanwhile.
+//! It goes in steps of [`VERIFY_STEP`] entries, each of which is a job of its own, so that other jobs wait for one step at
+//! most. The tally is compared with the entries that were counted, if none has changed meanwhile.
 
 use serde::Serialize;
 
-use super::JournalError;
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode};
+use super::error::JournalError;
 use super::store::Store;
 use super::table::{Table, Tally};
 use crate::domain::EntryId;
 
-/// Entries that are looked at in one job.
+/// The entries that one job checks.
 pub const VERIFY_STEP: usize = 500;
 
-/// How often everything is looked at again because something has changed meanwhile.
+/// The rounds over all entries at most; another one is made when an entry has changed meanwhile.
 const ROUNDS: u32 = 3;
 
-/// Problems that are told one by one; beyond them only their number.
+/// The most problems that are described; further ones are only counted.
 const PROBLEM_LIMIT: usize = 100;
 
-/// What a look at everything has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Entries that were read.
+    /// The number of entries that were read.
     pub entries: u64,
-    /// How many problems there are.
+    /// The number of problems.
     pub problems: u64,
-    /// The first of them, for a person.
+    /// The first problems, described for a person.
     pub details: Vec<String>,
 }
 
@@ -40,79 +40,79 @@ impl Verified {
     }
 }
 
-/// How far a look at everything has come.
+/// A check that is under way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look {
-    /// The result, when all is done.
+pub(super) struct VerifyProgress {
     pub(super) done: bool,
+    /// The result so far.
     pub(super) verified: Verified,
-    /// Which of [`Table::ALL`], and what was looked at last there.
+    /// The index in [`Table::ALL`] of the table that is checked, and the last entry there that was.
     table: usize,
     after: EntryId,
     counted: Tally,
-    /// The transactions before this round.
+    /// The number of transactions before this round.
     change: u64,
     round: u32,
 }
 
 impl Store {
-    /// One step.
-    pub(super) fn look_on(&mut self, mut look: Look) -> Result<Look, JournalError> {
-        let now = self.database.tally();
-        if (look.table, look.after) == (0, 0) {
-            look.change = now.change;
+    /// Makes the next step of a check.
+    pub(super) fn verify_step(&mut self, mut progress: VerifyProgress) -> Result<VerifyProgress, JournalError> {
+        let now = self.database().tally();
+        if (progress.table, progress.after) == (0, 0) {
+            progress.change = now.change;
         }
-        match Table::ALL.get(look.table) {
-            Some(table) => self.look_at(*table, &mut look)?,
-            None if look.change != now.change && look.round + 1 < ROUNDS => {
-                look = Look { round: look.round + 1, ..Look::default() };
+        match Table::ALL.get(progress.table) {
+            Some(table) => self.verify_entries(*table, &mut progress)?,
+            None if progress.change != now.change && progress.round + 1 < ROUNDS => {
+                progress = VerifyProgress { round: progress.round + 1, ..VerifyProgress::default() };
             }
             None => {
-                self.look_at_the_whole(&mut look)?;
-                look.done = true;
+                self.verify_whole(&mut progress)?;
+                progress.done = true;
             }
         }
-        Ok(look)
+        Ok(progress)
     }
 
-    fn look_at(&self, table: Table, look: &mut Look) -> Result<(), JournalError> {
+    fn verify_entries(&self, table: Table, progress: &mut VerifyProgress) -> Result<(), JournalError> {
         let (name, mut seen) = (table.name(), 0);
-        for entry in self.database.raw_entries(table, look.after).take(VERIFY_STEP) {
+        for entry in self.database().raw_entries(table, progress.after).take(VERIFY_STEP) {
             let (id, bytes) = entry?;
             seen += 1;
-            look.after = id;
-            // The tally counts what lies on the disk.
-            look.counted.came(table, bytes.len());
-            let bytes = self.database.unlocked(table, bytes);
-            look.verified.entries += 1;
-            if id >= self.next_id {
-                look.verified.problem(format!("entry {id} in {name}: its number was never given"));
+            progress.after = id;
+            // The tally counts the bytes on the disk, so they are counted before they are decrypted.
+            progress.counted.came(table, bytes.len());
+            let bytes = self.database().decrypted(table, bytes);
+            progress.verified.entries += 1;
+            if id >= self.next_id() {
+                progress.verified.problem(format!("entry {id} in {name}: its number was never given"));
             }
-            for other in &Table::ALL[look.table + 1..] {
-                if self.database.get(*other, id)?.is_some() {
-                    look.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
+            for other in &Table::ALL[progress.table + 1..] {
+                if self.database().get(*other, id)?.is_some() {
+                    progress.verified.problem(format!("entry {id} in {name}: it is in {} too", other.name()));
                 }
             }
             if let Err(error) = readable(table, id, &bytes) {
-                look.verified.problem(format!("entry {id} in {name}: {error}"));
+                progress.verified.problem(format!("entry {id} in {name}: {error}"));
             }
         }
         if seen < VERIFY_STEP {
-            (look.table, look.after) = (look.table + 1, 0);
+            (progress.table, progress.after) = (progress.table + 1, 0);
         }
         Ok(())
     }
 
-    fn look_at_the_whole(&self, look: &mut Look) -> Result<(), JournalError> {
-        let Look { verified, counted, .. } = look;
-        match self.database.written_tally()? {
-            Some(tally) if tally.change != look.change => {
+    fn verify_whole(&self, progress: &mut VerifyProgress) -> Result<(), JournalError> {
+        let VerifyProgress { verified, counted, .. } = progress;
+        match self.database().written_tally()? {
+            Some(tally) if tally.change != progress.change => {
                 verified.details.push("the tally was not compared: the journal did not stand still".to_owned());
             }
             Some(tally) if tally.agrees(counted) => {}
             tally => verified.problem(format!("the tally says {tally:?} and there is {counted:?}")),
         }
-        for (path, story) in self.place.aside() {
+        for (path, story) in self.aside() {
             verified.problem(format!("{}: {story}", path.display()));
         }
         if self.is_full() {

@@ -1,56 +1,58 @@
-//! The journal's thread: a group of jobs, one sync, then the answers. It closes a database that fails and opens it again.
+//! The journal's thread. It does a group of jobs, syncs once, and then answers them. It closes a database that fails and
+//! opens it again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::cipher::Means;
-use super::error::guarded;
+use super::counts::Counts;
+use super::database::OpenOptions;
+use super::error::{JournalError, guarded};
+use super::limits::Limits;
 use super::store::Store;
-use super::{Counts, JournalError, Limits};
 use crate::domain::EntryId;
 
-/// Jobs that share a sync at most. The bytes between two syncs have a limit of their own.
+/// The most jobs that share a sync. The bytes between two syncs have a limit of their own.
 const GROUP_LIMIT: usize = 64;
 
-/// A group is tried again once, with the database opened anew: I/O errors stick to an open one.
+/// A group is tried again once with the database opened anew, because an I/O error sticks to an open one.
 const TRIES: u32 = 2;
 
-/// What a job is for, which decides what becomes of it on a full disk.
+/// The kind of a job decides what becomes of it on a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Something new that the box would answer for: refused.
+pub(super) enum JobKind {
+    /// It stores a new promise of the box, so it is refused.
     Promise,
-    /// Something new to tell: refused, and counted as lost.
+    /// It stores an event, so it is refused, and the event is counted as lost.
     News,
-    /// What an earlier promise needs: the reserve is for it.
+    /// An earlier promise needs it, so it is done; the reserve makes room for it.
     Duty,
 }
 
-/// A job with its answer.
+/// A job for the thread, which answers its caller when it is done and durable.
 pub(super) trait Job: Send {
-    fn kind(&self) -> Kind;
-    /// Does it; an error is one of the database, which cannot be used further. It may be called again.
+    fn kind(&self) -> JobKind;
+    /// Does the job, perhaps a second time. It returns only an error after which the database has to be opened anew.
     fn run(&mut self, store: &mut Store) -> Result<(), JournalError>;
     fn refuse(&mut self, error: JournalError);
-    /// Tells the caller, who may have gone.
+    /// Answers the caller, who may have gone.
     fn answer(self: Box<Self>, synced: Result<(), JournalError>);
 }
 
-pub(super) struct Call<T, F> {
-    pub(super) kind: Kind,
+pub(super) struct PendingCall<T, F> {
+    pub(super) kind: JobKind,
     pub(super) job: F,
     pub(super) result: Result<T, JournalError>,
     pub(super) reply: oneshot::Sender<Result<T, JournalError>>,
 }
 
-impl<T, F> Job for Call<T, F>
+impl<T, F> Job for PendingCall<T, F>
 where
     T: Send,
     F: FnMut(&mut Store) -> Result<T, JournalError> + Send,
 {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> JobKind {
         self.kind
     }
 
@@ -74,23 +76,23 @@ where
 pub(super) struct Worker {
     state_dir: PathBuf,
     limits: Limits,
-    means: Means,
-    /// Closed after a failure, until the next job.
+    options: OpenOptions,
+    /// `None` after a failure, until the next job opens it again.
     store: Option<Store>,
-    /// Numbers below this may have been told to somebody; `None` until the journal was open for the first time.
-    told: Option<EntryId>,
-    /// Something was wrong with the database that was not the disk's: every entry is read when it is opened again.
-    doubted: bool,
+    /// Ids below this were returned to callers; a reopened database must not reuse them. `None` until it was open once.
+    ids_issued: Option<EntryId>,
+    /// The database failed and not the disk, so every entry is read when it is opened again.
+    check_closely: bool,
     lost: u64,
     counts: watch::Sender<Counts>,
 }
 
 impl Worker {
-    pub(super) fn new(state_dir: PathBuf, limits: Limits, means: Means, counts: watch::Sender<Counts>) -> Self {
-        Self { state_dir, limits, means, store: None, told: None, doubted: false, lost: 0, counts }
+    pub(super) fn new(state_dir: PathBuf, limits: Limits, options: OpenOptions, counts: watch::Sender<Counts>) -> Self {
+        Self { state_dir, limits, options, store: None, ids_issued: None, check_closely: false, lost: 0, counts }
     }
 
-    /// Opens the database. A full disk passes: the journal then says so until it can.
+    /// Opens the database. A full disk is no error, because it passes: the counts show it until the database can be opened.
     pub(super) fn start(&mut self) -> Result<(), JournalError> {
         let started = match self.attempt(&mut []) {
             Err(JournalError::Full) => {
@@ -99,11 +101,11 @@ impl Worker {
             }
             result => result,
         };
-        self.tell();
+        self.publish_counts();
         started
     }
 
-    /// Works until the last handle is gone.
+    /// Does the jobs that come, until the last handle is dropped.
     pub(super) fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(job) = inbox.blocking_recv() {
             let mut group = vec![job];
@@ -113,7 +115,7 @@ impl Worker {
                 group.push(job);
             }
             let done = self.carry_out(&mut group);
-            self.tell();
+            self.publish_counts();
             for job in group {
                 job.answer(done.clone());
             }
@@ -137,7 +139,7 @@ impl Worker {
         done
     }
 
-    /// A page that cannot be read may make sled panic, wherever it is met.
+    /// Guarded, because sled may panic in any job that meets a page which cannot be read.
     fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), JournalError> {
         let db = self.state_dir.join("db");
         guarded(&db, || self.carry_out_once(group))
@@ -147,27 +149,27 @@ impl Worker {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
-                let mut store = Store::open(&self.state_dir, self.limits, self.doubted, &self.means)?;
-                store.lost += self.lost;
-                if let Some(told) = self.told {
-                    store.go_on_from(told)?;
+                let mut store = Store::open(&self.state_dir, self.limits, self.check_closely, &self.options)?;
+                store.add_lost(self.lost);
+                if let Some(issued) = self.ids_issued {
+                    store.resume_ids(issued)?;
                 }
-                self.doubted = false;
+                self.check_closely = false;
                 closed.insert(store)
             }
         };
         store.restore_reserve();
         for job in group {
-            if job.kind() != Kind::Duty && store.is_full() {
-                store.lost += u64::from(job.kind() == Kind::News);
+            if job.kind() != JobKind::Duty && store.is_full() {
+                store.add_lost(u64::from(job.kind() == JobKind::News));
                 job.refuse(JournalError::Full);
                 continue;
             }
-            store.date()?;
+            store.note_time()?;
             job.run(store)?;
         }
         store.sync()?;
-        self.told = Some(store.next_id);
+        self.ids_issued = Some(store.next_id());
         Ok(())
     }
 
@@ -178,16 +180,16 @@ impl Worker {
         tracing::error!(%why, "journal closed, to be opened again");
         match why {
             JournalError::Full => store.spend_reserve(),
-            _ => self.doubted = true,
+            _ => self.check_closely = true,
         }
-        self.lost = store.lost;
+        self.lost = store.lost();
         if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
             tracing::error!("sled gave up while it was closed");
         }
     }
 
-    /// Brings the counts to those who watch. What is closed is as full as it was, and says that it is.
-    fn tell(&mut self) {
+    /// Publishes the counts. If the database is closed, republishes the last counts with `full = true`.
+    fn publish_counts(&mut self) {
         for _ in 0..TRIES {
             let counted = match &mut self.store {
                 Some(store) => guarded(&self.state_dir.join("db"), || store.counts()),
@@ -204,58 +206,5 @@ impl Worker {
                 self.close(&error);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::journal::Journal;
-
-    use super::*;
-
-    /// Ends the journal's thread: nothing that a journal does is known to.
-    struct Fatal;
-
-    impl Job for Fatal {
-        fn kind(&self) -> Kind {
-            Kind::Duty
-        }
-        fn run(&mut self, _: &mut Store) -> Result<(), JournalError> {
-            Ok(())
-        }
-        fn refuse(&mut self, _: JournalError) {}
-        fn answer(self: Box<Self>, _: Result<(), JournalError>) {
-            panic!("this is a test");
-        }
-    }
-
-    impl Journal {
-        pub(crate) async fn break_down(&self) {
-            assert!(self.jobs.send(Box::new(Fatal)).await.is_ok());
-            self.closed().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_between_two_jobs_is_like_one_in_a_job() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
-        let broken = journal.call(Kind::Duty, |store| {
-            // The first to notice are the counts after this job.
-            store.database.break_down();
-            Ok(())
-        });
-        assert_eq!(broken.await, Ok(()));
-        assert_eq!(journal.events_after(0, 10).await.unwrap().len(), 1);
-        assert_eq!(journal.counts().borrow().events, 1);
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_for_the_end_of_the_journal_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        journal.break_down().await;
-        assert_eq!(journal.oldest_record().await, Err(JournalError::Closed));
     }
 }

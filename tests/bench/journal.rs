@@ -2,14 +2,14 @@
 //!
 //!     cargo bench --bench journal [-- ENTRIES [DIRECTORY]]
 //!
-//! - so many records that wait (100,000): how long the journal takes to start, what is resident then, what is on disk for
-//!   the payload, and what is left of it when they are delivered and it has started again;
-//! - durable enqueue: against a bare append and fsync of the same bytes, one by one and when eight come at once.
+//! - With ENTRIES records that wait (100,000): the time and the memory that a start takes, the size on disk for the payload,
+//!   and the size that is left when they are delivered and the journal has started again.
+//! - Durable enqueue, against a bare append and fsync of the same bytes, one by one and with eight at once.
 //!
-//! The directory should be on the disk that is meant; without one, it is beside the build. The second ratio depends on it: each
-//! transaction is two writes of sled's, by threads of its own, about 150 us on an x86_64 core whatever the disk. Where an fsync
-//! takes 90 us (ext4 without a journal, on a host's cache) it was 0.35 one by one; where it takes 4 ms (ext4 as it is made, in a
-//! file) 1.02. Cards take longer still.
+//! DIRECTORY should be on the disk to be measured; by default it is beside the build. The second ratio depends on the disk: each
+//! transaction is two writes by sled's own threads, about 150 us on an x86_64 core whatever the disk. The ratio was 0.35 one by
+//! one on a disk with an fsync of 90 us (ext4 without a journal, on a host's cache), and 1.02 on one of 4 ms (ext4 as it is
+//! made, in a file). SD cards take longer still.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "../it/support/journal.rs"]
@@ -27,20 +27,20 @@ use support::{close, disk_bytes, release};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// Without another word.
+/// The entries when the command line names no number.
 const ENTRIES: u64 = 100_000;
 
-/// Releases in one durable write, and ends at the same time.
+/// The releases in one durable write, and the calls that are under way at once.
 const TOGETHER: u64 = 500;
 
-/// Durable writes that are timed, for each way.
+/// The durable writes that are timed, for each way.
 const WRITES: u64 = 400;
 
-/// How many come at once.
+/// The entries that come at once in the second measurement of durable writes.
 const AT_ONCE: u64 = 8;
 
 fn main() {
-    // `cargo bench` and `cargo test --benches` add words of their own.
+    // `cargo bench` and `cargo test --benches` add arguments of their own.
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
     let entries = words.next().and_then(|word| word.parse().ok()).unwrap_or(ENTRIES);
     let place = words.next().map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
@@ -73,7 +73,7 @@ async fn each<F: Future<Output = ()> + Send + 'static>(ids: &[EntryId], act: imp
     }
 }
 
-/// Fills a journal with records, and gives the bytes of what waits, as they are told.
+/// Fills a journal with records, and returns the bytes of these records as JSON.
 async fn fill(journal: &Journal, entries: u64) -> u64 {
     let mut bytes = 0;
     for first in (0..entries).step_by(usize::try_from(TOGETHER).unwrap()) {
@@ -133,13 +133,12 @@ fn start(dir: &Path, runtime: &Runtime) {
     close(journal, dir);
 }
 
-/// The median of so many.
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
     times[times.len() / 2].as_secs_f64()
 }
 
-/// Ways to write one entry so that it lasts, in turn, so that a disk that changes its pace changes it for all.
+/// Measures the ways to write an entry durably in turn, so that a disk that changes its pace changes it for all.
 fn enqueue(dir: &Path, runtime: &Runtime) {
     let state_dir = dir.join("enqueue");
     let journal = open(&state_dir);

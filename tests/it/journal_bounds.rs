@@ -1,4 +1,5 @@
-//! The journal is bounded in entries, age and bytes; what goes for it goes in order and is counted (promise 5).
+//! The journal is bounded in entries, age and bytes; entries go for it in order, and each is counted
+//! (docs/architecture.md, "Promises").
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use print_release_agent::journal::{
 use tokio::task::JoinSet;
 
 use crate::support::journal::{LIMITS, close, disk_bytes, open, record, records, release, runtime, store_record};
+use crate::support::limit;
 
 fn counts(journal: &Journal) -> Counts {
     *journal.counts().borrow()
@@ -18,6 +20,7 @@ fn counts(journal: &Journal) -> Counts {
 
 #[test]
 fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_entries: 6, ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
@@ -32,7 +35,8 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
         store_record(&journal, 2).await;
         let unknown = journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
         journal.end_release(unknown[0], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
-        // Six: two events, a dead letter, two records, and a release that nobody knows. Each tap costs one more.
+        // There are six entries: two events, a dead letter, two records, and a release with an unknown outcome. Each tap
+        // costs one of them.
         let left = |counts: Counts| (counts.events, counts.releases, counts.dead, counts.records, counts.lost);
         assert_eq!(left(counts(&journal)), (2, 1, 1, 2, 0));
         let mut number = 10;
@@ -52,6 +56,7 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
 
 #[test]
 fn what_is_too_old_is_given_up_in_its_turn() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_age: Duration::from_secs(3600), ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
@@ -63,7 +68,7 @@ fn what_is_too_old_is_given_up_in_its_turn() {
             made.time = time;
             journal.end_release(id, Outcome::Accepted, Some(made)).await.unwrap();
         }
-        // The first did not know its time and was given one; as the oldest it is looked at first.
+        // The first had no possible time and got that of its release, so it is not too old; the others wait behind it.
         let first = journal.oldest_record().await.unwrap().unwrap();
         assert_eq!((&*first.record.document, first.made), ("document-0", None));
         journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
@@ -77,6 +82,7 @@ fn what_is_too_old_is_given_up_in_its_turn() {
 
 #[test]
 fn the_oldest_event_goes_beyond_the_limit_of_events() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     runtime().block_on(async {
@@ -93,6 +99,7 @@ fn the_oldest_event_goes_beyond_the_limit_of_events() {
 
 #[test]
 fn the_ledger_is_bounded_by_time_and_by_number() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     runtime().block_on(async {
@@ -126,13 +133,14 @@ fn the_ledger_is_bounded_by_time_and_by_number() {
     });
 }
 
-/// Does something with each of these at the same time, so that they share their syncs.
+/// Acts on each of these at the same time, so that the calls share their syncs.
 async fn each<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(all: Vec<T>, act: impl Fn(T) -> F) {
     all.into_iter().map(act).collect::<JoinSet<()>>().join_all().await;
 }
 
 #[test]
 fn an_entry_beyond_the_limit_is_refused_and_the_next_one_is_not() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     runtime().block_on(async {
@@ -145,6 +153,7 @@ fn an_entry_beyond_the_limit_is_refused_and_the_next_one_is_not() {
 
 #[test]
 fn many_entries_are_listed_page_by_page() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let many = 3 * LIST_LIMIT as u64;
@@ -177,6 +186,7 @@ fn many_entries_are_listed_page_by_page() {
 
 #[test]
 fn a_look_at_everything_lets_others_in_between() {
+    let _limit = limit();
     const STEPS: usize = 24;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
@@ -210,6 +220,7 @@ fn a_look_at_everything_lets_others_in_between() {
 
 #[test]
 fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
+    let _limit = limit();
     const MANY: u64 = 100_000;
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
@@ -266,7 +277,8 @@ fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
 
 #[test]
 fn beyond_the_limit_of_bytes_the_oldest_go_and_no_release_is_refused() {
-    // Nearly as large as an entry may be.
+    let _limit = limit();
+    // An entry of this size is nearly as large as one may be.
     const LARGE: usize = ENTRY_LIMIT - 1_024;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
@@ -305,13 +317,14 @@ fn beyond_the_limit_of_bytes_the_oldest_go_and_no_release_is_refused() {
 
 #[test]
 fn a_cut_while_the_database_is_replaced_leaves_a_whole_one() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
     runtime.block_on(store_record(&journal, 0));
     close(journal, dir.path());
     let path = |name: &str| dir.path().join(name);
-    // Cut before the new one was whole; before it took its place; and between the two renames.
+    // The power went before the new one was whole, before it took its place, and between the two renames.
     let cuts: [&dyn Fn(); 3] = [
         &|| std::fs::create_dir_all(path("db.new/blobs")).unwrap(),
         &|| std::fs::create_dir_all(path("db.ready/blobs")).unwrap(),

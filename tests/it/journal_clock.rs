@@ -1,4 +1,4 @@
-//! What was stored before the box knew the time gets its time when the box does, in the same boot (issue 3, item 9).
+//! An entry that was stored before the box knew the time gets its time when the time becomes known in the same boot.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::clock::Moment;
 use print_release_agent::domain::{JobRecord, Outcome};
-use print_release_agent::journal::{Journal, Limits, Listing, StoredRecord};
+use print_release_agent::journal::{Journal, Limits, Listing};
 
-use crate::support::journal::{LIMITS, close, open, record, release, runtime, store_record};
+use crate::support::journal::{LIMITS, close, framed, open, release, runtime, store_record};
+use crate::support::limit;
 
-/// The resolution of the kernel's uptime, twice, and some.
+/// More than twice the resolution of the kernel's uptime.
 const BLUR: SignedDuration = SignedDuration::from_millis(100);
 
-/// Lets the clock of this box be wrong by the journal's lights, from its next start on, or right again.
+/// Lets the journal take the clock of this box for wrong from its next start on, or for right again.
 fn wrong_clock(dir: &Path, wrong: bool) {
     let hours = if wrong { 1 } else { -1 };
     let seen = Timestamp::now() + SignedDuration::from_hours(hours);
@@ -26,6 +27,7 @@ fn listing(journal: &Journal) -> Listing {
 
 #[test]
 fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
@@ -65,39 +67,78 @@ fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
     assert_eq!((after.records.len(), after.releases.len()), (5, 1));
     let time = after.releases[0].release.time;
     assert!(within(time), "{time}");
-    // Who read the release before, and dates its record back to it, means the same time.
+    // A caller may have read the release before, and gives its record the time of that; it gets the same time.
     let late = JobRecord::of(&stale.release, stale.release.time);
     runtime.block_on(journal.end_release(stale.id, Outcome::Accepted, Some(late))).unwrap();
     assert_eq!(listing(&journal).records[5].record.time, time);
     close(journal, dir.path());
 }
 
+/// Lets the entries and the list of boots of a closed journal name another boot than this one, of the same length.
+fn move_to_another_boot(dir: &Path) {
+    let (this, another) = (Moment::now().boot, "00000000-0000-4000-8000-000000000000");
+    let db = sled::open(dir.join("db")).unwrap();
+    for (table, number) in [("records", 1), ("meta", 253)] {
+        let tree = db.open_tree(table).unwrap();
+        for entry in tree.iter() {
+            let (key, value) = entry.unwrap();
+            let Ok(json) = std::str::from_utf8(&value[8..]) else { continue };
+            if json.contains(&this) {
+                tree.insert(key, framed(number, json.replace(&this, another).as_bytes())).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_record_of_an_earlier_boot_stays_without_a_time() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
-    let made = Moment { boot: "an earlier one".to_owned(), monotonic_ms: 5 };
-    let mut timeless = StoredRecord { id: 1, record: record(1), attempted: None, carried_over: None, made: Some(made) };
-    timeless.record.time = Timestamp::UNIX_EPOCH;
-    {
-        // As schema 1 and format 1 had it: the journal takes what is there.
-        let db = sled::open(dir.path().join("db")).unwrap();
-        let bytes = [&[1], serde_json::to_vec(&timeless).unwrap().as_slice()].concat();
-        db.open_tree("records").unwrap().insert(1_u64.to_be_bytes(), bytes).unwrap();
-        db.open_tree("meta").unwrap().insert("schema", &1_u64.to_be_bytes()).unwrap();
-    }
+    let runtime = runtime();
+    wrong_clock(dir.path(), true);
+    let journal = open(dir.path());
+    runtime.block_on(store_record(&journal, 1));
+    close(journal, dir.path());
+    move_to_another_boot(dir.path());
+    wrong_clock(dir.path(), false);
     let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
     assert_eq!(journal.counts().borrow().oldest_record, None, "an age that nobody knows");
-    runtime().block_on(store_record(&journal, 2));
-    assert_eq!(listing(&journal).records[0], timeless, "and is not too old either");
+    runtime.block_on(store_record(&journal, 2));
+    let records = listing(&journal).records;
+    assert_eq!((records.len(), records[0].record.time), (2, Timestamp::UNIX_EPOCH), "and is not too old either");
+    assert!(records[0].made.is_some());
+    close(journal, dir.path());
+}
+
+#[test]
+fn a_record_of_an_earlier_boot_has_the_time_that_became_known_in_that_boot() {
+    let _limit = limit();
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    wrong_clock(dir.path(), true);
+    let journal = open(dir.path());
+    runtime.block_on(store_record(&journal, 1));
+    close(journal, dir.path());
+    wrong_clock(dir.path(), false);
+    let journal = open(dir.path());
+    runtime.block_on(journal.time_is_known()).unwrap();
+    let known = listing(&journal).records;
+    close(journal, dir.path());
+    move_to_another_boot(dir.path());
+    let journal = open(dir.path());
+    assert_eq!(listing(&journal).records, known);
+    assert!(known[0].record.time > Timestamp::UNIX_EPOCH);
+    close(journal, dir.path());
 }
 
 #[test]
 fn nothing_is_too_old_while_the_time_is_not_known() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
-    // Stored in time, and older than the limit.
+    // This one is stored with a time and is older than the limit.
     let journal = Journal::open(dir.path(), limits, None).unwrap();
     runtime.block_on(store_record(&journal, 999));
     close(journal, dir.path());

@@ -1,4 +1,5 @@
-//! A damaged database is set aside whole, what can be read is carried over, and the box goes on (promise 6).
+//! A damaged database is set aside whole, the entries that can be read are carried over, and the box goes on
+//! (docs/architecture.md, "Promises").
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +14,7 @@ use print_release_agent::journal::{ASIDE_LIMIT, Journal, JournalError, Limits};
 
 use crate::support::journal::{close, config, copy_db, open, record, records, release, runtime, store_record};
 use crate::support::table::Row;
+use crate::support::{limit, program, skipped};
 
 /// Records that wait in the database before it is damaged. They fill more than one of sled's segments.
 const WAITING: u64 = 1_000;
@@ -69,7 +71,7 @@ fn aside(dir: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("db.damaged-")).collect()
 }
 
-/// What a damage must leave: all records, or those that can be read, or none because nothing is there to be read.
+/// The records that must be left after a damage: all, those that can be read, or none because there is nothing to read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Left {
     All,
@@ -77,9 +79,12 @@ enum Left {
     Nothing,
 }
 
+/// Something that happens to files of a closed database.
+type Damage = fn(&Path);
+
 #[test]
 fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_what_can_be_read() {
-    type Damage = fn(&Path);
+    let _limit = limit();
     let damages: [(&str, Left, Damage); 16] = [
         ("its file is empty", Left::Nothing, |db| drop(File::create(db.join("db")).unwrap())),
         ("its file is gone", Left::Nothing, |db| fs::remove_file(db.join("db")).unwrap()),
@@ -128,19 +133,20 @@ fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_wha
         let found = left.iter().filter(|(_, document)| waited.contains(document)).count();
         match expected {
             Left::All => assert_eq!((left.len(), found), (waited.len(), found), "{name}"),
-            // A delivered one may come back where the traces of its delivery are what was lost.
+            // A delivered one may come back if the traces of its delivery are the part that was lost.
             Left::Some => assert!(found > waited.len() / 10, "{name}: only {found} are left"),
             Left::Nothing => assert_eq!(left.len(), 0, "{name}"),
         }
         let verified = runtime.block_on(journal.verify()).unwrap();
         let folders = aside(dir.path());
         assert_eq!(counts.set_aside, folders.len(), "{name}");
-        // What opened as it was holds everything, and what was set aside is there as it was, and told.
+        // A database that opened holds everything; one that was set aside is there as it was, and is reported.
         match folders.first() {
             None => assert_eq!((left.len(), verified.problems), (waited.len(), 0), "{name}: {:?}", verified.details),
             Some(folder) => {
                 assert!(verified.details.iter().any(|line| line.contains("db.damaged-")), "{name}");
-                // Not byte for byte: sled may have repaired a little, and renewed its snapshot, before it gave up.
+                // The files are not compared byte for byte, because sled may have repaired a little, and renewed its
+                // snapshot, before it gave up.
                 let kept = files(folder);
                 let is_snapshot = |path: &Path| path.to_string_lossy().starts_with("snap.");
                 assert!(damaged.iter().all(|path| is_snapshot(path) || kept.contains(path)), "{name}: not kept whole");
@@ -169,14 +175,15 @@ fn whatever_happens_to_its_files_the_journal_opens_tells_it_and_carries_over_wha
 
 #[test]
 fn a_database_that_is_gone_as_a_whole_is_told_and_a_first_start_is_not() {
+    let _limit = limit();
     let verify = |dir: &Path| {
         let config = config(dir);
         let arguments = ["--config", config.to_str().unwrap(), "queue", "verify"];
-        Command::new(env!("CARGO_BIN_EXE_print-release-agent")).args(arguments).output().unwrap()
+        Command::new(program()).args(arguments).output().unwrap()
     };
     for left in ["mark", "reserve"] {
         let dir = tempfile::tempdir().unwrap();
-        // As a first start leaves it that came no further.
+        // A first start that came no further leaves this.
         drop(File::create(dir.path().join("lock")).unwrap());
         assert_eq!(verify(dir.path()).status.code(), Some(0));
         let journal = open(dir.path());
@@ -199,6 +206,7 @@ fn a_database_that_is_gone_as_a_whole_is_told_and_a_first_start_is_not() {
 
 #[test]
 fn of_too_many_damaged_databases_the_oldest_go_and_are_counted() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     close(open(dir.path()), dir.path());
     let mut first = Vec::new();
@@ -218,6 +226,7 @@ fn of_too_many_damaged_databases_the_oldest_go_and_are_counted() {
 
 #[test]
 fn the_damage_stands_in_the_status_until_its_folder_is_removed() {
+    let _limit = limit();
     let whole = filled();
     let dir = copy_db(whole.path());
     cut(&dir.path().join("db/db"), 0);
@@ -231,8 +240,8 @@ fn the_damage_stands_in_the_status_until_its_folder_is_removed() {
     assert_eq!(journal.counts().borrow().set_aside, 0);
 }
 
-/// Changes an entry of a closed journal so that it cannot be read: of the same length, so that the tally agrees, as a newer
-/// agent would leave it.
+/// Changes an entry of a closed journal so that it cannot be read, as if a newer agent had written it. Its length stays, so that
+/// the tally agrees.
 fn make_unreadable(dir: &Path, table: &str, id: EntryId) {
     let db = sled::open(dir.join("db")).unwrap();
     let tree = db.open_tree(table).unwrap();
@@ -243,6 +252,7 @@ fn make_unreadable(dir: &Path, table: &str, id: EntryId) {
 
 #[test]
 fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
@@ -255,7 +265,7 @@ fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
     runtime.block_on(async {
         journal.end_release(ids[1], Outcome::Failed(Reason::Interrupted), None).await.unwrap();
         for (record, id) in made.iter().zip(&ids) {
-            // Twice: the answer to the first may have been lost.
+            // It is ended twice, because the answer to the first call may have been lost.
             for _ in 0..2 {
                 journal.end_release(*id, Outcome::Accepted, Some(record.clone())).await.unwrap();
             }
@@ -263,11 +273,11 @@ fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
         let found: Vec<_> = journal.list(0).await.unwrap().records;
         let documents: Vec<_> = found.iter().map(|stored| stored.record.document.as_str()).collect();
         assert_eq!(documents, ["document-0", "document-1", "document-2"]);
-        // Nobody knows why the first two were gone.
+        // The first two are in doubt, because nobody knows why their releases were gone.
         let in_doubt: Vec<_> = found.iter().map(|stored| stored.attempted.is_some()).collect();
         assert_eq!(in_doubt, [true, true, false]);
         assert_eq!(journal.counts().borrow().unreadable, 1);
-        // Neither what was delivered nor what was refused comes again.
+        // A record that was delivered or refused does not come again.
         journal.acknowledge_record(found[0].id).await.unwrap();
         journal.bury_record(found[1].id, "no".to_owned()).await.unwrap();
         for (record, id) in made.iter().zip(&ids) {
@@ -293,6 +303,7 @@ fn three_records() -> (tempfile::TempDir, EntryId) {
 
 #[test]
 fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
+    let _limit = limit();
     let (dir, first) = three_records();
     let runtime = runtime();
     make_unreadable(dir.path(), "records", first);
@@ -312,6 +323,7 @@ fn an_entry_that_cannot_be_read_does_not_stop_the_others() {
 
 #[test]
 fn an_entry_that_is_missing_is_a_damage_even_where_sled_sees_none() {
+    let _limit = limit();
     let (dir, first) = three_records();
     let runtime = runtime();
     {
@@ -320,12 +332,13 @@ fn an_entry_that_is_missing_is_a_damage_even_where_sled_sees_none() {
     }
     let journal = open(dir.path());
     assert_eq!(journal.counts().borrow().set_aside, 1);
-    // Its bytes are still in the file, so it is even back.
+    // Its bytes are still in the file, so it comes back.
     assert_eq!(runtime.block_on(records(&journal)).len(), 3);
 }
 
 #[test]
 fn after_a_clean_stop_an_older_state_is_a_damage_though_only_one_transaction_is_missing() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
@@ -349,6 +362,7 @@ fn after_a_clean_stop_an_older_state_is_a_damage_though_only_one_transaction_is_
 
 #[test]
 fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     close(open(dir.path()), dir.path());
     let config = config(dir.path());
@@ -356,13 +370,13 @@ fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
     for path in ["db", "db/db", "db/conf", "db/blobs", "lock"] {
         fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(0o700)).unwrap();
     }
-    // Somebody who owns nothing here. Only root can become that.
-    let output = Command::new(env!("CARGO_BIN_EXE_print-release-agent"))
-        .args(["--config", config.to_str().unwrap(), "queue", "list"])
-        .uid(65_534)
-        .output();
+    // This user owns nothing here. Only root can become another user.
+    let output =
+        Command::new(program()).args(["--config", config.to_str().unwrap(), "queue", "list"]).uid(65_534).output();
     let output = match output {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return skipped("not root: it needs another user to be");
+        }
         output => output.unwrap(),
     };
     assert_eq!(output.status.code(), Some(74), "{output:?}");
@@ -373,6 +387,7 @@ fn a_directory_that_belongs_to_somebody_else_is_no_damage() {
 
 #[test]
 fn a_state_directory_in_use_is_no_damage() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let error = Journal::open(dir.path(), Limits::NONE, None).unwrap_err();
@@ -380,7 +395,7 @@ fn a_state_directory_in_use_is_no_damage() {
     drop(journal);
 }
 
-/// More releases than the journal's cache holds, and than are read when it is opened.
+/// More releases than the journal's cache holds, and more than are read when it is opened.
 const MANY: u64 = 24_000;
 
 async fn store_many(journal: &Journal) -> EntryId {
@@ -394,15 +409,16 @@ async fn store_many(journal: &Journal) -> EntryId {
 
 #[test]
 fn damage_in_a_large_database_is_found_when_it_is_met() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
     runtime.block_on(store_many(&journal));
     close(journal, dir.path());
-    // Opened once more, so that sled has its snapshot and does not read the file from end to end.
+    // It is opened once more, so that sled has its snapshot and does not read the file from end to end.
     close(open(dir.path()), dir.path());
     let pages = length(&dir.path().join("db/db")) / 4096;
-    // What lies where is sled's affair: some of these places are read when it is opened, most are not.
+    // sled alone knows where its pages lie: some of these places are read when it is opened, most are not.
     let met_later = (1..10).any(|tenth| {
         let copy = copy_db(dir.path());
         let file = copy.path().join("db/db");
@@ -424,6 +440,7 @@ fn damage_in_a_large_database_is_found_when_it_is_met() {
 
 #[test]
 fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let journal = open(dir.path());
@@ -441,8 +458,8 @@ fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
 
 #[test]
 fn what_lies_behind_a_place_that_cannot_be_read_is_carried_over() {
-    type Damage = fn(&Path);
-    // sled's snapshot is of its last start: everything since then would end at the first thing that it cannot read.
+    let _limit = limit();
+    // sled's snapshot is of its last start: of all that was written since, sled would read up to the first damaged place.
     let damages: [(&str, u64, Damage); 3] = [
         ("a page overwritten", 9, |file| overwrite(file, length(file) / 4 / 4096 * 4096, &[0x55; 4096])),
         ("a segment zeroed", 7, |file| overwrite(file, 524_288, &[0; 524_288])),
@@ -469,7 +486,7 @@ fn what_lies_behind_a_place_that_cannot_be_read_is_carried_over() {
             let before = length(&db.join("db"));
             let journal = open(copy.path());
             let left = runtime.block_on(journal.open_releases()).unwrap().len() as u64;
-            // Nothing may lie where the damage is: that is sled's affair.
+            // sled alone knows where its pages lie, so the damaged place may be an empty one.
             let tenths = if aside(copy.path()).is_empty() { 10 } else { tenths };
             assert!(left * 10 >= MANY * tenths, "{name}: {left} of {MANY} are left, with its snapshot: {snapshot}");
             for folder in aside(copy.path()) {

@@ -1,4 +1,4 @@
-//! With a key that is not on the disk, nothing that waits can be read from the disk.
+//! With a key that is not on the disk, no entry can be read from the disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use print_release_agent::domain::Secret;
 use print_release_agent::journal::{Journal, JournalError};
 
 use crate::support::journal::{LIMITS, close, config, open, records, release, runtime, store_record};
+use crate::support::{limit, program};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const STORED: u64 = 30;
@@ -16,7 +17,7 @@ fn open_with(dir: &Path, key: &str) -> Result<Journal, JournalError> {
     Journal::open(dir, LIMITS, Some(&Secret::new(key)))
 }
 
-/// A closed journal of records, and a release that is open.
+/// Fills a journal with records and an open release, and closes it.
 fn filled(journal: Journal, dir: &Path) {
     runtime().block_on(async {
         for number in 0..STORED {
@@ -32,7 +33,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Whether any file shows what only an entry says.
+/// Whether any file shows the text of an entry.
 fn is_readable(dir: &Path) -> bool {
     let said = "Notes on the engine".as_bytes();
     files(dir).iter().any(|path| fs::read(path).unwrap().windows(said.len()).any(|part| part == said))
@@ -49,6 +50,7 @@ fn everything_is_there(journal: &Journal) {
 
 #[test]
 fn what_waits_is_read_with_its_key_alone() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     filled(open_with(dir.path(), KEY).unwrap(), dir.path());
     assert!(!is_readable(dir.path()));
@@ -64,6 +66,7 @@ fn what_waits_is_read_with_its_key_alone() {
 
 #[test]
 fn a_journal_in_clear_is_encrypted_when_there_is_a_key() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let clear = open(dir.path());
     assert!(!clear.counts().borrow().encrypted);
@@ -77,9 +80,10 @@ fn a_journal_in_clear_is_encrypted_when_there_is_a_key() {
 
 #[test]
 fn a_damaged_one_is_carried_over_with_its_key_and_left_alone_without() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     filled(open_with(dir.path(), KEY).unwrap(), dir.path());
-    // The settings say how the file is read: with others, sled cannot, and entries are looked for in the file.
+    // sled cannot read its file with other settings, so the journal looks for entries in the file.
     for path in files(&dir.path().join("db")).iter().filter(|path| path.file_name().unwrap() != "db") {
         fs::write(path, "no longer what it was").unwrap();
     }
@@ -96,11 +100,12 @@ fn a_damaged_one_is_carried_over_with_its_key_and_left_alone_without() {
 
 #[test]
 fn the_key_is_a_credential_of_the_unit() {
+    let _limit = limit();
     let (dir, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = config(dir.path());
     let queue = |key: &str| {
         fs::write(credentials.path().join("journal-key"), key).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+        let mut command = Command::new(program());
         command.args(["--config", config.to_str().unwrap(), "queue", "list"]);
         let output = command.env("CREDENTIALS_DIRECTORY", credentials.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr))

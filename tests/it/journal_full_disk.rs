@@ -1,5 +1,5 @@
-//! On a full disk nothing new is promised, what was promised is kept, and all goes on by itself when there is room
-//! (promise 7).
+//! On a full disk the box promises nothing new, keeps its earlier promises, and goes on by itself when there is room
+//! (docs/architecture.md, "Promises").
 
 use std::fs;
 
@@ -9,34 +9,28 @@ use tokio::task::JoinSet;
 
 use crate::support::disk::Disk;
 use crate::support::journal::{LIMITS, close, open, record, records, release, runtime, store_record};
+use crate::support::limit;
 use crate::support::table::Row;
 
 /// The size of the disk.
 const DISK_MIB: u64 = 12;
 
-/// More taps than fit on what `fill` leaves.
+/// More taps than fit in the space that `fill` leaves.
 const MANY: u64 = 3_000;
 
-/// Room for a new database, and not for a copy of one that held so many taps.
+/// Room for a new database, but not for a copy of one that held so many taps.
 const ROOM: u64 = 3 << 20;
-
-fn disk(mib: u64) -> Option<Disk> {
-    let disk = Disk::new(mib);
-    if disk.is_none() {
-        println!("not root: no small disk to fill");
-    }
-    disk
-}
 
 #[test]
 fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
-    let Some(disk) = disk(DISK_MIB) else { return };
+    let _limit = limit();
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(async {
         store_record(&journal, 0).await;
         let filler = disk.fill(100 * 1024);
-        // Taps until the disk is full: each release is answered, and ended if it was stored.
+        // Stores releases until the disk is full.
         let mut stored = Vec::new();
         let mut refused = None;
         for number in 1..MANY {
@@ -50,7 +44,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
         }
         assert_eq!(refused, Some(JournalError::Full), "after {} taps", stored.len());
         assert!(journal.counts().borrow().full);
-        // What was promised before is still written down, out of the reserve.
+        // Earlier promises can still be ended, with the room of the reserve.
         for (number, id) in &stored {
             journal.end_release(*id, Outcome::Accepted, Some(record(*number))).await.unwrap();
         }
@@ -74,7 +68,8 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
 
 #[test]
 fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
-    let Some(disk) = disk(DISK_MIB) else { return };
+    let _limit = limit();
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(store_record(&journal, 0));
@@ -100,7 +95,8 @@ fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
 
 #[test]
 fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
-    let Some(disk) = disk(DISK_MIB) else { return };
+    let _limit = limit();
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
     let runtime = runtime();
     let filler = disk.fill(0);
     let journal = Journal::open(disk.path(), LIMITS, None).unwrap();
@@ -119,7 +115,8 @@ fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
 
 #[test]
 fn a_damaged_database_is_carried_over_where_there_is_no_room_for_a_copy() {
-    let Some(disk) = disk(2 * DISK_MIB) else { return };
+    let _limit = limit();
+    let Some(disk) = Disk::new(2 * DISK_MIB) else { return };
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(async {

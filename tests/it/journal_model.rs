@@ -1,19 +1,20 @@
-//! Whatever is done in whatever order, cut off and opened again, the journal holds what a simple model holds.
+//! After any operations in any order, with restarts and power cuts, the journal holds the same as a simple model.
 
 use std::collections::BTreeMap;
 
 use print_release_agent::domain::{EntryId, Outcome, Reason};
 use print_release_agent::journal::Journal;
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use tempfile::TempDir;
 
 use crate::support::journal::{close, open, record, release, runtime};
 use crate::support::platter::{Dice, cut, read, write};
+use crate::support::{dice, limit};
 
-/// What may happen. A number chooses among what is there.
+/// One operation. A number chooses one of the entries that are there.
 #[derive(Clone, Debug)]
-enum Step {
+enum JournalStep {
     Store(u8),
     End {
         which: u8,
@@ -28,36 +29,36 @@ enum Step {
     GiveUp(u8),
     /// The process ends and starts again.
     Restart,
-    /// The power goes while one more thing is done: its write is there, or not, or in part.
-    Cut(u32, Box<Step>),
+    /// The power goes during one more operation, whose write is there, or not, or in part.
+    Cut(u32, Box<JournalStep>),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let in_flight = (any::<u32>(), a_write()).prop_map(|(seed, step)| Step::Cut(seed, Box::new(step)));
-    let step = prop_oneof![18 => a_write(), 1 => Just(Step::Restart), 3 => in_flight];
+fn steps() -> impl Strategy<Value = Vec<JournalStep>> {
+    let in_flight = (any::<u32>(), a_write()).prop_map(|(seed, step)| JournalStep::Cut(seed, Box::new(step)));
+    let step = prop_oneof![18 => a_write(), 1 => Just(JournalStep::Restart), 3 => in_flight];
     proptest::collection::vec(step, 1..40)
 }
 
-fn a_write() -> impl Strategy<Value = Step> {
+fn a_write() -> impl Strategy<Value = JournalStep> {
     prop_oneof![
-        4 => (1..6_u8).prop_map(Step::Store),
-        4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| Step::End { which, outcome }),
-        1 => any::<bool>().prop_map(Step::Mark),
-        2 => Just(Step::Acknowledge),
-        2 => Just(Step::Bury),
-        1 => Just(Step::Event),
-        1 => any::<u8>().prop_map(Step::Forget),
-        1 => any::<u8>().prop_map(Step::Retry),
-        1 => any::<u8>().prop_map(Step::GiveUp),
+        4 => (1..6_u8).prop_map(JournalStep::Store),
+        4 => (any::<u8>(), 0..4_u8).prop_map(|(which, outcome)| JournalStep::End { which, outcome }),
+        1 => any::<bool>().prop_map(JournalStep::Mark),
+        2 => Just(JournalStep::Acknowledge),
+        2 => Just(JournalStep::Bury),
+        1 => Just(JournalStep::Event),
+        1 => any::<u8>().prop_map(JournalStep::Forget),
+        1 => any::<u8>().prop_map(JournalStep::Retry),
+        1 => any::<u8>().prop_map(JournalStep::GiveUp),
     ]
 }
 
-/// The journal as anybody would describe it: document or payload by number.
+/// A simple journal: documents and payloads by number.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     open: BTreeMap<EntryId, u64>,
     unknown: BTreeMap<EntryId, u64>,
-    /// With whether it is marked.
+    /// Each with its document, and whether it is marked.
     records: BTreeMap<EntryId, (u64, bool)>,
     acknowledged: Vec<u64>,
     dead: BTreeMap<EntryId, u64>,
@@ -123,17 +124,17 @@ impl Run {
         close(std::mem::replace(&mut self.journal, journal), old.path());
     }
 
-    async fn step(&mut self, step: &Step) {
+    async fn step(&mut self, step: &JournalStep) {
         let (journal, model) = (&self.journal, &mut self.model);
         match step.clone() {
-            Step::Store(many) => {
+            JournalStep::Store(many) => {
                 let numbers: Vec<u64> = (self.next..self.next + u64::from(many)).collect();
                 self.next += u64::from(many);
                 let ids =
                     journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
                 model.open.extend(ids.into_iter().zip(numbers));
             }
-            Step::End { which, outcome } => {
+            JournalStep::End { which, outcome } => {
                 let Some(id) = choose(&model.open, which) else { return };
                 let number = model.open.remove(&id).unwrap();
                 let (outcome, made) = match outcome {
@@ -153,50 +154,50 @@ impl Run {
                     model.records.insert(newest, (number, false));
                 }
             }
-            Step::Mark(yes) => {
+            JournalStep::Mark(yes) => {
                 let oldest = journal.oldest_record().await.unwrap();
                 assert_eq!(oldest.as_ref().map(|stored| stored.id), model.records.keys().next().copied());
                 let Some(stored) = oldest else { return };
                 journal.mark_record(stored.id, yes.then_some(stored.record.time)).await.unwrap();
                 model.records.get_mut(&stored.id).unwrap().1 = yes;
             }
-            Step::Acknowledge => {
+            JournalStep::Acknowledge => {
                 let Some((id, (number, _))) = model.records.pop_first() else { return };
                 journal.acknowledge_record(id).await.unwrap();
                 model.acknowledged.push(number);
             }
-            Step::Bury => {
+            JournalStep::Bury => {
                 let Some((id, (number, _))) = model.records.pop_first() else { return };
                 journal.bury_record(id, "no".to_owned()).await.unwrap();
                 model.dead.insert(id, number);
             }
-            Step::Event => {
+            JournalStep::Event => {
                 let number = self.next;
                 let id = journal.store_event("lobby".to_owned(), number.to_string()).await.unwrap();
                 model.events.insert(id, number);
             }
-            Step::Forget(which) => {
+            JournalStep::Forget(which) => {
                 let Some(id) = choose(&model.events, which) else { return };
                 journal.forget_event(id).await.unwrap();
                 model.events.remove(&id);
             }
-            Step::Retry(which) => {
+            JournalStep::Retry(which) => {
                 let Some(id) = choose(&model.dead, which) else { return };
                 let next = journal.retry(id).await.unwrap();
                 let number = model.dead.remove(&id).unwrap();
                 model.records.insert(next, (number, false));
             }
-            Step::GiveUp(which) => {
+            JournalStep::GiveUp(which) => {
                 let Some(id) = choose(&model.unknown, which) else { return };
                 journal.give_up(id).await.unwrap();
                 model.unknown.remove(&id);
             }
-            Step::Restart => {
+            JournalStep::Restart => {
                 let image = tempfile::tempdir().unwrap();
                 write(image.path(), &read(&self.dir.path().join("db")));
                 self.reopen(image);
             }
-            Step::Cut(seed, doing) => {
+            JournalStep::Cut(seed, doing) => {
                 let db = self.dir.path().join("db");
                 let synced = read(&db);
                 let before = self.model.clone();
@@ -215,12 +216,14 @@ impl Run {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 48,
+        rng_seed: RngSeed::Fixed(dice().roll(1 << 32)),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/it/journal_model.regressions"))),
         ..ProptestConfig::default()
     })]
 
     #[test]
     fn the_journal_holds_what_the_model_holds(steps in steps()) {
+        let _limit = limit();
         let runtime = runtime();
         let mut run = Run::new();
         for step in &steps {

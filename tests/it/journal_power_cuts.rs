@@ -1,10 +1,10 @@
-//! What the journal has acknowledged survives a power cut. Two ways to cut the power:
+//! Every answer of the journal survives a power cut. The power is cut in two ways:
 //!
-//! - By a model, which needs no privileges: what was in the files at the last `sync_data` is on the platter, and of what was
-//!   written since, each 4 KiB page is there or not, in any combination. (The journal counts a sync where `sync_data`
+//! - By a model, which needs no privileges: the files as they were at the last `sync_data` are on the platter, and of the 4 KiB
+//!   pages that were written since, each is there or not, in any combination. (The journal counts a sync when `sync_data`
 //!   returns, so without it the model's platter stays empty.)
-//! - For real, where the test is root: on a file system in an image, which is copied while the journal works. What the
-//!   kernel has not brought there is not in the copy.
+//! - For real, if the test is root: on a file system in an image, which is copied while the journal works. Writes that the
+//!   kernel still holds back are not in the copy.
 //!
 //! `PRINT_RELEASE_CUTS` sets the number of cuts, `PRINT_RELEASE_SEED` the random numbers.
 
@@ -20,6 +20,7 @@ use crate::support::disk::Disk;
 use crate::support::journal::{close, open, record, release, runtime};
 use crate::support::platter::{Dice, cut, read, write};
 use crate::support::table::Row;
+use crate::support::{dice, limit_of_campaign};
 
 const CUTS: u32 = 100;
 
@@ -29,31 +30,31 @@ const CUTS_A_RUN: u32 = 10;
 /// The size of the real file system.
 const DISK_MIB: u64 = 24;
 
-fn from_env(name: &str, default: u32) -> u32 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+fn cuts() -> u32 {
+    std::env::var("PRINT_RELEASE_CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap())
 }
 
-/// More open releases than this, and nothing new is stored: the disk is small.
+/// With more open releases than this nothing new is stored, because the disk is small.
 const OPEN: usize = 100;
 
-/// Where a document stands in the journal.
+/// The table in which a document stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum DocumentPlace {
     Open,
     Waiting,
     Delivered,
     Dead,
 }
 
-/// Documents by number, and where they stand.
-type Places = BTreeMap<u64, Place>;
+/// The place of each document, by its number.
+type Places = BTreeMap<u64, DocumentPlace>;
 
 /// The entries of a document: its release or its record.
-type Entries = BTreeMap<u64, (Place, EntryId)>;
+type DocumentEntries = BTreeMap<u64, (DocumentPlace, EntryId)>;
 
-async fn entries(journal: &Journal) -> Entries {
+async fn entries(journal: &Journal) -> DocumentEntries {
     let number = |document: &str| document.trim_start_matches("document-").parse::<u64>().unwrap();
-    let mut found = Entries::new();
+    let mut found = DocumentEntries::new();
     let mut add = |document: &str, place, id| {
         let other = found.insert(number(document), (place, id));
         assert_eq!(other, None, "{document} is in two places, {place:?} and another");
@@ -61,13 +62,13 @@ async fn entries(journal: &Journal) -> Entries {
     let mut next = Some(0);
     while let Some(after) = next {
         let page = journal.list(after).await.unwrap();
-        page.releases.iter().for_each(|stored| add(&stored.release.document.uuid, Place::Open, stored.id));
-        page.records.iter().for_each(|stored| add(&stored.record.document, Place::Waiting, stored.id));
-        page.dead.iter().for_each(|letter| add(&letter.record.document, Place::Dead, letter.id));
+        page.releases.iter().for_each(|stored| add(&stored.release.document.uuid, DocumentPlace::Open, stored.id));
+        page.records.iter().for_each(|stored| add(&stored.record.document, DocumentPlace::Waiting, stored.id));
+        page.dead.iter().for_each(|letter| add(&letter.record.document, DocumentPlace::Dead, letter.id));
         next = page.next;
     }
     for stored in journal.ledger().await.unwrap() {
-        add(&stored.record.document, Place::Delivered, stored.id);
+        add(&stored.record.document, DocumentPlace::Delivered, stored.id);
     }
     found
 }
@@ -76,7 +77,7 @@ async fn places(journal: &Journal) -> Places {
     entries(journal).await.into_iter().map(|(number, (place, _))| (number, place)).collect()
 }
 
-/// Something that the journal is asked for, and what it makes of which documents.
+/// A request to the journal, with the documents that it moves.
 #[derive(Clone, Debug)]
 enum Wish {
     Store(Range<u64>),
@@ -87,20 +88,20 @@ enum Wish {
 }
 
 impl Wish {
-    /// Any of the five that is possible; what it needs is taken from `there`, so that no two want the same. While many
-    /// releases are open, nothing new.
-    fn some(there: &mut Entries, next: &mut u64, many: u64, dice: &mut Dice) -> Self {
-        let open = there.values().filter(|(place, _)| *place == Place::Open).count();
+    /// One of the five that is possible. The document that it moves is taken from `there`, so that no two requests want the
+    /// same one. While many releases are open, nothing new is stored.
+    fn some(there: &mut DocumentEntries, next: &mut u64, many: u64, dice: &mut Dice) -> Self {
+        let open = there.values().filter(|(place, _)| *place == DocumentPlace::Open).count();
         let what = dice.roll(if open > OPEN { 5 } else { 7 });
-        let mut take = |wanted: Place| {
+        let mut take = |wanted: DocumentPlace| {
             let number = *there.iter().find(|(_, (place, _))| *place == wanted)?.0;
             there.remove(&number).map(|(_, id)| (id, number))
         };
         let wish = match what {
-            0 | 1 => take(Place::Open).map(|(id, number)| Self::End(id, number)),
-            2 => take(Place::Waiting).map(|(id, number)| Self::Acknowledge(id, number)),
-            3 => take(Place::Waiting).map(|(id, number)| Self::Bury(id, number)),
-            4 => take(Place::Dead).map(|(id, number)| Self::Retry(id, number)),
+            0 | 1 => take(DocumentPlace::Open).map(|(id, number)| Self::End(id, number)),
+            2 => take(DocumentPlace::Waiting).map(|(id, number)| Self::Acknowledge(id, number)),
+            3 => take(DocumentPlace::Waiting).map(|(id, number)| Self::Bury(id, number)),
+            4 => take(DocumentPlace::Dead).map(|(id, number)| Self::Retry(id, number)),
             _ => None,
         };
         wish.unwrap_or_else(|| {
@@ -112,10 +113,10 @@ impl Wish {
 
     fn makes(&self) -> Places {
         match self.clone() {
-            Self::Store(numbers) => numbers.map(|number| (number, Place::Open)).collect(),
-            Self::End(_, number) | Self::Retry(_, number) => Places::from([(number, Place::Waiting)]),
-            Self::Acknowledge(_, number) => Places::from([(number, Place::Delivered)]),
-            Self::Bury(_, number) => Places::from([(number, Place::Dead)]),
+            Self::Store(numbers) => numbers.map(|number| (number, DocumentPlace::Open)).collect(),
+            Self::End(_, number) | Self::Retry(_, number) => Places::from([(number, DocumentPlace::Waiting)]),
+            Self::Acknowledge(_, number) => Places::from([(number, DocumentPlace::Delivered)]),
+            Self::Bury(_, number) => Places::from([(number, DocumentPlace::Dead)]),
         }
     }
 
@@ -134,7 +135,7 @@ impl Wish {
     }
 }
 
-/// Has some wishes answered, several at once: they share a sync.
+/// Makes some requests at once, so that they share a sync, and waits for the answers.
 async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice: &mut Dice) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 20, dice)).collect();
@@ -142,7 +143,8 @@ async fn answered(journal: &Journal, promised: &mut Places, next: &mut u64, dice
     wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect::<JoinSet<()>>().join_all().await;
 }
 
-/// Asks for things and does not wait for the answers: the power goes meanwhile. Gives what may become of it.
+/// Makes some requests and does not wait for the answers, because the power goes meanwhile. Returns the places to which they
+/// may move documents.
 async fn asked(journal: &Journal, next: &mut u64, dice: &mut Dice) -> (JoinSet<()>, Places) {
     let mut there = entries(journal).await;
     let wishes: Vec<_> = (0..=dice.roll(8)).map(|_| Wish::some(&mut there, next, 40, dice)).collect();
@@ -150,7 +152,7 @@ async fn asked(journal: &Journal, next: &mut u64, dice: &mut Dice) -> (JoinSet<(
     (wishes.into_iter().map(|wish| wish.ask(journal.clone())).collect(), may)
 }
 
-/// What was answered is there; what was not is there or not, each document as a whole.
+/// Checks that every answered request is there, and every other one is there or not, each document as a whole.
 async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
     let journal = open(dir);
     assert_eq!(journal.counts().borrow().set_aside, 0, "{story}: taken for damaged");
@@ -168,8 +170,9 @@ async fn check(dir: &Path, promised: &Places, may: &Places, story: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts() {
-    let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 1));
+    let _limit = limit_of_campaign("PRINT_RELEASE_CUTS");
+    let cuts = cuts();
+    let mut dice = dice();
     let runtime = runtime();
     let mut done = 0;
     while done < cuts {
@@ -200,7 +203,7 @@ fn what_was_acknowledged_survives_power_cuts() {
             write(image.path(), &cut(&synced, &living, &mut dice));
             runtime.block_on(check(image.path(), &promised, &may, &format!("cut {done}")));
             done += 1;
-            // By now all of it was answered.
+            // By now all requests were answered.
             promised.extend(may);
             assert_eq!(runtime.block_on(places(&journal)), promised);
             if journal.syncs() > syncs {
@@ -214,11 +217,10 @@ fn what_was_acknowledged_survives_power_cuts() {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts_of_a_real_file_system() {
-    let Some(disk) = Disk::new(DISK_MIB) else {
-        return println!("not root: no file system to cut the power of");
-    };
-    let cuts = from_env("PRINT_RELEASE_CUTS", CUTS);
-    let mut dice = Dice::new(from_env("PRINT_RELEASE_SEED", 2));
+    let _limit = limit_of_campaign("PRINT_RELEASE_CUTS");
+    let Some(disk) = Disk::new(DISK_MIB) else { return };
+    let cuts = cuts();
+    let mut dice = dice();
     let runtime = runtime();
     let mut journal = open(disk.path());
     let (mut promised, mut next) = (Places::new(), 0);

@@ -1,4 +1,4 @@
-//! `queue` on the running agent and on the state directory alone: the same answers, the same exit codes.
+//! `queue` gives the same answers and exit codes with a running agent and on the state directory alone.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,10 +11,11 @@ use print_release_agent::status::{self, Board};
 use serde_json::Value;
 
 use crate::support::journal::{close, config, open, release, runtime, store_record};
+use crate::support::{limit, program};
 
 fn queue(dir: &Path, arguments: &[&str]) -> Output {
     let config = config(dir);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_print-release-agent"));
+    let mut command = Command::new(program());
     command.arg("--config").arg(config).arg("queue").args(arguments).output().unwrap()
 }
 
@@ -31,7 +32,7 @@ fn fails(dir: &Path, arguments: &[&str], told: &str) {
     assert!(error.contains(told), "{arguments:?}: {error}");
 }
 
-/// An open release, an unknown one, a record and two dead letters.
+/// Stores an open release, an unknown one, a record and two dead letters.
 async fn fill(journal: &Journal) -> [EntryId; 5] {
     for number in 0..3 {
         store_record(journal, number).await;
@@ -87,6 +88,7 @@ fn every_command_works(dir: &Path, [open, unknown, record, first, second]: [Entr
 
 #[test]
 fn offline() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(done(dir.path(), &["list"]), "nothing waits\n");
     assert!(!dir.path().join("db").exists(), "a look has made a journal");
@@ -103,6 +105,7 @@ fn offline() {
 
 #[test]
 fn on_the_running_agent() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
     let (path, (finished, finish)) = (dir.path().to_owned(), tokio::sync::oneshot::channel::<()>());
@@ -116,7 +119,7 @@ fn on_the_running_agent() {
         });
         tokio::select! {
             () = status::control::serve(listener, control::router(board, journal)) => {}
-            // Also when the thread has panicked.
+            // This also ends when the thread has panicked.
             _ = finish => {}
         }
         commands

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Copies that are tried until two are equal.
+/// The most copies that are made until two are equal.
 const COPIES: u32 = 200;
 
-/// Unmounted when dropped.
+/// The file system is unmounted when this is dropped.
 pub struct Disk {
     dir: TempDir,
     mounted: PathBuf,
@@ -29,7 +29,7 @@ impl Disk {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         File::create(&image).unwrap().set_len(mib << 20).unwrap();
-        // No blocks for root alone: the journal runs as somebody else, and is to see the same disk here.
+        // No blocks are reserved for root, because an agent that is not root would not see them either.
         run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
         Some(Self::mount(dir))
     }
@@ -45,7 +45,7 @@ impl Disk {
         &self.mounted
     }
 
-    /// The disk as it would be if the power went now: without what the kernel has not brought there.
+    /// The disk as it would be if the power went now, without the writes that the kernel still holds back.
     ///
     /// Copying takes a while, in which the disk may change; two equal copies in a row are one moment.
     pub fn copy(&self) -> Self {
@@ -65,7 +65,7 @@ impl Disk {
     pub fn fill(&self, leave: u64) -> PathBuf {
         let path = self.mounted.join("filler");
         let mut file = File::options().append(true).create(true).open(&path).unwrap();
-        // Ever smaller pieces, until none goes in.
+        // Writes ever smaller pieces until none fits.
         for size in [1 << 20, 1 << 16, 1 << 12, 1 << 10, 1] {
             while self.free() >= leave + size {
                 if std::io::Write::write_all(&mut file, &vec![0x55; usize::try_from(size).unwrap()]).is_err() {
@@ -85,7 +85,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Whoever still has a file open there keeps the disk, but not its name.
+        // Lazily, because a process may still have a file open there; it keeps the disk until it closes the file.
         run(Command::new("umount").arg("-l").arg(&self.mounted));
     }
 }

@@ -9,14 +9,14 @@ use print_release_agent::domain::{
 };
 use print_release_agent::journal::{Journal, Limits};
 
-/// What the configuration has by default.
+/// The defaults of the configuration.
 pub const LIMITS: Limits = Limits { max_entries: 100_000, max_age: Duration::from_secs(30 * 24 * 3600) };
 
 pub fn open(dir: &Path) -> Journal {
     Journal::open(dir, LIMITS, None).unwrap()
 }
 
-/// A release that is told from all others by its number; made `number` seconds ago.
+/// A release that differs from all others by its number; it was made `number` seconds ago.
 pub fn release(number: u64) -> Release {
     let time = Timestamp::now() - SignedDuration::from_secs(i64::try_from(number % 1_000).unwrap());
     Release {
@@ -74,7 +74,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Drops the journal and waits until its thread has let go of the directory.
+/// Drops the journal and waits until its thread has released the directory.
 pub fn close(journal: Journal, dir: &Path) {
     drop(journal);
     let lock = std::fs::File::open(dir.join("lock")).unwrap();
@@ -99,6 +99,14 @@ pub fn copy_db(from: &Path) -> tempfile::TempDir {
         }
     }
     to
+}
+
+/// Frames a value as the database holds it, without the journal's own encoder: version 3, number of the table, length, the
+/// first bytes of a hash of table and content, content.
+pub fn framed(table: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let hash = ring::digest::digest(&ring::digest::SHA256, &[&[table], content].concat());
+    [&[3, table], &length[..], &hash.as_ref()[..4], content].concat()
 }
 
 /// Writes a configuration whose state directory and control socket are in `dir`, and says where it is.

@@ -1,17 +1,17 @@
-//! A model of what a power cut leaves of the journal's files: what was synced, and of what was written since, each page or
-//! not.
+//! A model of a power cut and the journal's files. All that was synced is on the platter; of the pages that were written since,
+//! each is there or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// What reaches the platter as a whole.
+/// The bytes that reach the platter together or not at all.
 const PAGE: usize = 4096;
 
 /// The database's files by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Small, and the same everywhere: a xorshift generator.
+/// A xorshift generator: small, and with the same numbers on every machine.
 pub struct Dice(u64);
 
 impl Dice {
@@ -36,14 +36,14 @@ pub fn read(db: &Path) -> Files {
     named.collect()
 }
 
-/// What the platter holds when the power goes between two syncs.
+/// The files on the platter after the power went between two syncs.
 pub fn cut(synced: &Files, living: &Files, dice: &mut Dice) -> Files {
     let names: BTreeSet<&String> = synced.keys().chain(living.keys()).collect();
     let mut image = Files::new();
     for name in names {
         match (synced.get(name), living.get(name)) {
             (Some(old), Some(new)) if name == "db" => drop(image.insert(name.clone(), mix(old, new, dice))),
-            // Everything else is written once, synced by sled itself, and renamed or removed.
+            // Every other file is written once, synced by sled itself, and renamed or removed.
             (old, new) => {
                 let kept = if dice.roll(2) == 0 { old } else { new };
                 image.extend(kept.map(|bytes| (name.clone(), bytes.clone())));
@@ -54,7 +54,7 @@ pub fn cut(synced: &Files, living: &Files, dice: &mut Dice) -> Files {
 }
 
 fn mix(old: &[u8], new: &[u8], dice: &mut Dice) -> Vec<u8> {
-    // Either length may be the one that was written down; what is not written reads as zero.
+    // Either length may be the one on the platter; pages that are not written read as zero.
     let length = if dice.roll(2) == 0 { new.len() } else { old.len() };
     let mut mixed = old.to_vec();
     mixed.resize(length, 0);

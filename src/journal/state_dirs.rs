@@ -1,49 +1,49 @@
-//! A new database in the place of an old one: at the first start, when the old one is damaged, or mostly empty.
+//! The directories of a journal, and the replacement of a database by a new one: at the first start, and when the old one is
+//! damaged, mostly empty, or to be encrypted.
 //!
-//! `db` is always whole: the new one is built as `db.new`, synced, named `db.ready`, and only then does the old one go and
-//! the new one come. A cut at any moment leaves either `db`, or no `db` and a whole `db.ready`. Where neither is there and
-//! something else of a journal is, somebody has taken it away: a damage, not a first start.
+//! `db` is always whole. A new database is built as `db.new`, synced and renamed to `db.ready`; only then is the old one
+//! renamed, and `db.ready` becomes `db`. A power cut at any moment leaves either `db`, or no `db` and a whole `db.ready`. If
+//! neither is there but another file of a journal is, the database was taken away, which is a damage and not a first start.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::JournalError;
-use super::cipher::Means;
-use super::database::{Change, Database};
-use super::error::io_error;
-use super::mark::Mark;
+use super::database::{Change, Database, OpenOptions};
+use super::error::{JournalError, io_error};
+use super::files::{exists, remove, rename, sync, sync_all};
+use super::high_water_mark::HighWaterMark;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
 
-/// A damaged database is kept under this name and the time.
+/// The beginning of the name under which a damaged database is kept; the time follows.
 const DAMAGED: &str = "db.damaged-";
 
-/// Damaged databases that are kept; beyond, the oldest goes. Each may be as large as the journal ever was.
+/// The most damaged databases that are kept; beyond it the oldest goes. Each may be as large as the journal ever was.
 pub const ASIDE_LIMIT: usize = 5;
 
-/// Beside a damaged database: what was wrong and what was carried over.
+/// The file in a damaged database's folder that names the damage and the entries that were carried over.
 const NOTE: &str = "note.txt";
 
-/// Below this, a database is never rebuilt: it is small enough.
+/// A smaller database is never rebuilt.
 const REBUILD_FROM: u64 = 8 * 1024 * 1024;
 
-/// sled's files grow to about twice the peak payload; at four times what there is now, most of them is empty.
+/// sled's files grow to about twice the largest payload that they ever held. At four times the present payload most of them
+/// is empty.
 const REBUILD_RATIO: u64 = 4;
 
-/// The directories of a journal.
-pub(super) struct Place {
+/// The state directory, and the directories in it that belong to the database.
+pub(super) struct StateDirs {
     state_dir: PathBuf,
 }
 
-impl Place {
+impl StateDirs {
     pub(super) fn new(state_dir: &Path) -> Self {
         Self { state_dir: state_dir.to_owned() }
     }
 
-    /// The database.
     pub(super) fn db(&self) -> PathBuf {
         self.state_dir.join("db")
     }
@@ -52,12 +52,12 @@ impl Place {
         self.state_dir.join(format!("db.{end}"))
     }
 
-    /// Finishes or undoes what a cut has left, and makes the first database.
-    pub(super) fn prepare(&self, means: &Means) -> Result<(), JournalError> {
+    /// Finishes or undoes a replacement that a power cut has interrupted, and makes the first database.
+    pub(super) fn prepare(&self, options: &OpenOptions) -> Result<(), JournalError> {
         let ready = self.sibling("ready");
         if !exists(&self.db()) && exists(&ready) {
             rename(&ready, &self.db())?;
-            sync_dir(&self.state_dir)?;
+            sync(&self.state_dir)?;
         }
         for left in ["new", "ready", "old", "salvage", "kept"] {
             remove(&self.sibling(left))?;
@@ -66,24 +66,24 @@ impl Place {
             return Ok(());
         }
         if self.is_used() {
-            // What is gone is a damage like any other: an empty folder is found damaged, set aside and told.
+            // A database that is gone is a damage like any other: the empty folder will be found damaged and set aside.
             return fs::create_dir(self.db())
                 .map_err(|error| io_error(&format!("make {}", self.db().display()), &error));
         }
-        self.replace(None, means, |_| Ok(()))
+        self.replace(None, options, |_| Ok(()))
     }
 
-    /// Whether there is a journal, or was one.
+    /// Whether there is or was a journal.
     pub(super) fn is_used(&self) -> bool {
         exists(&self.db())
             || exists(&self.sibling("ready"))
-            || Mark::exists(&self.state_dir)
+            || HighWaterMark::is_there(&self.state_dir)
             || Reserve::exists(&self.state_dir)
     }
 
-    /// sled cuts its file off behind the first thing in it that it cannot read: what it is given to open is kept meanwhile.
-    /// The copy hardly reaches the card, since it is gone before, and there is none where the disk has no room for it.
-    pub(super) fn keep(&self) {
+    /// Copies the database's file before sled opens it, because sled cuts the file off at the first part that it cannot read.
+    /// The copy is usually deleted before writeback, so it costs little flash wear. It is skipped when space is short.
+    pub(super) fn keep_copy(&self) {
         let (file, kept) = (self.db().join("db"), self.sibling("kept"));
         let bytes = file.metadata().map_or(0, |file| file.len());
         if !free_bytes(&self.state_dir).is_ok_and(|free| free >= bytes + RESERVE_BYTES + SPARE_BYTES) {
@@ -91,57 +91,58 @@ impl Place {
         }
         if let Err(error) = fs::copy(file, kept) {
             tracing::debug!(%error, "the database is opened without a copy of it");
-            self.forget();
+            self.drop_copy();
         }
     }
 
-    /// The database is as it was before it was opened.
-    pub(super) fn put_back(&self) -> Result<(), JournalError> {
+    /// Puts the copy back, so that the database is as it was before sled opened it.
+    pub(super) fn restore_copy(&self) -> Result<(), JournalError> {
         let kept = self.sibling("kept");
         if !exists(&kept) {
             return Ok(());
         }
-        sync_dir(&kept)?;
+        sync(&kept)?;
         rename(&kept, &self.db().join("db"))?;
-        sync_dir(&self.db())
+        sync(&self.db())
     }
 
-    /// Nothing was amiss.
-    pub(super) fn forget(&self) {
+    /// Deletes the copy, since sled had no reason to cut the file.
+    pub(super) fn drop_copy(&self) {
         if let Err(error) = remove(&self.sibling("kept")) {
             tracing::warn!(%error, "copy of the database not removed; the next start does it");
         }
     }
 
-    /// Builds a new database, puts it in place and the old one under the name `old`.
+    /// Builds a new database, renames the old one to `old` and puts the new one in its place.
     fn replace(
         &self,
         old: Option<&Path>,
-        means: &Means,
+        options: &OpenOptions,
         fill: impl FnOnce(&mut Database) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let (new, ready) = (self.sibling("new"), self.sibling("ready"));
         remove(&new)?;
-        let mut database = Database::create(&new, means.clone())?;
+        let mut database = Database::create(&new, options.clone())?;
         fill(&mut database)?;
         database.sync()?;
         drop(database);
         sync_all(&new)?;
         rename(&new, &ready)?;
-        sync_dir(&self.state_dir)?;
-        Mark::reset(&self.state_dir)?;
+        sync(&self.state_dir)?;
+        HighWaterMark::reset(&self.state_dir)?;
         if let Some(old) = old {
             rename(&self.db(), old)?;
         }
         rename(&ready, &self.db())?;
-        sync_dir(&self.state_dir)
+        sync(&self.state_dir)
     }
 
-    /// Gives the disk back what an almost empty database holds. Tells whether it did; the database must be closed.
-    pub(super) fn rebuild(&self, from: Database, means: &Means) -> Result<(), JournalError> {
+    /// Copies all entries to a new database: a smaller one if this is almost empty, an encrypted one if it is in clear.
+    pub(super) fn rebuild(&self, from: Database, options: &OpenOptions) -> Result<(), JournalError> {
         let old = self.sibling("old");
         let next_id = from.tally().next_id;
-        self.replace(Some(&old), means, |into| {
+        self.replace(Some(&old), options, |into| {
+            into.set_boot_times(from.boot_times().clone())?;
             for table in Table::ALL {
                 for entry in from.entries(table, 0) {
                     let (id, bytes) = entry?;
@@ -154,14 +155,14 @@ impl Place {
         remove(&old)
     }
 
-    /// Moves a damaged database aside whole and starts a new one with what can be read. Gives the number of older ones that
-    /// had to go for it.
-    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, means: &Means) -> Result<u64, JournalError> {
+    /// Moves a damaged database aside whole and starts a new one with the entries that can be read. Returns the number of older
+    /// ones that had to go for it.
+    pub(super) fn set_aside(&self, detail: &str, now: Timestamp, options: &OpenOptions) -> Result<u64, JournalError> {
         let aside = self.free_name(now);
         let salvage = self.sibling("salvage");
         let mut story = String::new();
-        self.replace(Some(&aside), means, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, means)?);
+        self.replace(Some(&aside), options, |into| {
+            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, options)?);
             Ok(())
         })?;
         remove(&salvage)?;
@@ -172,7 +173,8 @@ impl Place {
         Ok(self.drop_oldest(&aside))
     }
 
-    /// By their names, which are their times. The clock may have been wrong, so the newest is named.
+    /// Drops those that are too many, oldest first by the time in their names. The clock may have been wrong, so the newest
+    /// one is given.
     fn drop_oldest(&self, newest: &Path) -> u64 {
         let mut older: Vec<_> = self.aside().into_iter().filter(|(path, _)| path != newest).collect();
         older.truncate((older.len() + 1).saturating_sub(ASIDE_LIMIT));
@@ -196,7 +198,7 @@ impl Place {
         paths.find(|path| !exists(path)).unwrap_or_else(|| self.sibling("damaged"))
     }
 
-    /// Databases that were set aside and that nobody has looked at yet, with their notes.
+    /// The databases that were set aside and not removed yet, and the first line of each one's note.
     pub(super) fn aside(&self) -> Vec<(PathBuf, String)> {
         let entries = fs::read_dir(&self.state_dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_aside =
@@ -214,41 +216,9 @@ impl Place {
     }
 }
 
-/// Whether most of a database's files is empty.
+/// Whether a database's files are mostly empty.
 pub(super) fn is_mostly_empty(disk_bytes: u64, tally: &Tally) -> bool {
     disk_bytes > REBUILD_FROM && disk_bytes > REBUILD_RATIO.saturating_mul(tally.bytes)
-}
-
-/// Also true for a link to nowhere: what is there must not be taken for a first start.
-pub(super) fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), JournalError> {
-    fs::rename(from, to).map_err(|error| io_error(&format!("rename {}", from.display()), &error))
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
-    let removed = match path.symlink_metadata() {
-        Err(_) => Ok(()),
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-    };
-    removed.map_err(|error| io_error(&format!("remove {}", path.display()), &error))
-}
-
-/// Every file of a directory, and the directory itself, to the platter.
-fn sync_all(dir: &Path) -> Result<(), JournalError> {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        sync_dir(&entry.path())?;
-    }
-    sync_dir(dir)
-}
-
-/// A file or a directory to the platter.
-fn sync_dir(path: &Path) -> Result<(), JournalError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| io_error(&format!("sync {}", path.display()), &error))
 }
 
 #[cfg(test)]
