@@ -4,8 +4,6 @@
 //! the program in both directions.
 
 mod operating;
-// enabled at the merge: `Reason` comes with another branch.
-#[cfg(any())]
 mod reasons;
 mod references;
 
@@ -14,6 +12,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
 
+use crate::support::limit;
 use regex::Regex;
 
 fn root() -> &'static Path {
@@ -161,6 +160,7 @@ fn set<S: Into<String>>(words: impl IntoIterator<Item = S>) -> BTreeSet<String> 
 /// README's tree names every folder of the repository and every part of the program.
 #[test]
 fn the_tree_of_the_readme_names_what_is_there() {
+    let _limit = limit();
     let tree = section("README.md", "The tree");
     let mut missing = Vec::new();
     for folder in ["", "src", "tests", "docs"] {
@@ -178,6 +178,7 @@ fn the_tree_of_the_readme_names_what_is_there() {
 
 #[test]
 fn every_variable_of_the_tests_is_explained_to_contributors() {
+    let _limit = limit();
     let (variable, mut used) = (regex("PRINT_RELEASE_[A-Z]+(_[A-Z]+)*"), BTreeSet::new());
     for path in commented().iter() {
         used.extend(variable.find_iter(&read(path)).map(|found| found.as_str().to_owned()));

@@ -122,7 +122,6 @@ fn decisions_have_no_io() {
 }
 
 #[test]
-#[ignore = "agent and journal are being rewritten"]
 fn no_files_of_the_agent_or_of_the_journal_stand_in_a_circle() {
     let _limit = limit();
     let sources = crate_sources();

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{files, first_words, has_end, read, regex, rows, same, section, set, words};
 use crate::support::mosquitto::free_port;
-use crate::support::program;
+use crate::support::{limit, program};
 
 fn help(arguments: &[&str]) -> String {
     let output = Command::new(program()).args(arguments).arg("--help").output().unwrap();
@@ -34,6 +34,7 @@ fn below(path: &[&str]) -> Vec<String> {
 
 #[test]
 fn commands_and_their_options_are_those_of_the_program() {
+    let _limit = limit();
     let mut real = BTreeSet::new();
     for name in below(&[]) {
         let inner = below(&[&name]);
@@ -58,6 +59,7 @@ fn commands_and_their_options_are_those_of_the_program() {
 
 #[test]
 fn exit_codes_are_those_of_the_program() {
+    let _limit = limit();
     let help = help(&[]);
     let line = help.lines().find_map(|line| line.strip_prefix("Exit codes: ")).unwrap();
     let real = set(regex("[0-9]+").find_iter(line).map(|code| code.as_str()));
@@ -66,6 +68,7 @@ fn exit_codes_are_those_of_the_program() {
 
 #[test]
 fn topics_are_those_that_the_agent_writes_and_reads() {
+    let _limit = limit();
     let topics = Topics::new("<t>", "<a>", "<d>");
     let discovery = topics.discovery("<s>").into_iter().map(|(topic, _)| topic);
     let (entities, discovery): (BTreeSet<_>, BTreeSet<_>) = discovery
@@ -114,6 +117,7 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[tokio::test]
 async fn the_status_document_has_the_fields_that_are_written() {
+    let _limit = limit();
     let (scene, agent) = running().await;
     let mut real = BTreeSet::new();
     fields(&scene.status(&agent, |_| true).await.unwrap(), "", &mut real);
@@ -123,6 +127,7 @@ async fn the_status_document_has_the_fields_that_are_written() {
 
 #[tokio::test]
 async fn metrics_and_their_labels_are_those_that_are_told() {
+    let _limit = limit();
     let (scene, agent) = running().await;
     let text = scene.get(&agent, "/metrics").await.unwrap();
     let label = regex(r#"([a-z_]+)="([^"]*)""#);
@@ -153,6 +158,7 @@ async fn metrics_and_their_labels_are_those_that_are_told() {
 
 #[test]
 fn lights_and_beeps_are_those_of_the_vocabulary() {
+    let _limit = limit();
     let signals = [
         Signal::Ready,
         Signal::Reading,
@@ -205,6 +211,7 @@ fn file_names() -> BTreeSet<String> {
 
 #[test]
 fn files_of_the_state_directory_are_those_of_the_sources() {
+    let _limit = limit();
     let documented = first_words(&rows("What is kept where", "file"));
     same("files of the state directory", &documented, &file_names());
     let tables = read("src/journal/table.rs");
@@ -214,6 +221,7 @@ fn files_of_the_state_directory_are_those_of_the_sources() {
 
 #[test]
 fn limits_of_what_is_kept_are_those_of_the_sources() {
+    let _limit = limit();
     let text = section("docs/operating.md", "What is kept where").replace('\n', " ");
     let days = LEDGER_AGE.as_hours() / 24;
     assert_eq!(LEDGER_AGE, SignedDuration::from_hours(24 * days));
@@ -234,6 +242,7 @@ fn limits_of_what_is_kept_are_those_of_the_sources() {
 
 #[tokio::test]
 async fn an_event_has_the_fields_and_a_state_directory_the_files_that_are_documented() {
+    let _limit = limit();
     let (scene, agent) = running().await;
     let mut real = BTreeSet::new();
     fields(&scene.tap(&agent, "grace").await.unwrap(), "", &mut real);

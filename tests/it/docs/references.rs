@@ -4,12 +4,14 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::{commented, comments, documents, headings, nothing, read, regex, root};
+use crate::support::limit;
 
 /// `docs/NAME.md, "Heading"`, also across the lines of a comment; the heading may be left out.
 const REFERENCE: &str = r#"((?:docs/[a-z-]+|README|CONTRIBUTING|SECURITY|CHANGELOG|cross/README|firmware-config/README)\.md)(?:, "([^"]+)")?"#;
 
 #[test]
 fn every_reference_of_a_comment_leads_to_a_heading_that_is_there() {
+    let _limit = limit();
     let (reference, mut wrong) = (regex(REFERENCE), Vec::new());
     for path in commented().iter().chain(&documents()) {
         let text = read(path);
@@ -31,6 +33,7 @@ fn every_reference_of_a_comment_leads_to_a_heading_that_is_there() {
 
 #[test]
 fn no_comment_refers_to_a_document_that_a_clone_does_not_hold() {
+    let _limit = limit();
     // Put together here, so that this file does not hold them.
     let gone = [["design, ", "section"], ["design, ", "promise"], ["api-", "notes"], ["(00", "1"], ["readers", ".md"]];
     let gone = gone.map(|parts| parts.concat());
@@ -56,6 +59,7 @@ fn no_comment_refers_to_a_document_that_a_clone_does_not_hold() {
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
+    let _limit = limit();
     let (link, mut wrong) = (regex(r"\]\(([^)]+)\)"), Vec::new());
     let anchor = |heading: &String| -> String {
         let kept =
@@ -94,6 +98,7 @@ fn beside(document: &str, file: &str) -> String {
 /// `file::test` in backticks: a file of tests and a function in it.
 #[test]
 fn every_test_that_a_document_names_is_there() {
+    let _limit = limit();
     let (test, mut wrong, mut count) = (regex(r"`((?:src|tests)/[a-z0-9_/]+\.rs)::([a-z0-9_]+)`"), Vec::new(), 0);
     for path in documents() {
         for found in test.captures_iter(&read(&path)) {
@@ -108,11 +113,10 @@ fn every_test_that_a_document_names_is_there() {
     assert!(count > 20, "the promises name their tests: {count}");
 }
 
-// enabled at the merge: some of these files come with other branches.
-#[cfg(any())]
 /// `src/...`, `tests/...` and the like in backticks, with the braces of the shell.
 #[test]
 fn every_file_that_a_document_names_is_there() {
+    let _limit = limit();
     let top = regex(r"^(src|tests|docs|cross|systemd|firmware-config)/[A-Za-z0-9_./{},-]+$");
     let mut wrong = Vec::new();
     for path in documents() {
