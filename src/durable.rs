@@ -19,7 +19,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 ///
 /// # Errors
 /// The directory cannot be made.
-pub fn directory(path: &Path) -> io::Result<()> {
+pub(crate) fn directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
@@ -27,7 +27,7 @@ pub fn directory(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The file cannot be written; then it holds its earlier content.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     match fs::remove_file(&fresh) {

@@ -13,7 +13,7 @@ use crate::feedback::{Colour, Mark, Signal};
 
 /// The green and the red light of a station, each a folder like `/sys/class/leds/<name>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lamps {
+pub(crate) struct Lamps {
     /// The green light.
     pub green: Option<PathBuf>,
     /// The red light. Both together mean amber.
@@ -25,7 +25,7 @@ type LightStep = (Option<Colour>, Option<Duration>);
 
 impl Lamps {
     /// Shows each signal until the agent ends.
-    pub async fn run(self, mut signals: watch::Receiver<Signal>) {
+    pub(crate) async fn run(self, mut signals: watch::Receiver<Signal>) {
         if self == Self::default() {
             return;
         }

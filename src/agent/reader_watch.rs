@@ -11,7 +11,7 @@ use crate::reader::monitor::{MonitorError, MonitorEvent, MonitorSubscription, Re
 /// One line of `readers watch --json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum WatchLine {
+pub(crate) enum WatchLine {
     /// The device is open.
     Connected(String),
     /// The device is not open, for this reason.
@@ -34,14 +34,14 @@ pub enum WatchLine {
 
 /// A handle for watching a station's reader. It does not keep the reader alive.
 #[derive(Clone, Debug)]
-pub struct ReaderWatch {
+pub(crate) struct ReaderWatch {
     monitor: ReaderMonitor,
     convert: Option<Conversion>,
 }
 
 /// One person's watching of a reader.
 #[derive(Debug)]
-pub struct WatchSession {
+pub(crate) struct WatchSession {
     subscription: MonitorSubscription,
     convert: Option<Conversion>,
     ended: bool,
@@ -49,12 +49,12 @@ pub struct WatchSession {
 
 impl ReaderWatch {
     /// Watches `reader`, whose reads `convert` turns into card numbers.
-    pub fn new(reader: &Reader, convert: Option<Conversion>) -> Self {
+    pub(crate) fn new(reader: &Reader, convert: Option<Conversion>) -> Self {
         Self { monitor: reader.monitor(), convert }
     }
 
     /// Watches the reader of a station.
-    pub fn of(setup: &StationSetup) -> Self {
+    pub(crate) fn of(setup: &StationSetup) -> Self {
         Self::new(&setup.reader, setup.policy.convert.clone())
     }
 
@@ -62,14 +62,14 @@ impl ReaderWatch {
     ///
     /// # Errors
     /// Too many people watch, or the agent does not run the reader any more.
-    pub fn begin(&self) -> Result<WatchSession, MonitorError> {
+    pub(crate) fn begin(&self) -> Result<WatchSession, MonitorError> {
         Ok(WatchSession { subscription: self.monitor.subscribe()?, convert: self.convert.clone(), ended: false })
     }
 }
 
 impl WatchSession {
     /// Waits for the next line; `None` after the last.
-    pub async fn next(&mut self) -> Option<WatchLine> {
+    pub(crate) async fn next(&mut self) -> Option<WatchLine> {
         if self.ended {
             return None;
         }

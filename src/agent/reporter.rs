@@ -24,7 +24,7 @@ const HASH_CHARS: usize = 16;
 
 /// The form in which messages name people.
 #[derive(Clone, Debug)]
-pub enum UserNames {
+pub(crate) enum UserNames {
     /// The login name.
     Plain,
     /// A hash under a key of this box: stable, and not to be reversed without the key.
@@ -35,7 +35,7 @@ pub enum UserNames {
 
 impl UserNames {
     /// The text that stands for a user; `None` where none may.
-    pub fn name(&self, user: &User) -> Option<String> {
+    pub(crate) fn name(&self, user: &User) -> Option<String> {
         match self {
             Self::Plain => Some(user.name.clone()),
             Self::Hash(key) => {

@@ -21,7 +21,7 @@ pub const LEDGER_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The most acknowledged records that are remembered.
 pub const LEDGER_LIMIT: usize = 2_000;
 
-/// The limits that the configuration sets (docs/configuration.md, "[outbox]"). No release is ever refused for them.
+/// The limits that the configuration sets (`docs/configuration.md`). No release is ever refused for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Releases, records, dead letters and events together.

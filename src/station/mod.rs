@@ -28,7 +28,7 @@ use crate::domain::{CardNumber, Now, Read, Reason, Secret, TapId, Verdict};
 use crate::feedback::Signal;
 pub(crate) use exchange::{Admission, Effect, Ending, Event, Report, TapAnswer};
 pub(crate) use policy::Policy;
-pub use policy::Select;
+pub(crate) use policy::Select;
 use tap::{Tap, TapStep};
 
 /// Taps that may be under way at a time; the next one is refused with feedback.

@@ -8,7 +8,7 @@ use crate::domain::{Document, DocumentStatus, OutputPort, ReleaseOptions, Statio
 
 /// The choice among the waiting documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Select {
+pub(crate) enum Select {
     /// All, in the server's order.
     All,
     /// Only the one submitted last.
@@ -17,7 +17,7 @@ pub enum Select {
     Oldest,
 }
 
-/// The rules of one station: docs/configuration.md, "[station]".
+/// The rules of one station, as `docs/configuration.md` has them.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) name: StationName,

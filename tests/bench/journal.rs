@@ -11,6 +11,7 @@
 //! one on a disk with an fsync of 90 us (ext4 without a journal, on a host's cache), and 1.02 on one of 4 ms (ext4 as it is
 //! made, in a file). SD cards take longer still.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![expect(unreachable_pub, reason = "a benchmark exports nothing; the support of the tests says `pub`")]
 
 #[path = "../it/support/journal.rs"]
 #[expect(dead_code, reason = "the tests use all of it")]

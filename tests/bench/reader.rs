@@ -7,6 +7,10 @@
 //! cargo bench --bench reader --features pcsc    also a card at pcscd (Debian's pcscd and vsmartcard-vpcd)
 //! ```
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![cfg_attr(
+    feature = "pcsc",
+    expect(unreachable_pub, reason = "a benchmark exports nothing; the support of the tests says `pub`")
+)]
 
 #[cfg(feature = "pcsc")]
 #[path = "../it/support/vpcd.rs"]

@@ -1,7 +1,7 @@
 //! The state of the server. Tests look at it and change it under its lock.
 //!
 //! Documents and job records are rows of one shape; only documents wait to be printed, and `records` holds the rows of
-//! `POST /documents/history`. The logs keep the newest [`LOG_LIMIT`] entries.
+//! `POST /documents/history`. The logs keep the newest [`LOG_LIMIT`](super::log::LOG_LIMIT) entries.
 
 use std::collections::{BTreeSet, HashMap};
 
