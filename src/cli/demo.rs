@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, runtime};
 use crate::demo::headless;
-use crate::demo::page::Stage;
+use crate::demo::page::DemoPage;
 use crate::demo::process::AgentProcess;
 use crate::demo::scene::Scene;
 
@@ -74,12 +74,12 @@ impl EndSignals {
 
 /// Shows the page until a signal comes. True when the agent ended in order, which a second signal does not wait for.
 async fn show(program: &Path, end: &mut EndSignals) -> anyhow::Result<bool> {
-    let (stage, agent, listener) = tokio::select! {
+    let (page, agent, listener) = tokio::select! {
         opened = open(program) => opened?,
         () = end.recv() => return Ok(true),
     };
     tokio::select! {
-        served = async { axum::serve(listener, stage.clone().router()).await } => served.context("show the page")?,
+        served = async { axum::serve(listener, page.clone().router()).await } => served.context("show the page")?,
         () = end.recv() => {}
     }
     let ended = tokio::select! {
@@ -87,13 +87,13 @@ async fn show(program: &Path, end: &mut EndSignals) -> anyhow::Result<bool> {
         () = end.recv() => false,
     };
     // The agent has written its last by now.
-    drop(stage);
+    drop(page);
     Ok(ended)
 }
 
 /// Starts everything and says where the page is.
-async fn open(program: &Path) -> anyhow::Result<(Stage, AgentProcess, TcpListener)> {
-    let scene = Scene::set(program).await.context("set the stage")?;
+async fn open(program: &Path) -> anyhow::Result<(DemoPage, AgentProcess, TcpListener)> {
+    let scene = Scene::set(program).await.context("make the scene")?;
     let agent = scene.start().await.context("start the agent")?;
     let listener = TcpListener::bind("127.0.0.1:0").await.context("open the page")?;
     let address = listener.local_addr().context("open the page")?;
@@ -106,5 +106,5 @@ async fn open(program: &Path) -> anyhow::Result<(Stage, AgentProcess, TcpListene
         scene.config().display()
     )
     .context("say where the page is")?;
-    Ok((Stage::new(scene, agent.page()), agent, listener))
+    Ok((DemoPage::new(scene, agent.page()), agent, listener))
 }

@@ -1,5 +1,7 @@
-//! The play: taps, an unknown card, an outage, kills, recovery; then a table of what was promised and what happened.
+//! A run without a page: taps, an unknown card, an outage, kills, recovery; then a table of each promise and of what happened.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::process::AgentProcess;
@@ -8,37 +10,39 @@ use super::server::{Call, Kind};
 
 /// One line of the table.
 #[derive(Debug)]
-struct Row {
+struct PromiseRow {
     promise: &'static str,
     happened: String,
     held: bool,
 }
 
-struct Play {
+struct HeadlessRun {
     scene: Scene,
-    rows: Vec<Row>,
+    rows: Vec<PromiseRow>,
 }
 
-/// Plays everything with `program` as the agent and prints the table. True when every promise held.
+/// Runs everything with `program` as the agent and prints the table. True when every promise held.
 ///
 /// # Errors
-/// The stage cannot be set, or the agent does not answer.
+/// The scene cannot be made, or the agent does not answer.
 pub async fn play(program: &Path) -> anyhow::Result<bool> {
-    let mut play = Play { scene: Scene::set(program).await?, rows: Vec::new() };
-    let agent = play.scene.start().await?;
-    play.three_taps(&agent).await?;
-    play.unknown_card(&agent).await?;
-    play.outage_during_a_release(&agent).await?;
-    let agent = play.kill_between_release_and_record(agent).await?;
-    let agent = play.kill_during_a_release(agent).await?;
-    let agent = play.kill_before_the_record_is_acknowledged(agent).await?;
+    let mut run = HeadlessRun { scene: Scene::set(program).await?, rows: Vec::new() };
+    let agent = run.scene.start().await?;
+    run.three_taps(&agent).await?;
+    run.unknown_card(&agent).await?;
+    run.outage_during_a_release(&agent).await?;
+    let agent = run.kill_between_release_and_record(agent).await?;
+    let agent = run.kill_during_a_release(agent).await?;
+    let agent = run.kill_before_the_record_is_acknowledged(agent).await?;
     let ended = agent.terminate().await?;
-    play.row("SIGTERM ends the agent in order", format!("exit code {:?}", ended.code()), ended.success());
-    play.reckoning();
-    Ok(play.tell())
+    run.row("SIGTERM ends the agent in order", format!("exit code {:?}", ended.code()), ended.success());
+    run.reckoning();
+    // Somebody who reads no further still gets the exit code.
+    drop(std::io::stdout().write_all(run.table().as_bytes()));
+    Ok(run.held())
 }
 
-impl Play {
+impl HeadlessRun {
     async fn three_taps(&mut self, agent: &AgentProcess) -> anyhow::Result<()> {
         for (user, promise) in [
             ("ada", "ada's card releases all her documents"),
@@ -119,7 +123,7 @@ impl Play {
         Ok(agent)
     }
 
-    /// Over everything: no document twice, no record missing, none too many.
+    /// Counts over everything: no document was released twice, no record is missing, and there is none too many.
     fn reckoning(&mut self) {
         let world = self.scene.server.world();
         let twice = world.documents.iter().filter(|document| world.times_released(&document.uuid) > 1).count();
@@ -137,20 +141,25 @@ impl Play {
     }
 
     fn row(&mut self, promise: &'static str, happened: String, held: bool) {
-        self.rows.push(Row { promise, happened, held });
+        self.rows.push(PromiseRow { promise, happened, held });
     }
 
-    fn tell(&self) -> bool {
+    fn held(&self) -> bool {
+        self.rows.iter().all(|row| row.held)
+    }
+
+    /// The table, and behind it the agent's log if a promise did not hold.
+    fn table(&self) -> String {
         let (promised, happened) = ("promised", "happened");
-        println!("{promised:<62}  {happened:<34}  held");
-        for Row { promise, happened, held } in &self.rows {
-            println!("{promise:<62}  {happened:<34}  {}", if *held { "yes" } else { "NO" });
+        let mut table = format!("{promised:<62}  {happened:<34}  held\n");
+        for PromiseRow { promise, happened, held } in &self.rows {
+            let line = writeln!(table, "{promise:<62}  {happened:<34}  {}", if *held { "yes" } else { "NO" });
+            line.expect("a string takes every line");
         }
-        let held = self.rows.iter().all(|row| row.held);
-        if !held {
+        if !self.held() {
             let log = std::fs::read_to_string(self.scene.log()).unwrap_or_default();
-            println!("\nThe agent's log:\n{log}");
+            table.push_str(&format!("\nThe agent's log:\n{log}\n"));
         }
-        held
+        table
     }
 }

@@ -1,4 +1,4 @@
-//! The world as a page: cards to hold, documents that wait, and the agent's own page beside them.
+//! The demo as a page: cards to hold, documents that wait, and the agent's own page beside them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,20 +16,20 @@ const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
 const STYLE: &str = include_str!("page.css");
 
-/// What the page plays with.
+/// The scene behind the page, for its buttons.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct DemoPage {
     scene: Arc<Mutex<Scene>>,
     agent: Arc<str>,
 }
 
-impl Stage {
-    /// A stage whose agent shows its own page at `agent`.
+impl DemoPage {
+    /// The page of this scene; `agent` is the address of the agent's own page.
     pub fn new(scene: Scene, agent: &str) -> Self {
         Self { scene: Arc::new(Mutex::new(scene)), agent: agent.into() }
     }
 
-    /// The page and what its buttons do.
+    /// The routes of the page and of its buttons.
     pub fn router(self) -> Router {
         Router::new()
             .route("/", get(|| async { asset("text/html; charset=utf-8", PAGE) }))
@@ -43,7 +43,7 @@ impl Stage {
             .with_state(self)
     }
 
-    fn play<T>(&self, act: impl FnOnce(&mut Scene) -> T) -> T {
+    fn with_scene<T>(&self, act: impl FnOnce(&mut Scene) -> T) -> T {
         act(&mut self.scene.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -52,9 +52,9 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-async fn world(State(stage): State<Stage>) -> axum::Json<Value> {
-    let agent = stage.agent.clone();
-    stage.play(|scene| axum::Json(show(&scene.server.world(), &agent)))
+async fn world(State(page): State<DemoPage>) -> axum::Json<Value> {
+    let agent = page.agent.clone();
+    page.with_scene(|scene| axum::Json(show(&scene.server.world(), &agent)))
 }
 
 fn show(world: &World, agent: &str) -> Value {
@@ -76,12 +76,12 @@ fn show(world: &World, agent: &str) -> Value {
     })
 }
 
-async fn hold(State(stage): State<Stage>, Path(card): Path<String>) -> Response {
-    answer(stage.play(|scene| scene.reader.hold(&card)))
+async fn hold(State(page): State<DemoPage>, Path(card): Path<String>) -> Response {
+    answer(page.with_scene(|scene| scene.reader.hold(&card)))
 }
 
-async fn submit(State(stage): State<Stage>, Path(user): Path<String>) -> Response {
-    stage.play(|scene| {
+async fn submit(State(page): State<DemoPage>, Path(user): Path<String>) -> Response {
+    page.with_scene(|scene| {
         let mut world = scene.server.world();
         let title = format!("Another document {}.pdf", world.documents.len() + 1);
         let document = ServerDocument::new(&user, &title, 2, world.now());
@@ -90,8 +90,8 @@ async fn submit(State(stage): State<Stage>, Path(user): Path<String>) -> Respons
     StatusCode::NO_CONTENT.into_response()
 }
 
-async fn reader(State(stage): State<Stage>, Path(state): Path<String>) -> Response {
-    answer(stage.play(|scene| match state.as_str() {
+async fn reader(State(page): State<DemoPage>, Path(state): Path<String>) -> Response {
+    answer(page.with_scene(|scene| match state.as_str() {
         "plug" => scene.reader.plug_again(),
         _ => {
             scene.reader.unplug();
@@ -100,8 +100,8 @@ async fn reader(State(stage): State<Stage>, Path(state): Path<String>) -> Respon
     }))
 }
 
-async fn server(State(stage): State<Stage>, Path(state): Path<String>) -> Response {
-    let server = stage.play(|scene| scene.server.clone());
+async fn server(State(page): State<DemoPage>, Path(state): Path<String>) -> Response {
+    let server = page.with_scene(|scene| scene.server.clone());
     if state == "start" {
         return answer(server.restart().await);
     }

@@ -1,4 +1,4 @@
-//! Everything on one stage: server, reader, configuration, agent. The demo plays on it, and so do the tests.
+//! Everything that a tap needs: server, reader, configuration, agent. The demo runs on it, and so do the tests.
 
 use std::cell::Cell;
 use std::io;
@@ -15,18 +15,18 @@ use super::scene_dir::SceneDir;
 use super::server::{Call, Kind, OPEN_KEY, Options, PrintServer, ServerDocument, ServerFault, World};
 use crate::tls;
 
-/// The same card within this is one tap, on this stage.
+/// A card that is read again within this time belongs to the same tap.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// How long a state is waited for.
+/// The longest wait for a state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A stage. Everything on it is gone when it is dropped.
+/// Server, reader and a directory with the configuration. All of it is gone when it is dropped.
 #[derive(Debug)]
 pub struct Scene {
     dir: SceneDir,
     program: PathBuf,
-    /// The print server, as everybody sees it.
+    /// The print server; a test may change its world.
     pub server: PrintServer,
     /// The reader of the station `lobby`.
     pub reader: VirtualReader,
@@ -35,10 +35,10 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A stage for `program`, with the demo's users and documents, over plain HTTP on loopback.
+    /// A scene for `program`, with the demo's users and documents, over plain HTTP on loopback.
     ///
     /// # Errors
-    /// No directory, port or pseudo-terminal to be had.
+    /// No directory, port or pseudo-terminal can be had.
     pub async fn set(program: &Path) -> anyhow::Result<Self> {
         Self::set_with(program, PrintServer::start(Options::default()).await?)
     }
@@ -65,7 +65,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Where everything of this stage lies.
+    /// The directory of this scene; everything of it lies there.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -80,7 +80,7 @@ impl Scene {
         self.dir().join("log")
     }
 
-    /// Writes the configuration: impatient, so that nobody waits for it. `[server]` lines and whole sections can be added.
+    /// Writes the configuration, with short times so that nobody waits long. `[server]` lines and whole sections can be added.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -137,7 +137,10 @@ impl Scene {
         let mut url = format!("{}/status", agent.page());
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
-            anyhow::ensure!(tokio::time::Instant::now() < patience, "see the status that was waited for; last {url}");
+            anyhow::ensure!(
+                tokio::time::Instant::now() < patience,
+                "the awaited status has not come within a minute: {url}"
+            );
             let answer = self.client.get(&url).send().await?;
             let revision = answer.headers().get("revision").and_then(|revision| revision.to_str().ok()).unwrap_or("0");
             url = format!("{}/status?after={revision}", agent.page());
@@ -148,7 +151,7 @@ impl Scene {
         }
     }
 
-    /// What the agent's page answers at a path.
+    /// The answer of the agent's page at a path.
     ///
     /// # Errors
     /// It does not answer.
@@ -157,7 +160,7 @@ impl Scene {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Holds a user's card and gives the event that the tap ended with.
+    /// Holds a user's card and returns the event that ended the tap.
     ///
     /// # Errors
     /// The reader or the agent is gone.
@@ -165,7 +168,7 @@ impl Scene {
         self.hold(agent, &self.card(user)).await
     }
 
-    /// Holds any card and gives the event that the tap ended with.
+    /// Holds any card and returns the event that ended the tap.
     ///
     /// # Errors
     /// As [`Scene::tap`].
@@ -193,7 +196,7 @@ impl Scene {
         world.user(user).and_then(|user| user.cards.first().cloned()).unwrap_or_default()
     }
 
-    /// One more document for a user; gives its uuid. A title should be given once: records are known by it.
+    /// Gives a user one more document and returns its uuid. Each title should be used once, because a record is known by it.
     pub fn submit(&self, user: &str, title: &str) -> String {
         let mut world = self.server.world();
         let document = ServerDocument::new(user, title, 2, world.now());
@@ -202,12 +205,12 @@ impl Scene {
         uuid
     }
 
-    /// Lets something go wrong at the server.
+    /// Lets the next `times` calls of a kind go wrong at the server.
     pub fn befall(&self, call: Call, times: usize, kind: Kind) {
         self.server.world().faults.push(ServerFault { call, times, kind });
     }
 
-    /// How often a document was released, and how many job records there are for it.
+    /// The number of a document's releases, and of its job records.
     pub fn counts(&self, uuid: &str) -> (usize, usize) {
         let world = self.server.world();
         (world.times_released(uuid), records(&world, uuid))
@@ -216,11 +219,11 @@ impl Scene {
     /// Waits until the server has a job record for a document, or for a minute.
     pub async fn recorded(&self, uuid: &str) {
         let recorded = self.server.wait_until(|world| records(world, uuid) > 0);
-        // Who needs to know looks at the counts.
+        // A caller that needs to know whether it came looks at the counts.
         drop(tokio::time::timeout(PATIENCE, recorded).await);
     }
 
-    /// Waits until nothing waits for the server any more.
+    /// Waits until no record waits for the server and no tap is under way.
     ///
     /// # Errors
     /// The agent is gone.

@@ -1,5 +1,5 @@
-//! Each call of a tap, and each way in which a server can fail it: nothing is released twice, nothing is recorded twice,
-//! and what was released is recorded, or kept as a dead letter where the server refuses the record for good.
+//! Each call of a tap, and each way in which a server can fail it: nothing is released twice, nothing is recorded twice, and every
+//! release is recorded, or its record is kept as a dead letter where the server refuses it for good.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const fn status(code: u16) -> Kind {
     Kind::Status { code, retry_after: None }
 }
 
-/// What the embedded server can do wrong. A delay is longer than the agent waits for an answer.
+/// The ways in which the embedded server can fail. A delay is longer than the agent waits for an answer.
 const KINDS: [Kind; 17] = [
     Kind::Delay(Duration::from_millis(1_500)),
     Kind::CutBefore,
@@ -35,7 +35,7 @@ const KINDS: [Kind; 17] = [
     status(503),
 ];
 
-/// One document, one fault; then the fault has passed and the person taps again.
+/// Lets one fault meet one document; then the fault has passed and the person taps again.
 async fn befalls(scene: &Scene, agent: &AgentProcess, call: Call, kind: Kind) {
     let what = format!("{call:?} {kind:?}");
     let uuid = scene.submit("linus", &what);
@@ -54,7 +54,7 @@ async fn befalls(scene: &Scene, agent: &AgentProcess, call: Call, kind: Kind) {
     let expected = if for_good { (0, 1) } else { (1, 0) };
     assert_eq!((recorded, u64::from(dead_before > 0)), expected, "{what}\n{}", log(scene));
     if for_good {
-        // The next fault finds a clean slate.
+        // A dead letter stays one: the second tap adds none.
         assert_eq!(dead(scene, agent).await, dead_before);
     }
 }

@@ -1,5 +1,5 @@
-//! What a box costs that nobody uses: memory, wake-ups, writes. Only the program as it is shipped has these figures, on a
-//! kernel of its own kind:
+//! The memory, wake-ups and writes of a box that nobody uses. Only the program as it is shipped has these figures, on a kernel of
+//! its own kind:
 //!
 //! `PRINT_RELEASE_PROGRAM=target/cross/x86_64/print-release-agent cargo test --test it idle:: -- --ignored --nocapture`
 
@@ -12,7 +12,7 @@ use print_release_agent::demo::scene::Scene;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::{limit, program};
 
-/// For what is done once after the start.
+/// The work that is done once after the start is over by then.
 const SETTLES: Duration = Duration::from_secs(10);
 
 /// Longer than every interval of the agent.
@@ -22,14 +22,14 @@ const WATCHED: Duration = Duration::from_secs(120);
 const MEMORY_KIB: u64 = 12 * 1024;
 const WAKEUPS_A_SECOND: f64 = 2.0;
 
-/// What `key` is in a file of `/proc`.
+/// The value of `key` in a file of `/proc`.
 fn value(file: &Path, key: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// How often the threads of a process went to sleep so far.
+/// Counts how often the threads of a process have gone to sleep.
 fn woken(process: &Path) -> u64 {
     let threads = fs::read_dir(process.join("task")).unwrap();
     threads.map(|thread| value(&thread.unwrap().path().join("status"), "voluntary_ctxt_switches")).sum()

@@ -1,7 +1,7 @@
 //! Tests against real parts: the real program, a real broker, a real pseudo-terminal, real TLS, a real browser. Each module
 //! is named after what it shows.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-#![expect(unreachable_pub, reason = "a test program exports nothing: `pub` says that other modules use it")]
+#![expect(unreachable_pub, reason = "a program has no users: `pub` is for its other modules")]
 
 mod broker;
 mod commands;

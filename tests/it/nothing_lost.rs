@@ -1,7 +1,7 @@
 //! The kill campaign: the real program, killed with -9 at random moments while the server misbehaves at random. In the end
 //! every document was released at most once, every release is recorded exactly once, and nobody's document is missing.
 //!
-//! The server refuses a second release by itself, and then no paper tells of it. So each request is counted that comes
+//! The server refuses a second release by itself, and then no paper shows it. So the campaign counts each request that comes
 //! after an earlier one for the same document has begun work ([`World::repeated`]), and one fault begins work at once and
 //! does it later, while the document is still listed as waiting.
 //!

@@ -1,4 +1,4 @@
-//! Answers that were lost: what the agent finds out before it does anything again.
+//! Lost answers: the agent finds out what happened before it does anything again.
 
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::process::AgentProcess;
@@ -15,7 +15,7 @@ use crate::support::{limit, log, playing, program, queue};
 async fn equal_jobs_are_counted_and_not_merged() {
     let _limit = limit();
     let (scene, agent) = playing().await;
-    // Three documents that look the same, and one record of them in doubt: first the one that arrived, then one that did not.
+    // Three documents look the same, and the record of one is in doubt. In the first round it has arrived, in the second it has not.
     for kind in [Kind::HangAfter, Kind::CutBefore] {
         for _ in 0..3 {
             scene.submit("linus", "Same.pdf");
@@ -48,7 +48,7 @@ async fn a_server_whose_clock_is_hours_away_is_understood() {
     for hours in [-3, 3] {
         let (scene, agent) = playing().await;
         scene.server.world().clock_offset = SignedDuration::from_hours(hours);
-        // Only one: its record is the one in doubt.
+        // There is only one document, so that its record is the one in doubt.
         scene.server.world().documents.clear();
         let uuid = scene.submit("linus", "Clock.pdf");
         scene.befall(Call::Record, 1, Kind::HangAfter);
@@ -72,7 +72,7 @@ async fn a_server_that_stamps_records_with_their_own_time_is_understood() {
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
 }
 
-/// A stage whose key may not read the history, with these lines in `[outbox]`.
+/// A scene whose key may not read the history.
 async fn without_history() -> Scene {
     let scene = Scene::set(program()).await.unwrap();
     scene.server.world().keys =
@@ -124,7 +124,7 @@ async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_re
     agent.kill().await.unwrap();
     scene.server.world().faults.clear();
     let agent = scene.start().await.unwrap();
-    // The history is asked only when the lost request must be over; this tap is before that.
+    // The agent asks the history only when the lost request must be over; this tap comes before that.
     let event = scene.tap(&agent, "linus").await.unwrap();
     assert_eq!(event["event"], "released");
     scene.server.wait_until(|world| world.count(Call::History) > 0).await;
@@ -132,7 +132,7 @@ async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_re
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
 }
 
-/// A tap whose release is lost in this way, in an outage that outlasts its deadline; its event, and what becomes of it.
+/// A tap whose release is lost in this way, in an outage that outlasts its deadline. Returns its event, and the one that corrects it.
 async fn doubt_after_an_outage(kind: Kind) -> (Scene, AgentProcess, String, [Value; 2]) {
     let scene = Scene::set(program()).await.unwrap();
     scene.configure("", &["[station.release]\ndeadline = \"5s\""]).unwrap();
@@ -187,7 +187,7 @@ fn of_linus(number: u64, title: &str, time: Timestamp) -> Release {
     Release { user, document, time, ..like }
 }
 
-/// What the server's history has for such a release or record.
+/// The row of the server's history for such a release or record.
 fn row_of_linus(title: &str, time: Timestamp) -> ServerDocument {
     ServerDocument { status: Status::Printed, ..ServerDocument::new("linus", title, 2, time) }
 }

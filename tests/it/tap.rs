@@ -165,7 +165,7 @@ async fn an_address_that_is_taken_is_told_at_a_reload_and_the_agent_goes_on_as_i
     agent.signal(Signal::HUP).unwrap();
     wait_for_log(&scene, "not reloaded").await;
     assert!(log(&scene).contains(&format!("{address} (http.listen)")), "{}", log(&scene));
-    // The page is where it was, and stays there through a reload that changes something else.
+    // The page keeps its address, also through a reload that changes something else.
     std::fs::write(scene.config(), config.replace("debounce = \"100ms\"", "debounce = \"101ms\"")).unwrap();
     agent.signal(Signal::HUP).unwrap();
     wait_until(|| log(&scene).matches("reader connected").count() == 2).await;
@@ -196,7 +196,7 @@ async fn a_megabyte_of_garbage_from_the_reader_harms_nothing() {
     scene.reader.send(b"\r").unwrap();
     let released = scene.status(&agent, |status| lobby(status, "feedback") == "read-error");
     released.await.unwrap();
-    // What the garbage looked like may still be at the server; the card comes through all the same.
+    // Some of the garbage may have looked like cards, which the server is still asked for. The real card comes through all the same.
     scene.present("linus").unwrap();
     scene.status(&agent, |status| lobby(status, "released") == 1).await.unwrap();
     assert!(scene.server.world().releases.iter().all(|release| release.user_name == "linus"));
@@ -247,7 +247,7 @@ fn last(status: &Value) -> &Value {
     lobby(status, "last")
 }
 
-/// Whoever was too late stays so: the server is back, somebody else prints, and nothing of linus' comes out.
+/// The server is back and somebody else prints: nothing of linus', whose tap came too late, comes out before he taps again.
 async fn linus_prints_only_with_another_tap(scene: &Scene, agent: &AgentProcess) {
     let event = scene.tap(agent, "grace").await.unwrap();
     assert_eq!(event["documents"], 3, "{}", log(scene));
@@ -288,7 +288,7 @@ async fn an_outage_after_the_login_and_beyond_the_deadline_prints_nothing_later(
     let _limit = limit();
     for call in [Call::Login, Call::List] {
         let (scene, agent) = holding().await;
-        // It answers while the deadline passes, and not before.
+        // The server keeps this call without an answer until it is stopped.
         scene.befall(call, usize::MAX, Kind::HangAfter);
         scene.present("linus").unwrap();
         scene.server.wait_until(|world| world.count(call) > 0).await;
@@ -320,7 +320,7 @@ async fn a_tap_that_is_held_is_forgotten_by_a_kill_and_by_a_stop() {
     }
 }
 
-/// Longer than anybody waits: the client leaves, and the work is never done.
+/// A delay that is longer than anybody waits: the client leaves, and the work is never done.
 const NEVER: Kind = Kind::Delay(std::time::Duration::from_secs(3_600));
 
 #[tokio::test]
@@ -344,14 +344,14 @@ async fn of_two_stations_that_want_the_same_document_the_second_is_told_that_the
     assert_eq!(last(&status, "lobby")["event"], "released", "{}", log(&scene));
     scene.settled(&agent).await.unwrap();
     assert_eq!(scene.counts(&uuid), (1, 1));
-    // The document is free again: what is submitted next is anybody's.
+    // The first station has let go: the next document may be released at either.
     let uuid = scene.submit("linus", "Another.pdf");
     reader.hold(CARDS[2]).unwrap();
     scene.recorded(&uuid).await;
     assert_eq!(scene.counts(&uuid), (1, 1));
 }
 
-/// A scene whose journal lies on a small disk of its own, and that disk; nobody but root can have one.
+/// A scene whose journal lies on a small disk of its own, and that disk; only root can have one.
 async fn on_a_small_disk(release: &str) -> Option<(Scene, Disk)> {
     let disk = Disk::new(12)?;
     let scene = Scene::set(program()).await.unwrap();
@@ -360,7 +360,7 @@ async fn on_a_small_disk(release: &str) -> Option<(Scene, Disk)> {
     Some((scene, disk))
 }
 
-/// So full that the journal cannot even be opened.
+/// Fills the disk so far that the journal cannot even be opened.
 fn fill(disk: &Disk) -> std::path::PathBuf {
     drop(std::fs::remove_file(disk.path().join("reserve")));
     disk.fill(0)

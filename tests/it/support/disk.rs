@@ -85,7 +85,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily, because a process may still have a file open there; it keeps the disk until it closes the file.
+        // A process that still has a file open there keeps the disk, but not its name.
         run(Command::new("umount").arg("-l").arg(&self.mounted));
     }
 }

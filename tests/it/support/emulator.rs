@@ -1,6 +1,6 @@
 //! A whole box in qemu: its power, its USB ports, and a root shell in it. `tests/box/image` makes its disk.
 //!
-//! The processor is emulated: what the box says of time is slow. Memory, files and devices are those of a real kernel.
+//! The processor is emulated, so the box's times are longer than a real one's. Memory, files and devices are those of a real kernel.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 
 /// A box that has not answered by then never will.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// Between two attempts to reach a socket of qemu that is just being made.
+/// The pause between two attempts to reach a socket of qemu that is just being made.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A key is held so long, and let go so long before the next.
+/// A key is held for so many milliseconds, and let go as long before the next.
 const KEY_MS: u64 = 10;
 
 /// A box that is switched on. Killed when dropped.
@@ -29,11 +29,11 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Switches a box of this architecture of Debian's on: kernel and initrd from `image`, `disk` as its disk, `stick` as a second, read-only one. What its
-    /// kernel says goes to `console`.
+    /// Switches a box on, of this architecture as Debian calls it. Kernel and initrd come from `image`; `disk` is its disk, `stick` a
+    /// second, read-only one. The messages of its kernel go to `console`.
     ///
     /// The virtual disk keeps what the box's kernel has written, in the order in which it was written, also without a flush:
-    /// its cache (`writeback`) is the host's, and outlives qemu. What only the box's own memory holds is lost with qemu.
+    /// its cache (`writeback`) is the host's, and outlives qemu. The contents of the box's own memory are lost with qemu.
     pub async fn power_on(architecture: &str, image: &Path, disk: &Path, stick: &Path, console: &Path) -> Self {
         let sockets = tempfile::tempdir().unwrap();
         let socket = |name: &str| sockets.path().join(name);
@@ -44,9 +44,13 @@ impl Emulator {
             "arm64" => ("qemu-system-aarch64", "cortex-a72"),
             _ => ("qemu-system-arm", "cortex-a15"),
         };
-        let child = Command::new(qemu)
+        let found = Command::new(qemu).arg("--version").stdout(Stdio::null()).status().await;
+        found.expect("qemu is installed (apt-get install qemu-system-arm)");
+        // setpriv ends qemu with this process, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", qemu])
             .args(["-M", "virt", "-cpu", processor, "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"])
-            // No clock with a battery: it begins in 1970.
+            // It has no clock with a battery, and begins in 1970.
             .args(["-rtc", "base=1970-01-01", "-no-reboot"])
             .arg("-kernel")
             .arg(image.join("vmlinuz"))
@@ -64,7 +68,7 @@ impl Emulator {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("qemu is installed (apt-get install qemu-system-arm)");
+            .expect("setpriv is installed (apt-get install util-linux)");
         let (monitor, shell, line) = (connect(socket("monitor")), connect(socket("shell")), connect(socket("line")));
         let (monitor, shell, line) = tokio::join!(monitor, shell, line);
         let (monitor, shell) = (BufReader::new(monitor), BufReader::new(shell));
@@ -130,7 +134,7 @@ impl Emulator {
         (code.await, printed.trim().to_owned())
     }
 
-    /// The same, of a command that must not fail.
+    /// Runs a command that must not fail: its output.
     pub async fn output(&mut self, command: &str) -> String {
         let (code, printed) = self.run(command).await;
         assert_eq!(code, 0, "{command}: {printed}");
@@ -145,7 +149,7 @@ impl Emulator {
                 let mut line = String::new();
                 self.monitor.read_line(&mut line).await.unwrap();
                 let answer: Value = serde_json::from_str(&line).unwrap();
-                // A greeting and events come between.
+                // qemu's greeting and its events come between.
                 if answer.get("return").is_some() || answer.get("error").is_some() {
                     break answer;
                 }
@@ -168,7 +172,7 @@ async fn connect(socket: PathBuf) -> UnixStream {
     .await
 }
 
-/// What happens in a box that works, however slow.
+/// Waits for a future that a working box fulfils, however slow it is.
 pub async fn patiently<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("the box answers")
 }

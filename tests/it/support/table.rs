@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// What a campaign tried, and what became of it.
+/// The number of a campaign's tries and of its failures.
 pub struct Row {
     pub campaign: &'static str,
     pub tried: usize,
@@ -14,12 +14,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row of which the test has asserted that nothing was lost or doubled.
+    /// A row without failures, of a test that has asserted that nothing was lost or doubled.
     pub fn held(campaign: &'static str, tried: usize) -> Self {
         Self { campaign, tried, lost: 0, released_twice: 0, recorded_twice: 0, unknown: 0 }
     }
 
-    /// Writes the row down, if somebody wants a table.
+    /// Appends the row to the table, if there is one.
     pub fn tell(&self) {
         let Some(path) = std::env::var_os("PRINT_RELEASE_TABLE") else {
             return;

@@ -21,11 +21,11 @@ use crate::support::tls::Authority;
 use crate::support::{limit_of, program};
 
 const UNIT: &str = "print-release-agent.service";
-/// How long the agent's status is asked for something that should come to hold.
+/// The agent's status is asked no longer than this for something that should come to hold.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longer than the box lives.
 const NEVER: Duration = Duration::from_secs(3600);
-/// How long the box is watched while nothing happens.
+/// So many seconds the box is watched while nothing happens.
 const IDLE_S: u64 = 60;
 
 /// The readers, by the paths that stay theirs.
@@ -34,7 +34,7 @@ const KEYBOARD: &str = "/dev/input/by-id/usb-QEMU_QEMU_USB_Keyboard_READER2-even
 /// The stick that the technician brings.
 const STICK: &str = "/dev/vdb";
 
-/// The board in `PRINT_RELEASE_BOARD`, or `aarch64`: the architecture of its Debian, and the name of its package.
+/// The architecture of the Debian, and the name of the package, for the board in `PRINT_RELEASE_BOARD` or for `aarch64`.
 fn board() -> (&'static str, String) {
     let board = std::env::var("PRINT_RELEASE_BOARD");
     let (architecture, version) = match board.as_deref().unwrap_or("aarch64") {
@@ -46,7 +46,7 @@ fn board() -> (&'static str, String) {
     (architecture, format!("print-release-agent_{}{version}_{architecture}.deb", env!("CARGO_PKG_VERSION")))
 }
 
-/// The box, and what is told of it.
+/// The box, and the facts about it that turned out not to hold.
 struct Appliance {
     machine: Emulator,
     boots: u32,
@@ -54,7 +54,7 @@ struct Appliance {
 }
 
 impl Appliance {
-    /// A fact with the time since the box was switched on. Goes on when it does not hold: the others want to be known too.
+    /// Prints a fact with the time since the box was switched on. The test goes on if it does not hold, so that all others are seen too.
     async fn fact(&mut self, fact: &str, found: impl Display, holds: bool) {
         let mark = if holds { "yes" } else { "NO" };
         self.row(fact, found, mark).await;
@@ -63,7 +63,7 @@ impl Appliance {
         }
     }
 
-    /// Something to know, that cannot be wrong.
+    /// Prints something that cannot be wrong.
     async fn note(&mut self, what: &str, found: impl Display) {
         self.row(what, found, "").await;
     }
@@ -73,7 +73,7 @@ impl Appliance {
         println!("{:>4} {uptime:>8}  {mark:<5}  {what:<62}  {found}", self.boots);
     }
 
-    /// The agent's status, when it is so or has not been for long.
+    /// The agent's status as soon as the condition holds, or after a long wait without that.
     async fn status(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -110,7 +110,7 @@ impl Appliance {
         }
     }
 
-    /// A tap as a fact: what was released, and that all of it was released and recorded once.
+    /// Prints a tap as a fact: all documents of the user were released and recorded once.
     async fn tap_counts(&mut self, scene: &Scene, fact: &str, station: &str, user: &str) {
         let documents: Vec<_> = scene.server.world().waiting(user).map(|document| document.uuid.clone()).collect();
         let last = self.tap(station, &card_of(scene, user)).await;
@@ -144,7 +144,7 @@ impl Appliance {
         self.tap_counts(scene, &format!("a card at the {device} reader that came back"), station, user).await;
     }
 
-    /// How long the program took from its start to its readiness, by the service manager.
+    /// The time that the program took from its start to its readiness, by the service manager.
     async fn ready_after(&mut self) -> String {
         let times = "ActiveEnterTimestampMonotonic --property ExecMainStartTimestampMonotonic";
         let times: Vec<i64> = self.property(times).await.split_whitespace().flat_map(str::parse).collect();
@@ -166,7 +166,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
-/// What the box starts with and what the technician brings: its disk, and a stick with the package and the server's CA.
+/// Makes the disk that the box starts with, and the stick that the technician brings, with the package and the server's CA.
 fn outfit(scene: &Scene, authority: &Authority, image: &Path, package: &Path) -> (PathBuf, PathBuf) {
     let (disk, stick) = (scene.dir().join("disk"), scene.dir().join("stick"));
     std::fs::copy(image.join("disk.ext4"), &disk).expect("tests/box/image has made the disk");
@@ -180,10 +180,10 @@ fn outfit(scene: &Scene, authority: &Authority, image: &Path, package: &Path) ->
     (disk, stick)
 }
 
-/// One line about who the program is to the kernel.
+/// Prints one line about the program's user and rights, as the kernel has them.
 const CREDENTIALS: &str = "awk '/^(Uid|CapEff|NoNewPrivs|Seccomp):/ { print $1 $2 }' /proc/$PID/status | tr '\\n' ' '";
 
-/// Resident kB, wake-ups of all threads, and bytes written to the disk.
+/// Prints resident kB, wake-ups of all threads, and bytes written to the disk.
 const USED: &str = "awk '/^VmRSS/ { rss = $2 } /^write_bytes/ { written = $2 } /^voluntary/ { woken += $2 }
     END { print rss, woken, written }' /proc/$PID/task/*/status /proc/$PID/io";
 
@@ -228,7 +228,7 @@ async fn a_whole_box_installs_taps_loses_its_readers_and_its_power_and_accounts_
     assert!(untrue.is_empty(), "these facts do not hold: {untrue:#?}");
 }
 
-/// Debian as it comes.
+/// Waits until Debian is up.
 async fn switch_on(appliance: &mut Appliance) {
     let state = appliance.machine.run("systemctl is-system-running --wait").await.1;
     let system = appliance.machine.output(". /etc/os-release; echo $PRETTY_NAME, Linux $(uname -rm), systemd: ").await;
@@ -237,7 +237,7 @@ async fn switch_on(appliance: &mut Appliance) {
     appliance.note("its clock, without a battery, as systemd sets it", clock).await;
 }
 
-/// What it says of itself before the first card.
+/// Looks at the agent's status before the first card.
 async fn works(appliance: &mut Appliance, scene: &Scene) {
     let well = |status: &Value| {
         let readers = ["lobby", "desk"].map(|station| status["stations"][station]["phase"] == "ready");
@@ -251,7 +251,7 @@ async fn works(appliance: &mut Appliance, scene: &Scene) {
     assert!(scene.server.world().releases.is_empty());
 }
 
-/// What the unit allows, as the kernel and systemd tell it.
+/// Looks at the unit's limits, as the kernel and systemd have them.
 async fn confined(appliance: &mut Appliance) {
     let credentials = appliance.machine.output(&with_pid(CREDENTIALS)).await;
     let holds = !credentials.contains("Uid:0")
@@ -268,7 +268,7 @@ async fn use_readers(appliance: &mut Appliance, scene: &Scene) {
     appliance.pull_and_plug(scene, "desk", "linus").await;
 }
 
-/// Compares the use of an idle box with its bars (docs/measures.md, "Bars").
+/// Measures the box while nothing happens (docs/measures.md, "Bars").
 async fn idle(appliance: &mut Appliance) {
     let used = appliance.machine.output(&with_pid(&format!("{USED}; sleep {IDLE_S}; {USED}"))).await;
     let used: Vec<u64> = used.split_whitespace().flat_map(str::parse).collect();
@@ -282,7 +282,7 @@ async fn idle(appliance: &mut Appliance) {
     appliance.fact("written to the disk when idle: nothing", format!("{written} bytes"), written == 0).await;
 }
 
-/// Somebody tells the time; an orderly stop writes it down.
+/// Sets the box's clock; an orderly stop writes the time down.
 async fn learn_the_time(appliance: &mut Appliance) {
     appliance.machine.output(&format!("date -u -s @{}", Timestamp::now().as_second())).await;
     let (code, _) = appliance.machine.run(&format!("systemctl restart {UNIT}")).await;
@@ -309,7 +309,7 @@ async fn interrupt(appliance: &mut Appliance, scene: &Scene) -> Cut {
     appliance.fact("the server takes no job record: it waits", waits(&status), waits(&status) == 1).await;
 
     let unanswered = scene.submit("ada", "Printed, not answered.pdf");
-    // Alone: her other documents are for a tap after the cut.
+    // Her other documents are set aside for a tap after the cut.
     let others = set_aside(scene, "ada", &unanswered);
     scene.befall(Call::Release, 1, Kind::HangAfter);
     appliance.hold("lobby", &card_of(scene, "ada")).await;
@@ -334,7 +334,7 @@ fn set_aside(scene: &Scene, user: &str, but: &str) -> Vec<ServerDocument> {
     aside
 }
 
-/// The second start: nobody touches the box, and it tells what became of the three.
+/// Looks at the second start: nobody touches the box, and it tells what became of the three taps.
 async fn come_back(appliance: &mut Appliance, scene: &Scene, cut: &Cut) {
     let state = appliance.machine.run("systemctl is-system-running --wait").await.1;
     appliance.fact("the box is up again", &state, state == "running").await;
@@ -365,7 +365,7 @@ async fn come_back(appliance: &mut Appliance, scene: &Scene, cut: &Cut) {
     appliance.tap_counts(scene, "another's documents that waited all the time", "lobby", "ada").await;
 }
 
-/// Counted at the server, and what the box says of itself in the end.
+/// Counts at the server, and looks at the journal and the log of the box at the end.
 async fn account(appliance: &mut Appliance, scene: &Scene) {
     let uuids: Vec<_> = scene.server.world().documents.iter().map(|document| document.uuid.clone()).collect();
     let counts: Vec<_> = uuids.iter().map(|uuid| scene.counts(uuid)).collect();

@@ -1,5 +1,4 @@
-//! "Install on a Raspberry Pi" of README.md: each step as it is written there, with what is this box's own in the place of
-//! what is an example's.
+//! "Install on a Raspberry Pi" of README.md: each step as it is written there. The box's own names replace those of the examples.
 
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, OPEN_KEY, TRUSTED_KEY};
@@ -9,7 +8,7 @@ use crate::support::mosquitto::Mosquitto;
 
 const README: &str = include_str!("../../../README.md");
 
-/// What qemu's devices say they are: as long as the README's examples, `1234` and `5678`.
+/// The ids of qemu's devices; they have the form of the README's examples, `1234` and `5678`.
 const SERIAL_USB: (&str, &str) = ("0403", "6001");
 const KEYBOARD_USB: (&str, &str) = ("0627", "0001");
 
@@ -31,8 +30,8 @@ fn block(language: &str) -> String {
     lines.map(|line| line.strip_prefix("   ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// The smallest useful file, and what only this box needs: a server with a CA of its own, which must not time out before the
-/// power is cut in the middle of a release; a broker; a second station.
+/// The smallest useful file, and three things that only this box needs: a server with a CA of its own, whose requests must not time
+/// out before the power is cut in the middle of a release; a broker; a second station.
 fn configuration(scene: &Scene, broker: &Mosquitto) -> String {
     let at = |url: String| url.replace("localhost", "demo.example");
     let (url, oauth_url, port) = (at(scene.server.url()), at(scene.server.oauth_url()), broker.port());
@@ -108,7 +107,7 @@ async fn set_key(appliance: &mut Appliance, key: &str) {
     appliance.machine.output(&format!("{command} <<'KEY'\n{key}\nKEY\n")).await;
 }
 
-/// Step 7, the rest: a card, and what is seen of it.
+/// The rest of step 7: `readers watch` shows a card.
 pub(super) async fn watch(appliance: &mut Appliance, scene: &Scene) {
     let command = written("print-release-agent readers watch");
     let watch = format!("{command} lobby >/run/watched 2>&1 & echo $! >/run/watcher");
