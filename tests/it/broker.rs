@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::peer::Peer;
-use crate::support::{log, program, soon};
+use crate::support::{limit, log, program, soon};
 
 async fn stage(port: u16) -> Scene {
     let scene = Scene::set(program()).await.unwrap();
@@ -30,6 +30,7 @@ async fn payload_where(peer: &mut Peer, condition: impl Fn(&Value) -> bool) -> V
 
 #[tokio::test]
 async fn the_broker_is_told_what_the_contract_says() {
+    let _limit = limit();
     let broker = Mosquitto::start("allow_anonymous true");
     let scene = stage(broker.port()).await;
     let mut availability = Peer::subscribed(broker.port(), "print-release/demo/availability").await;
@@ -55,6 +56,7 @@ async fn the_broker_is_told_what_the_contract_says() {
 
 #[tokio::test]
 async fn sigterm_says_offline() {
+    let _limit = limit();
     let broker = Mosquitto::start("allow_anonymous true");
     let scene = stage(broker.port()).await;
     let mut availability = Peer::subscribed(broker.port(), "print-release/demo/availability").await;
@@ -66,6 +68,7 @@ async fn sigterm_says_offline() {
 
 #[tokio::test]
 async fn a_tap_does_not_wait_for_the_broker_and_its_event_comes_when_there_is_one() {
+    let _limit = limit();
     let port = free_port();
     let scene = stage(port).await;
     let agent = scene.start().await.unwrap();
@@ -82,6 +85,7 @@ async fn a_tap_does_not_wait_for_the_broker_and_its_event_comes_when_there_is_on
 
 #[tokio::test]
 async fn a_broker_that_takes_the_connection_and_says_nothing_delays_no_tap() {
+    let _limit = limit();
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let scene = stage(deaf.local_addr().unwrap().port()).await;
     let agent = scene.start().await.unwrap();

@@ -11,7 +11,7 @@ use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind};
 use serde_json::Value;
 
-use crate::support::{journal, playing, program, skipped, soon};
+use crate::support::{journal, limit, playing, program, skipped, soon};
 
 /// Runs the program to its end, while the test's runtime goes on serving.
 async fn run(arguments: &[&str]) -> Output {
@@ -34,6 +34,7 @@ fn json(output: &Output) -> Value {
 
 #[tokio::test]
 async fn two_mistakes_and_a_missing_file_are_named_with_their_lines_at_once() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let config = std::fs::read_to_string(scene.config()).unwrap();
     let broken = config
@@ -53,6 +54,7 @@ async fn two_mistakes_and_a_missing_file_are_named_with_their_lines_at_once() {
 
 #[tokio::test]
 async fn a_missing_configuration_is_named() {
+    let _limit = limit();
     let output = with_config(Path::new("/no/such/agent.toml"), &["run"]).await;
     assert_eq!(output.status.code(), Some(64));
     assert!(text(&output.stderr).contains("/no/such/agent.toml"));
@@ -60,6 +62,7 @@ async fn a_missing_configuration_is_named() {
 
 #[tokio::test]
 async fn usage_mistakes_end_with_64_and_help_with_0() {
+    let _limit = limit();
     assert_eq!(run(&["no-such-command"]).await.status.code(), Some(64));
     assert_eq!(run(&["queue", "export", "--json", "--format", "csv"]).await.status.code(), Some(64));
     let help = run(&["--help"]).await;
@@ -72,6 +75,7 @@ async fn usage_mistakes_end_with_64_and_help_with_0() {
 
 #[tokio::test]
 async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
+    let _limit = limit();
     let mut scene = Scene::set(program()).await.unwrap();
     let output = with_config(&scene.config(), &["check", "--json"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
@@ -99,6 +103,7 @@ async fn check_tells_one_line_for_each_thing_and_ends_by_what_is_wrong() {
 
 #[tokio::test]
 async fn check_beside_a_running_agent_disturbs_nothing() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     let output = with_config(&scene.config(), &["check"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
@@ -107,6 +112,7 @@ async fn check_beside_a_running_agent_disturbs_nothing() {
 
 #[tokio::test]
 async fn status_shows_what_the_agent_is_up_to_or_that_there_is_none() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.tap(&agent, "linus").await.unwrap();
     let output = with_config(&scene.config(), &["status", "--json"]).await;
@@ -119,6 +125,7 @@ async fn status_shows_what_the_agent_is_up_to_or_that_there_is_none() {
 
 #[tokio::test]
 async fn queue_list_shows_the_same_beside_the_agent_and_without_it() {
+    let _limit = limit();
     let (scene, agent) = playing().await;
     scene.befall(Call::Record, usize::MAX, Kind::Status { code: 503, retry_after: None });
     scene.tap(&agent, "linus").await.unwrap();
@@ -133,6 +140,7 @@ async fn queue_list_shows_the_same_beside_the_agent_and_without_it() {
 
 #[tokio::test]
 async fn card_convert_prints_the_number_or_what_is_wrong() {
+    let _limit = limit();
     let convert =
         |with: &'static str, read: &'static str| async move { run(&["card", "convert", "--with", with, read]).await };
     let output = convert("hex2dec", "946EBD28").await;
@@ -146,6 +154,7 @@ async fn card_convert_prints_the_number_or_what_is_wrong() {
 
 #[tokio::test]
 async fn the_play_holds_for_somebody_who_is_not_root() {
+    let _limit = limit();
     let mut play = tokio::process::Command::new(program());
     // Root becomes somebody else; everybody else is not root already.
     if rustix::process::geteuid().is_root() {
@@ -191,6 +200,7 @@ const PRINTING_COMMANDS: [&[&str]; 14] = [
 
 #[tokio::test]
 async fn for_every_command_a_closed_output_is_no_mistake_and_a_full_one_is() {
+    let _limit = limit();
     let (scene, _agent) = playing().await;
     for arguments in PRINTING_COMMANDS {
         for (output, code) in [(closed_pipe(), 0), (full_disk(), 74)] {
@@ -217,6 +227,7 @@ async fn for_every_command_a_closed_output_is_no_mistake_and_a_full_one_is() {
 
 #[tokio::test]
 async fn a_mistake_keeps_its_exit_code_where_nobody_reads_the_errors() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let no_config = Path::new("/no/such/agent.toml");
     let mistakes: [(&[&str], &Path, i32); 5] = [
@@ -241,6 +252,7 @@ async fn a_mistake_keeps_its_exit_code_where_nobody_reads_the_errors() {
 
 #[tokio::test]
 async fn the_agent_serves_on_where_nobody_reads_its_log() {
+    let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
     let agent = AgentProcess::start(program(), &scene.config(), closed_pipe()).await.unwrap();
     assert_eq!(scene.tap(&agent, "linus").await.unwrap()["event"], "released");
@@ -249,6 +261,7 @@ async fn the_agent_serves_on_where_nobody_reads_its_log() {
 
 #[test]
 fn what_may_not_be_read_is_not_called_empty() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let config = journal::config(dir.path());
     let text = std::fs::read_to_string(&config).unwrap();

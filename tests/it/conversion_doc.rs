@@ -6,6 +6,8 @@ use print_release_agent::convert::learn::learn;
 use print_release_agent::convert::{self, Conversion};
 use print_release_agent::reader::profile;
 
+use crate::support::limit;
+
 const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/conversion.md"));
 
 /// One row of a table, with the section and the table that it stands in.
@@ -86,6 +88,7 @@ fn set(names: Vec<&'static str>) -> BTreeSet<String> {
 
 #[test]
 fn every_example_gives_its_result() {
+    let _limit = limit();
     let rows = rows();
     let examples: Vec<_> = rows.iter().filter_map(Row::example).collect();
     assert!(examples.len() > 80, "the tables are found");
@@ -104,6 +107,7 @@ fn every_example_gives_its_result() {
 
 #[test]
 fn every_step_format_and_command_is_explained_and_nothing_else_is() {
+    let _limit = limit();
     assert_eq!(names("step", |_| true), set(convert::step_names()));
     assert_eq!(names("format", |row| row.section == "EM4100 formats"), set(convert::em4100_format_names()));
     assert_eq!(names("format", |row| row.section == "Wiegand formats"), set(convert::wiegand_format_names()));
@@ -115,6 +119,7 @@ fn every_step_format_and_command_is_explained_and_nothing_else_is() {
 
 #[test]
 fn every_explanation_has_an_example_that_uses_it() {
+    let _limit = limit();
     for row in rows().iter().filter(|row| ["step", "format", "command"].contains(&&*row.columns[0])) {
         let (steps, _, _) = row.example().unwrap();
         let name = name(&row.cells[0]);
@@ -125,6 +130,7 @@ fn every_explanation_has_an_example_that_uses_it() {
 
 #[test]
 fn the_conversions_that_are_said_to_be_found_are_found_first() {
+    let _limit = limit();
     let mut found = 0;
     for row in rows() {
         let Some(expected) = row.cell("first conversion") else { continue };
@@ -137,12 +143,14 @@ fn the_conversions_that_are_said_to_be_found_are_found_first() {
 
 #[test]
 fn every_built_in_profile_is_listed_and_nothing_else_is() {
+    let _limit = limit();
     let built_in = profile::BUILT_IN.iter().map(|(name, _)| *name).collect();
     assert_eq!(names("profile", |_| true), set(built_in));
 }
 
 #[test]
 fn the_headings_that_comments_refer_to_are_there() {
+    let _limit = limit();
     let headings: BTreeSet<_> = DOCUMENT.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     for heading in ["Steps", "Wiegand formats", "EM4100 formats", "Other products' strings", "Finding a conversion"] {
         assert!(headings.contains(heading), "{heading}");

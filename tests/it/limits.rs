@@ -39,7 +39,6 @@ fn tests_in(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-#[ignore = "the tests of some files have none yet"]
 fn every_test_begins_with_its_time_limit() {
     let _limit = limit();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")];

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::link_cutter::LinkCutter;
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::peer::Peer;
-use crate::support::soon;
+use crate::support::{limit, soon};
 use print_release_agent::backoff::Backoff;
 use print_release_agent::domain::Secret;
 use print_release_agent::status::mqtt::{BrokerSettings, IN_FLIGHT, MqttClient, MqttNotice, PublishError};
@@ -100,6 +100,7 @@ impl Queue {
 
 #[tokio::test]
 async fn every_event_arrives_in_order_and_is_acknowledged_though_the_link_is_cut_30_times() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let cutter = LinkCutter::start(broker.port()).await;
     let mut reader = Peer::subscribed(broker.port(), &topics().station_event("lobby")).await;
@@ -153,6 +154,7 @@ async fn on_a_box_of_its_own(
 
 #[tokio::test]
 async fn what_is_retained_outlives_a_killed_agent_and_the_last_will_says_offline() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let mut witness = Peer::subscribed(broker.port(), &topics().availability()).await;
     let (mqtt, mut notices, power) = on_a_box_of_its_own(settings(broker.port())).await;
@@ -180,6 +182,7 @@ async fn what_is_retained_outlives_a_killed_agent_and_the_last_will_says_offline
 
 #[tokio::test]
 async fn everything_retained_is_published_again_on_a_new_link() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let cutter = LinkCutter::start(broker.port()).await;
     let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
@@ -197,6 +200,7 @@ async fn everything_retained_is_published_again_on_a_new_link() {
 
 #[tokio::test]
 async fn a_broker_that_appears_later_gets_everything() {
+    let _limit = limit();
     let port = free_port();
     let (mqtt, mut notices) = spawn(settings(port));
     mqtt.retain(topics().status(), "{}".to_owned()).unwrap();
@@ -234,6 +238,7 @@ fn trusting(certificate: &CertifiedKey<KeyPair>) -> Option<Arc<ClientConfig>> {
 
 #[tokio::test]
 async fn a_broker_with_a_trusted_certificate_is_spoken_to_over_tls() {
+    let _limit = limit();
     let directory = tempfile::tempdir().unwrap();
     let certificate = certificate();
     let broker = tls_broker(directory.path(), &certificate);
@@ -245,6 +250,7 @@ async fn a_broker_with_a_trusted_certificate_is_spoken_to_over_tls() {
 
 #[tokio::test]
 async fn a_broker_with_an_unknown_certificate_is_refused() {
+    let _limit = limit();
     let directory = tempfile::tempdir().unwrap();
     let broker = tls_broker(directory.path(), &certificate());
     let (_mqtt, mut notices) = spawn(BrokerSettings { tls: trusting(&certificate()), ..settings(broker.port()) });
@@ -258,6 +264,7 @@ fn with_password(port: u16, password: &str) -> BrokerSettings {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_but_not_shown() {
+    let _limit = limit();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("passwords");
     let made = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(&file).args(["box", PASSWORD]).status();
@@ -275,6 +282,7 @@ async fn a_wrong_password_is_told_but_not_shown() {
 
 #[tokio::test]
 async fn a_server_that_echoes_does_not_get_the_password_into_an_error() {
+    let _limit = limit();
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = server.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -291,6 +299,7 @@ async fn a_server_that_echoes_does_not_get_the_password_into_an_error() {
 
 #[tokio::test]
 async fn discovery_is_sent_again_when_home_assistant_says_that_it_has_started() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let mut home_assistant = Peer::subscribed(broker.port(), "homeassistant/+/+/config").await;
     let (mqtt, mut notices) = spawn(settings(broker.port()));
@@ -315,6 +324,7 @@ async fn discovery_is_sent_again_when_home_assistant_says_that_it_has_started() 
 
 #[tokio::test]
 async fn the_memory_of_an_earlier_start_of_home_assistant_is_no_start() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let mut home_assistant = Peer::subscribed(broker.port(), "homeassistant/status").await;
     home_assistant.publish("homeassistant/status", true, ONLINE).await;
@@ -331,6 +341,7 @@ async fn the_memory_of_an_earlier_start_of_home_assistant_is_no_start() {
 
 #[tokio::test]
 async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
+    let _limit = limit();
     let mut broker = Mosquitto::start(ANONYMOUS);
     let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
     let (mqtt, mut notices) = spawn(settings(broker.port()));
@@ -353,6 +364,7 @@ async fn stop_sends_what_is_due_then_offline_and_disconnects_itself() {
 
 #[tokio::test]
 async fn stop_returns_without_a_broker() {
+    let _limit = limit();
     let (mqtt, mut notices) = spawn(settings(free_port()));
     error(&mut notices).await;
     soon(mqtt.stop()).await;
@@ -372,6 +384,7 @@ async fn deaf_broker() -> (TcpStream, MqttClient, mpsc::Receiver<MqttNotice>) {
 
 #[tokio::test]
 async fn stop_returns_although_the_broker_acknowledges_nothing() {
+    let _limit = limit();
     let (mut link, mqtt, _notices) = deaf_broker().await;
     soon(mqtt.stop()).await;
     // `offline` is the last message. No DISCONNECT follows, so the broker publishes the last will too.
@@ -382,6 +395,7 @@ async fn stop_returns_although_the_broker_acknowledges_nothing() {
 
 #[tokio::test]
 async fn no_more_than_the_window_is_sent_without_an_acknowledgement() {
+    let _limit = limit();
     let (mut link, mqtt, _notices) = deaf_broker().await;
     for n in 0..3 * IN_FLIGHT {
         mqtt.retain(topics().station_status(&n.to_string()), "message".to_owned()).unwrap();
@@ -395,6 +409,7 @@ async fn no_more_than_the_window_is_sent_without_an_acknowledgement() {
 
 #[tokio::test]
 async fn a_reader_of_the_notices_that_sleeps_delays_nothing_and_loses_no_acknowledgement() {
+    let _limit = limit();
     let broker = Mosquitto::start(ANONYMOUS);
     let mut reader = Peer::subscribed(broker.port(), "print-release/#").await;
     let (mqtt, mut notices) = spawn(settings(broker.port()));

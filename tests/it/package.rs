@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use print_release_agent::config::load;
 
-use crate::support::program;
+use crate::support::{limit, program};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).output().unwrap()
@@ -31,6 +31,7 @@ fn commands(path: &[String]) -> Vec<String> {
 
 #[test]
 fn every_command_has_a_page_and_its_parent_names_it() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
     assert!(run(&["man", "--dir", pages.to_str().unwrap()]).status.success());
@@ -54,6 +55,7 @@ fn every_command_has_a_page_and_its_parent_names_it() {
 
 #[test]
 fn pages_that_cannot_be_written_are_told_with_their_place() {
+    let _limit = limit();
     let output = run(&["man", "--dir", "/dev/null/pages"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/dev/null/pages"), "{}", text(&output.stderr));
@@ -61,6 +63,7 @@ fn pages_that_cannot_be_written_are_told_with_their_place() {
 
 #[test]
 fn bash_completes_commands_of_both_levels() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("completions");
     fs::write(&script, run(&["completions", "bash"]).stdout).unwrap();
@@ -79,6 +82,7 @@ fn bash_completes_commands_of_both_levels() {
 
 #[test]
 fn completions_are_there_for_the_usual_shells_and_no_other() {
+    let _limit = limit();
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);
         assert!(output.status.success() && text(&output.stdout).contains("queue"), "{shell}");
@@ -88,6 +92,7 @@ fn completions_are_there_for_the_usual_shells_and_no_other() {
 
 #[test]
 fn a_configuration_that_nobody_filled_in_ends_with_64_and_names_what_is_required() {
+    let _limit = limit();
     let output = run(&["run", "--config", file("firmware-config/agent.toml").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(64));
     let errors = text(&output.stderr);
@@ -98,6 +103,7 @@ fn a_configuration_that_nobody_filled_in_ends_with_64_and_names_what_is_required
 
 #[test]
 fn on_the_command_line_a_credential_is_the_file_beside_the_configuration() {
+    let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("agent.toml");
     let minimal = "[server]\nurl = \"https://print.example.com/api/v1\"\napi_key_file = \"credential:api-key\"\n\
@@ -115,6 +121,7 @@ fn on_the_command_line_a_credential_is_the_file_beside_the_configuration() {
 
 #[test]
 fn the_group_of_the_udev_rules_is_the_one_that_the_agents_user_is_in() {
+    let _limit = limit();
     let users = read("systemd/print-release-agent.sysusers");
     assert!(users.lines().any(|line| line == "m print-release-agent cardreader"), "{users}");
     let rules = read("firmware-config/udev/70-print-release-readers.rules");
@@ -125,6 +132,7 @@ fn the_group_of_the_udev_rules_is_the_one_that_the_agents_user_is_in() {
 
 #[test]
 fn the_leds_that_the_unit_opens_are_those_of_the_udev_rule_the_example_and_the_boot_settings() {
+    let _limit = limit();
     for name in ["print-release-green", "print-release-red"] {
         assert!(read("systemd/print-release-agent.service").contains(&format!("/sys/class/leds/{name}")));
         assert!(read("firmware-config/udev/70-print-release-leds.rules").contains(name));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{program, soon};
+use crate::support::{limit, program, soon};
 
 /// The file of the screenshot, which is not committed.
 const SCREENSHOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/demo-page.png");
@@ -123,6 +123,7 @@ fn base64(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_tap_from_the_pages_button_releases_documents_and_the_page_shows_them() {
+    let _limit = limit();
     let mut demo = Command::new(program()).arg("demo").stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let line = soon(lines.next_line()).await.unwrap().expect("the demo runs");

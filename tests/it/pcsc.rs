@@ -7,11 +7,12 @@ use print_release_agent::feedback::Signal;
 use print_release_agent::reader::{EVENT_LIMIT, Fault, Reader, ReaderEvent, ReaderTransport, profile};
 use tokio::sync::{mpsc, watch};
 
-use crate::support::soon;
 use crate::support::vpcd::{GET_UID, POWER, hold, pcscd};
+use crate::support::{limit, soon};
 
 #[tokio::test]
 async fn a_card_at_pcscd_is_read_once_while_it_lies_there_and_a_random_uid_is_refused() {
+    let _limit = limit();
     let mut daemon = pcscd();
     let (sender, mut events) = mpsc::channel(EVENT_LIMIT);
     let (signal, signals) = watch::channel(Signal::Ready);

@@ -3,7 +3,6 @@
 //! Every wait has a limit, and the panic at its end names the test.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use print_release_agent::demo::reader::VirtualReader;
@@ -18,31 +17,10 @@ use tokio::process::{ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::support::{program as program_path, soon};
+use crate::support::{limit, program as program_path, soon};
 
 /// The pause between two tries of something that another program has to make possible.
 const PAUSE: Duration = Duration::from_millis(5);
-
-/// The longest time on the machine's clock for a test that has a [`Watchdog`].
-const WATCHDOG_LIMIT: Duration = Duration::from_secs(120);
-
-/// Ends the process if a test takes too long, and names the test. It is for waits that `soon` cannot limit: blocking ones, and
-/// those under a paused clock. Dropping it ends the limit.
-struct Watchdog(#[expect(dead_code, reason = "its drop tells the thread that the test has ended")] Sender<()>);
-
-impl Watchdog {
-    fn new() -> Self {
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let (sender, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            if ended.recv_timeout(WATCHDOG_LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{test} takes longer than {WATCHDOG_LIMIT:?}");
-                std::process::exit(101);
-            }
-        });
-        Self(sender)
-    }
-}
 
 /// A running reader, and the agent's ends of its channel.
 struct Station {
@@ -135,6 +113,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     for (profile, bytes, text) in examples().into_iter().filter(|(profile, ..)| load(profile).poll.is_none()) {
         let wire = VirtualReader::plug(&folder.path().join(profile)).unwrap();
@@ -161,6 +140,7 @@ async fn every_profile_that_is_not_asked_reads_over_a_serial_line() {
 
 #[tokio::test]
 async fn every_profile_that_is_not_asked_reads_two_cards_in_one_piece_and_a_card_after_noise() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     for (profile, bytes, text) in examples().into_iter().filter(|(profile, ..)| load(profile).poll.is_none()) {
         for (noise, at_least) in [(&b""[..], 2), (b"\xF0\x15?", 1)] {
@@ -184,6 +164,7 @@ async fn every_profile_that_is_not_asked_reads_two_cards_in_one_piece_and_a_card
 
 #[tokio::test]
 async fn a_reader_that_babbles_keeps_no_other_from_its_taps() {
+    let _limit = limit();
     let address = free();
     let scene = Scene::set(program_path()).await.unwrap();
     let babbling = format!(
@@ -223,6 +204,7 @@ async fn question(stream: &mut TcpStream, profile: &Profile, none: &[u8]) -> Vec
 
 #[tokio::test]
 async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made() {
+    let _limit = limit();
     for (name, none) in ASKED {
         let (_, bytes, text) = examples().into_iter().find(|(profile, ..)| *profile == name).unwrap();
         let profile = load(name);
@@ -252,6 +234,7 @@ async fn every_profile_that_is_asked_reads_over_a_connection_that_the_agent_made
 
 #[tokio::test]
 async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
+    let _limit = limit();
     let listener = TcpListener::bind(here()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut station = Station::new(ReaderTransport::TcpConnect { host: "127.0.0.1".to_owned(), port }, "twn4-simple");
@@ -283,6 +266,7 @@ async fn a_signal_is_played_between_questions_and_a_card_is_read_meanwhile() {
 
 #[tokio::test]
 async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
+    let _limit = limit();
     let address = free();
     let mut station = Station::new(ReaderTransport::TcpListen(address), "line");
     assert!(station.disconnected().await.contains("none has connected"));
@@ -302,6 +286,7 @@ async fn readers_that_connect_have_a_buffer_each_and_a_limit() {
 
 #[tokio::test]
 async fn a_connection_that_babbles_is_bounded_and_the_next_card_is_read() {
+    let _limit = limit();
     let address = free();
     let mut station = Station::new(ReaderTransport::TcpListen(address), "rdm6300");
     station.disconnected().await;
@@ -325,6 +310,7 @@ async fn request(address: SocketAddr, text: &str) -> String {
 
 #[tokio::test]
 async fn a_reader_that_calls_the_print_server_is_answered_in_its_place() {
+    let _limit = limit();
     let address = free();
     let mut station = Station::new(ReaderTransport::Http { listen: address, mac: Some("00:1B:C4".to_owned()) }, "line");
     station.connected().await;
@@ -363,13 +349,13 @@ fn memory() -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_unplugged_and_plugged_a_thousand_times_leaks_nothing() {
+    let _limit = limit();
     if std::env::var_os(ALONE).is_none() {
         let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
         alone.args(["--exact", "readers::a_reader_unplugged_and_plugged_a_thousand_times_leaks_nothing"]);
         assert!(alone.env(ALONE, "1").status().unwrap().success());
         return;
     }
-    let _watchdog = Watchdog::new();
     let folder = tempfile::tempdir().unwrap();
     let mut wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let mut station = Station::new(serial(&wire), "line");
@@ -394,6 +380,7 @@ async fn a_reader_unplugged_and_plugged_a_thousand_times_leaks_nothing() {
 
 #[tokio::test]
 async fn a_reader_ends_when_nobody_listens_any_more() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     for transport in [
@@ -411,6 +398,7 @@ async fn a_reader_ends_when_nobody_listens_any_more() {
 
 #[tokio::test]
 async fn a_device_that_somebody_holds_and_one_that_types_nothing_are_told_as_such() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let mut first = Station::new(serial(&wire), "line");
@@ -455,6 +443,7 @@ async fn until(lines: &mut Lines<BufReader<ChildStdout>>, wanted: &str) -> Strin
 
 #[tokio::test]
 async fn watch_shows_bytes_read_and_every_step() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let mut child = program(folder.path(), &wire, &["--json", "readers", "watch"]).spawn().unwrap();
@@ -480,6 +469,7 @@ async fn hear(stream: &mut (impl AsyncReadExt + Unpin), wanted: &str) {
 
 #[tokio::test]
 async fn learn_asks_for_numbers_and_prints_the_line() {
+    let _limit = limit();
     let folder = tempfile::tempdir().unwrap();
     let wire = VirtualReader::plug(&folder.path().join("reader")).unwrap();
     let mut command = program(folder.path(), &wire, &["readers", "learn"]);
@@ -511,6 +501,7 @@ async fn watch_beside(scene: &Scene) -> (tokio::process::Child, Lines<BufReader<
 
 #[tokio::test]
 async fn watch_beside_the_running_agent_shows_every_step_while_the_tap_is_served_and_no_log_has_the_read() {
+    let _limit = limit();
     let scene = Scene::set(program_path()).await.unwrap();
     scene.configure("", &["[log]\nlevel = \"trace\""]).unwrap();
     let text = std::fs::read_to_string(scene.config()).unwrap();
@@ -535,7 +526,7 @@ async fn watch_beside_the_running_agent_shows_every_step_while_the_tap_is_served
 
 #[tokio::test]
 async fn a_watcher_that_reads_nothing_is_dropped_and_the_reader_goes_on() {
-    let _watchdog = Watchdog::new();
+    let _limit = limit();
     let scene = Scene::set(program_path()).await.unwrap();
     let agent = scene.start().await.unwrap();
     let mut sleeping = tokio::net::UnixStream::connect(scene.dir().join("control.sock")).await.unwrap();

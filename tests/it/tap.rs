@@ -42,7 +42,7 @@ async fn a_job_record_says_what_was_printed_and_whose_it_was() {
 }
 
 #[tokio::test]
-async fn a_second_card_during_a_tap_waits_for_its_turn() {
+async fn three_cards_one_after_the_other_all_get_their_documents() {
     let _limit = limit();
     let (scene, agent) = playing().await;
     scene.befall(Call::Login, 1, Kind::Delay(std::time::Duration::from_millis(500)));
@@ -51,6 +51,26 @@ async fn a_second_card_during_a_tap_waits_for_its_turn() {
     }
     let status = scene.status(&agent, |status| lobby(status, "released") == 8).await.unwrap();
     assert_eq!(lobby(&status, "taps"), 3);
+}
+
+#[tokio::test]
+async fn the_next_person_is_logged_in_at_once_and_their_documents_follow_those_of_the_one_before() {
+    let _limit = limit();
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Release, 1, Kind::Delay(std::time::Duration::from_secs(3)));
+    scene.present("ada").unwrap();
+    scene.server.wait_until(|world| world.count(Call::Release) > 0).await;
+    scene.present("grace").unwrap();
+    scene.server.wait_until(|world| world.count(Call::List) == 2).await;
+    let released = |scene: &Scene| {
+        let world = scene.server.world();
+        world.releases.iter().map(|release| release.user_name.clone()).collect::<Vec<_>>()
+    };
+    let early = released(&scene);
+    assert!(early.len() < 4 && early.iter().all(|user| user == "ada"), "listed while ada's still leave: {early:?}");
+    scene.status(&agent, |status| lobby(status, "released") == 7).await.unwrap();
+    assert_eq!(released(&scene), [vec!["ada"; 4], vec!["grace"; 3]].concat());
+    scene.settled(&agent).await.unwrap();
 }
 
 #[tokio::test]
