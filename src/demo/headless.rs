@@ -71,7 +71,7 @@ impl HeadlessRun {
         self.scene.befall(Call::Release, 1, Kind::CutAfter);
         let server = self.scene.server.clone();
         let outage = async {
-            server.wait_until(|world| world.times_released(&uuid) == 1).await;
+            self.scene.until(|world| world.times_released(&uuid) == 1).await?;
             server.stop();
             self.scene.status(agent, |status| status["server"]["reachable"] == false).await?;
             server.restart().await?;
@@ -102,7 +102,7 @@ impl HeadlessRun {
         let uuid = self.scene.submit("linus", "Nature of the bond.pdf");
         self.scene.befall(Call::Release, 1, Kind::HangAfter);
         self.scene.present("linus")?;
-        self.scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
+        self.scene.until(|world| world.times_released(&uuid) == 1).await?;
         agent.kill().await?;
         let agent = self.scene.start().await?;
         self.scene.recorded(&uuid).await;

@@ -51,7 +51,7 @@ impl Scene {
         tls::install_provider();
         let dir = SceneDir::create()?;
         let reader = VirtualReader::plug(&dir.path().join("reader"))?;
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let scene = Self {
             dir,
             program: program.to_owned(),
@@ -216,11 +216,19 @@ impl Scene {
         (world.times_released(uuid), records(&world, uuid))
     }
 
+    /// Waits until something has happened at the server.
+    ///
+    /// # Errors
+    /// It has not happened within a minute.
+    pub async fn until(&self, condition: impl Fn(&World) -> bool) -> anyhow::Result<()> {
+        let happened = tokio::time::timeout(PATIENCE, self.server.wait_until(condition)).await;
+        happened.map_err(|_| anyhow::anyhow!("the server has waited for a minute in vain"))
+    }
+
     /// Waits until the server has a job record for a document, or for a minute.
     pub async fn recorded(&self, uuid: &str) {
-        let recorded = self.server.wait_until(|world| records(world, uuid) > 0);
         // A caller that needs to know whether it came looks at the counts.
-        drop(tokio::time::timeout(PATIENCE, recorded).await);
+        drop(self.until(|world| records(world, uuid) > 0).await);
     }
 
     /// Waits until no record waits for the server and no tap is under way.

@@ -103,7 +103,7 @@ async fn a_release_whose_end_nobody_can_tell_is_unknown_and_stays_listed() {
     let uuid = scene.submit("linus", "Who knows.pdf");
     scene.befall(Call::Release, 2, Kind::HangAfter);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
+    scene.until(|world| world.times_released(&uuid) == 1).await.unwrap();
     agent.kill().await.unwrap();
     let agent = scene.start().await.unwrap();
     let unknown = |status: &Value| status["stations"]["lobby"]["last"]["event"] == "unknown";
@@ -120,14 +120,14 @@ async fn a_document_that_is_tapped_again_before_its_open_release_is_judged_is_re
     let uuid = scene.submit("linus", "Twice asked.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.count(Call::Release) > 1).await;
+    scene.until(|world| world.count(Call::Release) > 1).await.unwrap();
     agent.kill().await.unwrap();
     scene.server.world().faults.clear();
     let agent = scene.start().await.unwrap();
     // The agent asks the history only when the lost request must be over; this tap comes before that.
     let event = scene.tap(&agent, "linus").await.unwrap();
     assert_eq!(event["event"], "released");
-    scene.server.wait_until(|world| world.count(Call::History) > 0).await;
+    scene.until(|world| world.count(Call::History) > 0).await.unwrap();
     scene.settled(&agent).await.unwrap();
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
 }
@@ -145,7 +145,7 @@ async fn doubt_after_an_outage(kind: Kind) -> (Scene, AgentProcess, String, [Val
         Kind::CutBefore => world.count(Call::Release) == 1,
         _ => world.times_released(&uuid) == 1,
     };
-    scene.server.wait_until(over).await;
+    scene.until(over).await.unwrap();
     scene.server.stop();
     let last = |status: &Value| status["stations"]["lobby"]["last"].clone();
     let told = last(&scene.status(&agent, |status| !last(status).is_null()).await.unwrap());

@@ -96,7 +96,7 @@ async fn a_kill_before_the_release_reached_the_server_prints_nothing_and_says_so
     let uuid = scene.submit("linus", "Never sent.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::CutBefore);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.count(Call::Release) > 0).await;
+    scene.until(|world| world.count(Call::Release) > 0).await.unwrap();
     agent.kill().await.unwrap();
     scene.server.world().faults.clear();
     let agent = scene.start().await.unwrap();
@@ -115,7 +115,7 @@ async fn sigterm_during_a_tap_ends_it_first_and_loses_nothing() {
     let uuid = scene.submit("linus", "Slow.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::Delay(std::time::Duration::from_millis(600)));
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.count(Call::Release) > 0).await;
+    scene.until(|world| world.count(Call::Release) > 0).await.unwrap();
     let status = agent.terminate().await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", log(&scene));
     assert_eq!(scene.counts(&uuid).0, 1);
@@ -132,7 +132,7 @@ async fn a_second_signal_ends_it_at_once() {
     let (scene, agent) = playing().await;
     scene.befall(Call::Login, usize::MAX, Kind::HangAfter);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.count(Call::Login) > 0).await;
+    scene.until(|world| world.count(Call::Login) > 0).await.unwrap();
     agent.signal(Signal::TERM).unwrap();
     scene.status(&agent, |_| log(&scene).contains("stopping")).await.unwrap();
     agent.signal(Signal::TERM).unwrap();
@@ -157,7 +157,7 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one_with_its_reason
         wait_until(|| starts(&scene) == round && log(&scene).matches("reader connected").count() == round).await;
     }
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| !world.releases.is_empty()).await;
+    scene.until(|world| !world.releases.is_empty()).await.unwrap();
     assert_eq!(agent.terminate().await.unwrap().code(), Some(0), "{}", log(&scene));
 }
 
@@ -311,7 +311,7 @@ async fn an_outage_after_the_login_and_beyond_the_deadline_prints_nothing_later(
         // The server keeps this call without an answer until it is stopped.
         scene.befall(call, usize::MAX, Kind::HangAfter);
         scene.present("linus").unwrap();
-        scene.server.wait_until(|world| world.count(call) > 0).await;
+        scene.until(|world| world.count(call) > 0).await.unwrap();
         scene.server.stop();
         scene.server.world().faults.clear();
         let status = scene.status(&agent, |status| !last(status).is_null()).await.unwrap();
@@ -353,7 +353,7 @@ async fn of_two_stations_that_want_the_same_document_the_second_is_told_that_the
     let uuid = scene.server.world().waiting("linus").next().unwrap().uuid.clone();
     scene.befall(Call::Release, 1, NEVER);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.count(Call::Release) == 1).await;
+    scene.until(|world| world.count(Call::Release) == 1).await.unwrap();
     reader.hold(CARDS[2]).unwrap();
     let last = |status: &Value, station: &str| status["stations"][station]["last"].clone();
     let status = scene.status(&agent, |status| !last(status, "attic").is_null()).await.unwrap();
@@ -435,7 +435,7 @@ async fn a_release_left_open_is_ended_even_if_the_next_run_starts_on_a_full_disk
     let uuid = scene.submit("linus", "Sent before the disk was full.pdf");
     scene.befall(Call::Release, usize::MAX, Kind::HangAfter);
     scene.present("linus").unwrap();
-    scene.server.wait_until(|world| world.times_released(&uuid) == 1).await;
+    scene.until(|world| world.times_released(&uuid) == 1).await.unwrap();
     agent.kill().await.unwrap();
     scene.server.world().faults.clear();
     let filler = fill(&disk);
