@@ -95,7 +95,16 @@ fn without_tests_and_comments(text: &str) -> String {
         pair[0].trim() == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].trim_end().ends_with('{')
     });
     let code = lines[..tests.unwrap_or(lines.len())].iter().filter(|line| !line.trim_start().starts_with("//"));
-    code.map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let lines = code.map(|line| without_visibility(line.split(" // ").next().unwrap_or_default()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A line without the path in `pub(in path)`, which names nothing that the file uses.
+fn without_visibility(line: &str) -> String {
+    match line.split_once("pub(in ").and_then(|(before, rest)| Some((before, rest.split_once(')')?.1))) {
+        Some((before, rest)) => format!("{before}pub{}", without_visibility(rest)),
+        None => line.to_owned(),
+    }
 }
 
 /// A path as it stands in a module, from the top of the crate; `None` if it begins in another crate or in the file itself.
@@ -279,6 +288,7 @@ mod tests {
             ["a::F", "b", "b::C", "d::E"]
         );
         assert_eq!(known("a.rs", "pub(crate) use super::b::*;"), ["b"]);
+        assert_eq!(known("a.rs", "pub(in crate::b) fn f() {}"), Vec::<String>::new(), "who may see it is no use");
         assert_eq!(known("a.rs", "// crate::b\nuse std::fs;\n#[cfg(test)]\nmod tests {\nuse crate::c;\n}"), [""; 0]);
     }
 
