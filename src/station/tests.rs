@@ -36,13 +36,13 @@ fn document(uuid: &str, created_ms: i64) -> Document {
 }
 
 /// A station with a clock that only the test moves.
-struct Stage {
+struct TestStation {
     station: Station,
     now: Now,
     taps: u128,
 }
 
-impl Stage {
+impl TestStation {
     fn with(policy: Policy) -> Self {
         let now = Now { monotonic: Instant::now(), wall: Timestamp::UNIX_EPOCH };
         Self { station: Station::new(policy), now, taps: 0 }
@@ -131,7 +131,7 @@ fn report(effects: &[Effect]) -> Option<&Report> {
 
 #[test]
 fn a_tap_releases_what_waits_at_most_so_many_at_a_time_and_ends_when_all_is_durable() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, effects) = stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
     assert_eq!(sent(&effects), ["a", "b"]);
     let effects = stage.released(tap, "b", Outcome::Accepted);
@@ -153,7 +153,7 @@ fn a_tap_releases_what_waits_at_most_so_many_at_a_time_and_ends_when_all_is_dura
 
 #[test]
 fn nothing_is_sent_before_it_is_stored() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.hold("04A1");
     let releases = stage.up_to_storing(tap, vec![document("a", 1)]);
     let full = Failure::new(Cause::Storage, "disk full");
@@ -163,7 +163,7 @@ fn nothing_is_sent_before_it_is_stored() {
 
 #[test]
 fn a_release_whose_turn_comes_after_the_deadline_is_never_sent() {
-    let mut stage = Stage::with(Policy { parallel: 1, ..policy() });
+    let mut stage = TestStation::with(Policy { parallel: 1, ..policy() });
     let (tap, effects) = stage.up_to_stored(vec![document("a", 1), document("b", 2)]);
     assert_eq!(sent(&effects), ["a"]);
     stage.pass(DEADLINE);
@@ -181,7 +181,7 @@ fn a_release_whose_turn_comes_after_the_deadline_is_never_sent() {
 
 #[test]
 fn a_release_that_nobody_knows_of_is_reported_and_left_open() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
     let ending = Ending::LeftOpen(Reason::AnswerLost);
     let effects = stage.answer(tap, TapAnswer::Released { document: "a".to_owned(), ending });
@@ -192,7 +192,7 @@ fn a_release_that_nobody_knows_of_is_reported_and_left_open() {
 
 #[test]
 fn a_release_that_nobody_will_ever_know_of_ends_in_the_journal() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
     let effects = stage.released(tap, "a", Outcome::Unknown(Reason::Retained));
     assert!(matches!(&effects[..], [Effect::End { id: Some(1), record: None, .. }]), "{effects:?}");
@@ -200,8 +200,8 @@ fn a_release_that_nobody_will_ever_know_of_ends_in_the_journal() {
 }
 
 /// A tap with three documents, of which the journal admits them so.
-fn admitted(admissions: [Admission; 3]) -> (Stage, TapId, Vec<Effect>) {
-    let mut stage = Stage::with(Policy { parallel: 3, record: false, ..policy() });
+fn admitted(admissions: [Admission; 3]) -> (TestStation, TapId, Vec<Effect>) {
+    let mut stage = TestStation::with(Policy { parallel: 3, record: false, ..policy() });
     let (tap, _) = stage.hold("04A1");
     let releases = stage.up_to_storing(tap, vec![document("a", 1), document("b", 2), document("c", 3)]);
     let effects = stage.stored(tap, releases, admissions.to_vec());
@@ -242,7 +242,7 @@ fn a_release_without_an_entry_is_sent_and_ended_without_one_and_never_left_open(
 
 #[test]
 fn a_card_that_lies_on_the_reader_is_one_tap_until_it_has_been_away_for_the_debounce_time() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     assert_ne!(stage.hold("04A1").1, []);
     for _ in 0..100 {
         stage.pass(Duration::from_millis(65));
@@ -254,14 +254,14 @@ fn a_card_that_lies_on_the_reader_is_one_tap_until_it_has_been_away_for_the_debo
 
 #[test]
 fn without_a_debounce_time_every_read_is_a_tap() {
-    let mut stage = Stage::with(Policy { debounce: Duration::ZERO, ..policy() });
+    let mut stage = TestStation::with(Policy { debounce: Duration::ZERO, ..policy() });
     assert_ne!(stage.hold("04A1").1, []);
     assert_ne!(stage.hold("04A1").1, []);
 }
 
 #[test]
 fn a_read_that_cannot_be_converted_is_refused_and_never_a_login() {
-    let mut stage = Stage::with(Policy { convert: "hex2dec".parse().ok(), ..policy() });
+    let mut stage = TestStation::with(Policy { convert: "hex2dec".parse().ok(), ..policy() });
     let effects = stage.hold("not hex").1;
     assert_eq!(signals(&effects), [Signal::ReadError]);
     let report = report(&effects).unwrap();
@@ -282,7 +282,7 @@ fn every_failure_tells_the_person_what_it_means_for_them() {
         (Cause::Overloaded { retry_after: None }, Signal::ServerUnreachable),
         (Cause::Rejected, Signal::Refused),
     ] {
-        let mut stage = Stage::with(policy());
+        let mut stage = TestStation::with(policy());
         let (tap, _) = stage.hold("04A1");
         let effects = stage.answer(tap, TapAnswer::LoggedIn(Err(Failure::new(cause, "x"))));
         assert_eq!(signals(&effects), [signal], "{cause:?}");
@@ -292,7 +292,7 @@ fn every_failure_tells_the_person_what_it_means_for_them() {
 #[test]
 fn a_tap_is_kept_while_the_server_is_away_only_where_the_policy_says_so_and_only_until_its_deadline() {
     for (hold, kept) in [(false, None), (true, Some(DEADLINE))] {
-        let mut stage = Stage::with(Policy { hold, ..policy() });
+        let mut stage = TestStation::with(Policy { hold, ..policy() });
         let expected = kept.map(|kept| stage.now.monotonic + kept);
         let (tap, effects) = stage.hold("04A1");
         assert!(matches!(&effects[1], Effect::Login { until, .. } if *until == expected), "{effects:?}");
@@ -307,9 +307,9 @@ fn a_tap_is_kept_while_the_server_is_away_only_where_the_policy_says_so_and_only
 
 #[test]
 fn a_card_that_no_station_may_take_is_reported_once_while_it_is_held() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let tap = TapId::new(stage.now.wall, 1);
-    let refused = |stage: &mut Stage| stage.handle(Event::CardRefused { tap, reason: Reason::RandomUid });
+    let refused = |stage: &mut TestStation| stage.handle(Event::CardRefused { tap, reason: Reason::RandomUid });
     let effects = refused(&mut stage);
     let [Effect::Feedback(Signal::Refused), Effect::Report(report)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!((report.verdict, &report.reason), (Verdict::Refused, &Some(Reason::RandomUid)));

@@ -53,8 +53,9 @@ struct PendingRelease {
     backoff: Backoff,
     /// Whether the log knows that it is not ended at once.
     is_logged: bool,
-    stage: RecoveryStage,
 }
+
+type Pending = (PendingRelease, RecoveryStage);
 
 #[derive(Debug)]
 enum RecoveryStage {
@@ -75,28 +76,35 @@ struct OpenRelease {
 }
 
 impl PendingRelease {
-    fn open(id: EntryId, release: Box<Release>, sent: Instant, found_out: Reason, settles_in: Duration) -> Self {
-        let attempt = Attempt::of_recovery(release.retain, sent, settles_in);
-        let station = release.station.clone();
-        let stage = RecoveryStage::FindingOut(OpenRelease { release, found_out }, attempt, AttemptEvent::Due);
-        Self { id, station, due: Instant::now(), backoff: RETRY, is_logged: false, stage }
+    fn new(id: EntryId, station: StationName) -> Self {
+        Self { id, station, due: Instant::now(), backoff: RETRY, is_logged: false }
     }
 
-    fn of_tap(in_doubt: InDoubtRelease, settles_in: Duration) -> Self {
-        match in_doubt {
-            InDoubtRelease::Open { id, release, sent } => Self::open(id, release, sent, Reason::AfterDoubt, settles_in),
-            InDoubtRelease::Unstored { station, id, ended } => {
-                let stage = RecoveryStage::Storing(ended, None);
-                Self { id, station, due: Instant::now(), backoff: RETRY, is_logged: true, stage }
-            }
+    fn try_later(&mut self) {
+        self.due = Instant::now() + self.backoff.next(random::word());
+    }
+}
+
+fn open(id: EntryId, release: Box<Release>, sent: Instant, found_out: Reason, settles_in: Duration) -> Pending {
+    let attempt = Attempt::of_recovery(release.retain, sent, settles_in);
+    let station = release.station.clone();
+    let stage = RecoveryStage::FindingOut(OpenRelease { release, found_out }, attempt, AttemptEvent::Due);
+    (PendingRelease::new(id, station), stage)
+}
+
+fn of_tap(in_doubt: InDoubtRelease, settles_in: Duration) -> Pending {
+    match in_doubt {
+        InDoubtRelease::Open { id, release, sent } => open(id, release, sent, Reason::AfterDoubt, settles_in),
+        InDoubtRelease::Unstored { station, id, ended } => {
+            (PendingRelease::new(id, station), RecoveryStage::Storing(ended, None))
         }
     }
+}
 
-    /// Asks now instead of later; the attempt itself knows when it is too early.
-    fn hurry(&mut self) {
-        if matches!(self.stage, RecoveryStage::FindingOut(_, _, AttemptEvent::Due)) {
-            self.due = Instant::now();
-        }
+/// The server is back, so a release that waits for it is asked about now; the attempt itself knows when that is too early.
+fn hurry((it, stage): &mut Pending) {
+    if matches!(stage, RecoveryStage::FindingOut(_, _, AttemptEvent::Due)) {
+        it.due = Instant::now();
     }
 }
 
@@ -111,18 +119,18 @@ impl Recovery {
             }
         };
         let (settles_in, sent) = (self.client.settled_after(), self.register.started());
-        let of_earlier_run = |it: StoredRelease| {
-            PendingRelease::open(it.id, Box::new(it.release), sent, Reason::AfterRestart, settles_in)
-        };
-        let mut pending: Vec<PendingRelease> = left_open.into_iter().map(of_earlier_run).collect();
+        let of_earlier_run =
+            |it: StoredRelease| open(it.id, Box::new(it.release), sent, Reason::AfterRestart, settles_in);
+        let mut pending: Vec<Pending> = left_open.into_iter().map(of_earlier_run).collect();
         let mut reached = self.client.reached();
         let mut known = *reached.borrow_and_update();
         loop {
-            let first = pending.iter().enumerate().min_by_key(|(_, it)| it.due).map(|(index, it)| (index, it.due));
+            let first = pending.iter().enumerate().min_by_key(|(_, (it, _))| it.due);
+            let first = first.map(|(index, (it, _))| (index, it.due));
             tokio::select! {
                 biased;
                 more = in_doubt.recv() => match more {
-                    Some(more) => pending.push(PendingRelease::of_tap(more, settles_in)),
+                    Some(more) => pending.push(of_tap(more, settles_in)),
                     None => return,
                 },
                 changed = reached.changed() => {
@@ -131,15 +139,13 @@ impl Recovery {
                     }
                     let before = std::mem::replace(&mut known, *reached.borrow_and_update());
                     if before != known && known == Some(true) {
-                        // The server is back: those that wait for it need not wait longer.
-                        pending.iter_mut().for_each(PendingRelease::hurry);
+                        pending.iter_mut().for_each(hurry);
                     }
                 }
                 () = until(first.map(|(_, due)| due)) => {
-                    if let Some((index, _)) = first
-                        && let Some(again) = self.advance(pending.swap_remove(index)).await
-                    {
-                        pending.push(again);
+                    if let Some((index, _)) = first {
+                        let (it, stage) = pending.swap_remove(index);
+                        pending.extend(self.advance(it, stage).await);
                     }
                 }
             }
@@ -147,74 +153,80 @@ impl Recovery {
     }
 
     /// One step with a release; `None` when it is over.
-    async fn advance(&self, mut it: PendingRelease) -> Option<PendingRelease> {
-        it.stage = match it.stage {
-            RecoveryStage::FindingOut(open, mut attempt, event) => {
-                match attempt.handle(event, Instant::now(), random::word()) {
-                    AttemptStep::AskStatus => {
-                        let answer = self.ask(&open.release).await;
-                        if let Err(failure) = &answer
-                            && !std::mem::replace(&mut it.is_logged, true)
-                        {
-                            let tap = open.release.tap;
-                            tracing::warn!(%tap, id = it.id, error = %failure, "release still open; asking again");
-                        }
-                        RecoveryStage::FindingOut(
-                            open,
-                            attempt,
-                            AttemptEvent::Status(answer.map_err(|failure| failure.cause)),
-                        )
-                    }
-                    AttemptStep::Wait(until) => {
-                        it.due = until;
-                        RecoveryStage::FindingOut(open, attempt, AttemptEvent::Due)
-                    }
-                    AttemptStep::End(outcome) => RecoveryStage::Judged(open, outcome),
-                    // The recovery has no mandate to send, and leaves nothing to another recovery.
-                    AttemptStep::Send | AttemptStep::LeaveOpen(_) => {
-                        RecoveryStage::Judged(open, Outcome::Unknown(Reason::UnexpectedAnswer))
-                    }
-                }
-            }
-            RecoveryStage::Judged(open, outcome) => match self.register.resolve(&open.release, it.id, &outcome) {
-                Turn::Now => {
-                    let report = report(&open.release, outcome.clone(), open.found_out);
-                    RecoveryStage::Storing(Box::new(ended(it.id, &open.release, outcome)), Some(report))
-                }
-                // One paper, one record.
-                Turn::Never => {
-                    let superseded = Outcome::Failed(Reason::Superseded);
-                    RecoveryStage::Storing(Box::new(ended(it.id, &open.release, superseded)), None)
-                }
-                Turn::Later => {
-                    it.due = Instant::now() + it.backoff.next(random::word());
-                    RecoveryStage::Judged(open, outcome)
-                }
-            },
+    async fn advance(&self, mut it: PendingRelease, stage: RecoveryStage) -> Option<Pending> {
+        let next = match stage {
+            RecoveryStage::FindingOut(open, attempt, event) => self.find_out(&mut it, open, attempt, event).await,
+            RecoveryStage::Judged(open, outcome) => self.resolve(&mut it, open, outcome),
             RecoveryStage::Storing(ended, report) => match self.register.store_end(it.id, &ended).await {
                 Ok(()) => {
-                    self.tell(&it.station, &ended, report);
+                    report.iter().for_each(|report| self.report_end(&it.station, &ended, report));
                     return None;
                 }
                 Err(error) => {
                     tracing::warn!(id = it.id, %error, "outcome not stored yet");
-                    it.due = Instant::now() + it.backoff.next(random::word());
+                    it.try_later();
                     RecoveryStage::Storing(ended, report)
                 }
             },
         };
-        Some(it)
+        Some((it, next))
     }
 
-    fn tell(&self, station: &StationName, ended: &EndedRelease, report: Option<Report>) {
-        let Some(report) = report else {
-            return;
-        };
+    async fn find_out(
+        &self,
+        it: &mut PendingRelease,
+        open: OpenRelease,
+        mut attempt: Attempt,
+        event: AttemptEvent,
+    ) -> RecoveryStage {
+        match attempt.handle(event, Instant::now(), random::word()) {
+            AttemptStep::AskStatus => {
+                let answer = self.ask(&open.release).await;
+                if let Err(failure) = &answer
+                    && !std::mem::replace(&mut it.is_logged, true)
+                {
+                    let tap = open.release.tap;
+                    tracing::warn!(%tap, id = it.id, error = %failure, "release still open; asking again");
+                }
+                let told = AttemptEvent::Status(answer.map_err(|failure| failure.cause));
+                RecoveryStage::FindingOut(open, attempt, told)
+            }
+            AttemptStep::Wait(until) => {
+                it.due = until;
+                RecoveryStage::FindingOut(open, attempt, AttemptEvent::Due)
+            }
+            AttemptStep::End(outcome) => RecoveryStage::Judged(open, outcome),
+            // The recovery has no mandate to send, and leaves nothing to another recovery.
+            AttemptStep::Send | AttemptStep::LeaveOpen(_) => {
+                RecoveryStage::Judged(open, Outcome::Unknown(Reason::UnexpectedAnswer))
+            }
+        }
+    }
+
+    fn resolve(&self, it: &mut PendingRelease, open: OpenRelease, outcome: Outcome) -> RecoveryStage {
+        match self.register.resolve(&open.release, it.id, &outcome) {
+            Turn::Now => {
+                let report = report(&open.release, outcome.clone(), open.found_out);
+                RecoveryStage::Storing(Box::new(ended(it.id, &open.release, outcome)), Some(report))
+            }
+            // One paper, one record.
+            Turn::Never => {
+                let superseded = Outcome::Failed(Reason::Superseded);
+                RecoveryStage::Storing(Box::new(ended(it.id, &open.release, superseded)), None)
+            }
+            Turn::Later => {
+                it.try_later();
+                RecoveryStage::Judged(open, outcome)
+            }
+        }
+    }
+
+    fn report_end(&self, station: &StationName, ended: &EndedRelease, report: &Report) {
         let (tap, document, outcome) = (report.tap, &ended.document, &ended.outcome);
         let reason = report.reason.as_ref().map(Reason::word);
         tracing::warn!(%tap, document, outcome = outcome.word(), reason, "release in doubt ended");
         self.reporter.count_document(station, outcome);
-        self.reporter.report_late(station, &report);
+        self.reporter.report_late(station, report);
     }
 
     /// The document's status by the server's history; `None`: it is not there.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A second tap, of another person, up to its stored releases.
-fn second(stage: &mut Stage, documents: Vec<Document>) -> (TapId, Vec<Effect>) {
+fn second(stage: &mut TestStation, documents: Vec<Document>) -> (TapId, Vec<Effect>) {
     let (tap, effects) = stage.hold("04B2");
     assert!(matches!(effects[..], [Effect::Feedback(Signal::Reading), Effect::Login { .. }]), "{effects:?}");
     let releases = stage.up_to_storing(tap, documents);
@@ -13,7 +13,7 @@ fn second(stage: &mut Stage, documents: Vec<Document>) -> (TapId, Vec<Effect>) {
 
 #[test]
 fn the_next_person_logs_in_at_once_and_their_releases_follow_those_of_the_one_before() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (first, effects) = stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
     assert_eq!(sent(&effects), ["a", "b"]);
     let (next, effects) = second(&mut stage, vec![document("x", 4), document("y", 5)]);
@@ -30,7 +30,7 @@ fn the_next_person_logs_in_at_once_and_their_releases_follow_those_of_the_one_be
 
 #[test]
 fn the_light_belongs_to_the_last_person_and_the_report_to_everybody() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (first, _) = stage.up_to_stored(vec![document("a", 1)]);
     let (next, _) = stage.hold("04B2");
     stage.released(first, "a", Outcome::Accepted);
@@ -42,7 +42,7 @@ fn the_light_belongs_to_the_last_person_and_the_report_to_everybody() {
 
 #[test]
 fn a_document_that_an_earlier_tap_is_releasing_is_not_waiting_any_more() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
     let (again, _) = stage.hold("04B2");
     stage.logged_in(again);
@@ -56,7 +56,7 @@ fn a_document_that_an_earlier_tap_is_releasing_is_not_waiting_any_more() {
 
 #[test]
 fn five_taps_may_be_under_way_and_the_sixth_is_refused() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     for number in 0..TAP_LIMIT {
         let effects = stage.hold(&format!("card {number}")).1;
         assert!(matches!(effects[..], [Effect::Feedback(Signal::Reading), Effect::Login { .. }]), "{effects:?}");
@@ -68,7 +68,7 @@ fn five_taps_may_be_under_way_and_the_sixth_is_refused() {
 
 #[test]
 fn a_stop_refuses_those_who_wait_and_lets_stored_releases_end() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.up_to_stored(vec![document("a", 1)]);
     let (next, _) = second(&mut stage, vec![document("x", 4)]);
     stage.hold("a third");
@@ -84,7 +84,7 @@ fn a_stop_refuses_those_who_wait_and_lets_stored_releases_end() {
 
 #[test]
 fn an_answer_that_fits_no_phase_ends_its_tap_and_leaves_its_releases_open() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
     let (next, _) = second(&mut stage, vec![document("x", 4)]);
     let effects = stage.listed(tap, vec![]);
@@ -110,7 +110,7 @@ fn an_answer_that_fits_no_phase_ends_its_tap_and_leaves_its_releases_open() {
 
 #[test]
 fn releases_that_were_stored_for_a_tap_that_has_ended_are_left_open() {
-    let mut stage = Stage::with(policy());
+    let mut stage = TestStation::with(policy());
     let (tap, _) = stage.hold("04A1");
     let releases = stage.up_to_storing(tap, vec![document("a", 1), document("b", 2)]);
     let effects = stage.ended(tap);
@@ -143,7 +143,7 @@ fn moves() -> impl Strategy<Value = Move> {
 
 /// The rest of the world: what it was asked for and has not answered, and what it has seen.
 struct World {
-    stage: Stage,
+    stage: TestStation,
     open: Vec<Effect>,
     held: Vec<TapId>,
     reports: Vec<TapId>,
@@ -249,7 +249,7 @@ impl World {
     }
 }
 
-impl Stage {
+impl TestStation {
     fn policy_parallel(&self) -> usize {
         policy().parallel
     }
@@ -262,7 +262,7 @@ proptest! {
     #[test]
     fn every_tap_ends_and_every_stored_release_ends_once(moves in proptest::collection::vec(moves(), 1..150)) {
         let mut world = World {
-            stage: Stage::with(policy()),
+            stage: TestStation::with(policy()),
             open: Vec::new(),
             held: Vec::new(),
             reports: Vec::new(),
