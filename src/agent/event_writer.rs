@@ -1,10 +1,8 @@
 //! Writes events to the journal, in their order, and shows them on the board when they are durable.
 
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::reporter::{READER, StationEvent};
-use crate::domain::StationName;
+use super::reporter::{StationEvent, Subject};
 use crate::journal::Journal;
 use crate::status::Board;
 
@@ -26,21 +24,23 @@ impl EventWriter {
         loop {
             tokio::select! {
                 biased;
-                Some((station, event)) = events.recv() => self.write(&station, event).await,
+                Some(event) = events.recv() => self.write(event).await,
                 _ = stopped.changed() => return,
             }
         }
     }
 
-    async fn write(&self, station: &StationName, event: Value) {
+    async fn write(&self, event: StationEvent) {
+        let StationEvent { station, subject, payload } = event;
         if self.has_broker
-            && let Err(error) = self.journal.store_event(station.to_string(), event.to_string()).await
+            && let Err(error) = self.journal.store_event(station.to_string(), payload.to_string()).await
         {
-            tracing::error!(station = &**station, %error, "event not stored, so neither shown nor published");
+            tracing::error!(station = &*station, %error, "event not stored, so neither shown nor published");
+            self.board.metrics.event_lost();
             return;
         }
-        if event["event"] != READER {
-            self.board.update_station(station, |station| station.last = Some(event));
+        if subject == Subject::Tap {
+            self.board.update_station(&station, |station| station.last = Some(payload));
         }
     }
 }
@@ -51,6 +51,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::StationName;
     use crate::journal::Limits;
 
     #[tokio::test]
@@ -59,12 +60,14 @@ mod tests {
         let lobby = StationName::from("lobby");
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
         let board = Board::new("box", [lobby.clone()], Timestamp::UNIX_EPOCH);
+        let event =
+            |word| StationEvent { station: lobby.clone(), subject: Subject::Tap, payload: json!({ "event": word }) };
         let last = || board.watch().borrow().stations[&lobby].last.clone();
         let writer = EventWriter { journal: journal.clone(), board: board.clone(), has_broker: true };
-        writer.write(&lobby, json!({"event": "released"})).await;
+        writer.write(event("released")).await;
         assert_eq!(last().unwrap()["event"], "released");
         journal.break_down().await;
-        writer.write(&lobby, json!({"event": "failed"})).await;
+        writer.write(event("failed")).await;
         assert_eq!(last().unwrap()["event"], "released");
     }
 }

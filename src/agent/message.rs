@@ -7,7 +7,6 @@ use crate::print_server::Session;
 use crate::reader::ReaderEvent;
 use crate::station::TapAnswer;
 
-/// A message to the loop.
 #[derive(Debug)]
 pub(super) enum LoopMessage {
     /// From a reader.

@@ -25,15 +25,15 @@ mod reporter;
 mod stoppable;
 mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::domain::{Now, Reason, ReleaseOptions, StationName, TapId, User};
+use crate::domain::{Now, Outcome, Reason, ReleaseOptions, StationName, TapId, User};
 use crate::feedback::Signal;
 use crate::print_server::{Client, Session};
 use crate::random;
@@ -49,7 +49,7 @@ use release::recover::Recovery;
 use release::register::{EndedRelease, Register};
 use reporter::Reporter;
 pub(crate) use reporter::UserNames;
-use stoppable::StoppableTask;
+use stoppable::{StoppableTask, until};
 
 /// Reader events that may wait for the loop; then those who send wait.
 const INBOX_LIMIT: usize = 256;
@@ -97,7 +97,7 @@ pub(crate) async fn run(parts: Parts, supervisor: &mut impl Supervisor, stop: im
     let (events, written) = mpsc::channel(event_writer::EVENT_QUEUE_LIMIT);
     let register = Arc::new(Register::new(journal.clone(), in_doubt, started));
     let reporter = Reporter::new(board.clone(), users, sequence, events);
-    // Before the first card. On a full disk it has to wait, and the recovery tries again.
+    // Claims the earlier open releases before the first card. If the disk is full, the recovery tries again.
     drop(register.left_open().await.map(drop));
 
     let mut readers = JoinSet::new();
@@ -116,7 +116,7 @@ pub(crate) async fn run(parts: Parts, supervisor: &mut impl Supervisor, stop: im
     let writer = StoppableTask::spawn(|stopped| writer.run(written, stopped));
     let mut helpers = JoinSet::new();
     let recovery = Recovery { register: register.clone(), client: client.clone(), reporter: reporter.clone() };
-    helpers.spawn(recovery.run(doubted));
+    let recovery = helpers.spawn(recovery.run(doubted));
     helpers.spawn(probe::run(client.clone(), board.clone()));
     helpers.spawn(mirror::server(board.clone(), client.clone()));
     helpers.spawn(mirror::journal(board.clone(), journal.clone()));
@@ -131,12 +131,24 @@ pub(crate) async fn run(parts: Parts, supervisor: &mut impl Supervisor, stop: im
     });
 
     let tasks = JoinSet::new();
-    let mut agent = AgentLoop { slots, client, register, reporter, board: board.clone(), inbox, tasks, stopping: None };
+    let mut agent = AgentLoop {
+        slots,
+        client,
+        register,
+        reporter,
+        board: board.clone(),
+        inbox,
+        tasks,
+        working_for: HashMap::new(),
+        stopping: None,
+    };
     agent.run(supervisor, stop, &mut readers).await;
     // Awaited: nothing of this round may still send when another one asks how its releases ended.
     readers.shutdown().await;
     agent.tasks.shutdown().await;
     clock::note(&board, clock, true).await;
+    // Before the writer: the recovery has events to write, too.
+    recovery.abort();
     outbox.stop(DRAIN_LIMIT).await;
     writer.stop(DRAIN_LIMIT).await;
     helpers.shutdown().await;
@@ -176,8 +188,10 @@ struct AgentLoop {
     inbox: mpsc::Receiver<(StationName, ReaderEvent)>,
     /// Everything that takes time.
     tasks: JoinSet<LoopMessage>,
-    /// Since when, once it is.
-    stopping: Option<tokio::time::Instant>,
+    /// The taps that tasks work for.
+    working_for: HashMap<tokio::task::Id, TapOf>,
+    /// When the stop began; `None` before.
+    stopping: Option<Instant>,
 }
 
 impl AgentLoop {
@@ -206,15 +220,13 @@ impl AgentLoop {
                     readers.abort_all();
                     self.stop();
                 }
-                () = deadline(drained) => {
+                () = until(drained) => {
                     tracing::warn!("releases are still in flight; the next start asks the server how they ended");
+                    self.tasks.abort_all();
+                    self.decide_everywhere(&Event::GiveUp);
                     return;
                 }
-                Some(done) = self.tasks.join_next() => match done {
-                    Ok(message) => self.handle(message),
-                    Err(error) if error.is_cancelled() => {}
-                    Err(error) => tracing::error!(%error, "a task of a tap has panicked"),
-                },
+                Some(done) = self.tasks.join_next_with_id() => self.done(done),
                 Some((station, event)) = self.inbox.recv() => self.handle(LoopMessage::Reader(station, event)),
                 _ = watchdog.tick() => {}
             }
@@ -222,11 +234,39 @@ impl AgentLoop {
     }
 
     fn stop(&mut self) {
-        self.stopping = Some(tokio::time::Instant::now());
+        self.stopping = Some(Instant::now());
+        self.decide_everywhere(&Event::Stop);
+    }
+
+    fn decide_everywhere(&mut self, event: &Event) {
         let names: Vec<_> = self.slots.keys().cloned().collect();
         for name in names {
-            self.decide(&name, Event::Stop);
+            self.decide(&name, event.clone());
         }
+    }
+
+    /// A task has come to its end. One that panicked has no answer, and its tap must not wait for it.
+    fn done(&mut self, done: Result<(tokio::task::Id, LoopMessage), JoinError>) {
+        let id = match &done {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let of = self.working_for.remove(&id);
+        match (done, of) {
+            (Ok((_, message)), _) => self.handle(message),
+            (Err(error), Some(of)) if error.is_panic() => {
+                tracing::error!(station = &*of.station, tap = %of.tap, %error, "a task of a tap has failed");
+                self.handle(LoopMessage::Answer(of, TapAnswer::Lost));
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Starts a task that works for a tap.
+    fn start(&mut self, of: TapOf, task: impl Future<Output = LoopMessage> + Send + 'static) -> AbortHandle {
+        let started = self.tasks.spawn(task);
+        self.working_for.insert(started.id(), of);
+        started
     }
 
     fn handle(&mut self, message: LoopMessage) {
@@ -315,38 +355,43 @@ impl AgentLoop {
             Effect::Feedback(signal) => slot.show(&board, name, signal),
             Effect::Login { tap, card, until } => {
                 slot.taps.insert(tap, TapResources::default());
-                self.tasks.spawn(tasks::login(self.client.clone(), board, of(tap), slot.login, card, until));
+                let login = tasks::login(self.client.clone(), board, of(tap), slot.login, card, until);
+                self.start(of(tap), login);
             }
-            Effect::List { tap, until } => {
-                if let Some(session) = slot.session(tap) {
-                    self.tasks.spawn(tasks::list(session, board, of(tap), until));
-                }
-            }
+            Effect::List { tap, until } => match slot.session(tap) {
+                Some(session) => drop(self.start(of(tap), tasks::list(session, board, of(tap), until))),
+                None => drop(self.start(of(tap), lost(of(tap)))),
+            },
             Effect::Store { tap, releases, listed } => {
-                self.tasks.spawn(tasks::store(register, board, of(tap), releases, listed));
+                self.start(of(tap), tasks::store(register, board, of(tap), releases, listed));
             }
-            Effect::Release { tap, release, deadline } => {
-                if let Some(session) = slot.session(tap) {
+            Effect::Release { tap, release, deadline } => match slot.session(tap) {
+                Some(session) => {
                     let sending = tasks::release(register, session, board, *release, slot.options, deadline);
-                    let sending = self.tasks.spawn(sending);
-                    slot.taps.entry(tap).or_default().sending.push(sending);
+                    let sending = self.start(of(tap), sending);
+                    if let Some(resources) = self.slots.get_mut(name).and_then(|slot| slot.taps.get_mut(&tap)) {
+                        resources.sending.push(sending);
+                    }
                 }
-            }
+                None => drop(self.start(of(tap), lost(of(tap)))),
+            },
             Effect::End { tap, id, document, outcome, record } => {
                 self.reporter.count_document(name, &outcome);
                 let ended = EndedRelease { id, document, outcome, record: record.map(|record| *record) };
-                let of = of(tap);
-                self.tasks.spawn(async move {
-                    register.end(&of.station, tap, ended).await;
-                    LoopMessage::Answer(of, TapAnswer::Ended)
-                });
+                self.start(of(tap), tasks::end(register, of(tap), ended));
             }
             Effect::LeaveOpen { tap, id, release, reason } => {
-                let (document, reason) = (&release.document.uuid, reason.word());
-                tracing::warn!(station = &**name, %tap, document, reason, "nobody knows yet how a release ended");
-                register.leave_open(id, *release);
+                let (document, why) = (&release.document.uuid, reason.word());
+                tracing::warn!(station = &**name, %tap, document, reason = why, "nobody knows yet how a release ended");
+                if id.is_none() {
+                    // The recovery counts the others when it knows how they ended.
+                    self.reporter.count_document(name, &Outcome::Unknown(reason.clone()));
+                }
+                if !register.leave_open(id, *release) {
+                    board.metrics.recovery_postponed();
+                }
                 let of = of(tap);
-                self.tasks.spawn(async move { LoopMessage::Answer(of, TapAnswer::Ended) });
+                self.start(of.clone(), async move { LoopMessage::Answer(of, TapAnswer::Ended) });
             }
             Effect::Abandon { tap, phase, answer } => {
                 tracing::error!(station = &**name, %tap, phase, answer, "an answer fits no phase of its tap");
@@ -385,9 +430,7 @@ fn refusal(fault: Fault) -> Option<Reason> {
     }
 }
 
-async fn deadline(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
+/// Stands for a task that could not be started: its tap has no session.
+async fn lost(of: TapOf) -> LoopMessage {
+    LoopMessage::Answer(of, TapAnswer::Lost)
 }

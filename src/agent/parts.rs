@@ -43,7 +43,6 @@ pub(crate) struct OutboxSetup {
     pub(crate) in_doubt: InDoubt,
     /// The shortest wait after a failure.
     pub(crate) retry_min: Duration,
-    /// The longest.
     pub(crate) retry_max: Duration,
     /// True: the server stamps a record with the time that it names.
     pub(crate) datetime: bool,
@@ -69,7 +68,6 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) journal: Journal,
     pub(crate) board: Board,
-    /// Orders events.
     pub(crate) sequence: Arc<Sequence>,
     /// The form in which events name people.
     pub(crate) users: UserNames,

@@ -14,10 +14,23 @@ use crate::station::Report;
 use crate::status::Board;
 
 /// The name of an event that does not belong to a tap.
-pub(super) const READER: &str = "reader";
+const READER: &str = "reader";
 
 /// An event of a station, on its way to the disk and the board.
-pub(super) type StationEvent = (StationName, Value);
+#[derive(Debug)]
+pub(super) struct StationEvent {
+    pub(super) station: StationName,
+    pub(super) subject: Subject,
+    /// The JSON of docs/operating.md, "Events".
+    pub(super) payload: Value,
+}
+
+/// The thing that an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Tap,
+    Reader,
+}
 
 /// The length of a user's name as a hash: 64 bits, enough for 10,000 boxes' users.
 const HASH_CHARS: usize = 16;
@@ -53,7 +66,6 @@ impl UserNames {
 pub(super) struct Reporter {
     board: Board,
     users: UserNames,
-    /// Orders events.
     sequence: Arc<Sequence>,
     /// To the event writer.
     events: mpsc::Sender<StationEvent>,
@@ -77,7 +89,7 @@ impl Reporter {
 
     /// Counts a document whose release ended so.
     pub(super) fn count_document(&self, station: &StationName, outcome: &Outcome) {
-        self.board.metrics.document(station, outcome.word());
+        self.board.metrics.document(station, outcome);
         self.board.update_station(station, |station| match outcome {
             Outcome::Printed | Outcome::Accepted => station.released += 1,
             Outcome::Failed(_) | Outcome::Unknown(_) => station.failed += 1,
@@ -92,24 +104,24 @@ impl Reporter {
         let documents = report.outcomes.iter().filter(|outcome| outcome.is_released()).count();
         let (pages, ms) = (report.pages, report.duration.as_millis());
         tracing::info!(station = &**station, %tap, verdict, reason, detail, documents, pages, ms, "tap ended");
-        self.board.metrics.tap(station, verdict);
+        self.board.metrics.tap(station, report.verdict);
         self.report_late(station, report);
     }
 
     /// A release that ended after its tap: an event, and no tap.
     pub(super) fn report_late(&self, station: &StationName, report: &Report) {
-        self.send(station, of_report(report, &self.users, Timestamp::now()));
+        self.send(station, Subject::Tap, of_report(report, &self.users, Timestamp::now()));
     }
 
     /// A reader that came or went.
     pub(super) fn reader(&self, station: &StationName, reason: &Reason) {
-        self.send(station, of_reader(reason, Timestamp::now()));
+        self.send(station, Subject::Reader, of_reader(reason, Timestamp::now()));
     }
 
-    fn send(&self, station: &StationName, mut event: Value) {
-        self.sequence.stamp(&mut event);
-        if let Err(error) = self.events.try_send((station.clone(), event)) {
-            tracing::error!(station = &**station, %error, "event lost: too many wait for the disk");
+    fn send(&self, station: &StationName, subject: Subject, mut payload: Value) {
+        self.sequence.stamp(&mut payload);
+        if let Err(error) = self.events.try_send(StationEvent { station: station.clone(), subject, payload }) {
+            tracing::error!(station = &**station, %error, "event lost");
             self.board.metrics.event_lost();
         }
     }

@@ -1,6 +1,6 @@
-//! A task that comes to an end of its own when it is told to.
+//! A task that comes to an end of its own when it is told to, and a wait that may have no end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,5 +24,13 @@ impl StoppableTask {
         if tokio::time::timeout(limit, &mut self.task).await.is_err() {
             self.task.abort();
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+pub(super) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{LoopMessage, TapOf};
 use super::parts::Login;
-use super::release::register::Register;
+use super::release::register::{EndedRelease, Register};
 use super::release::sender;
 use crate::backoff::Backoff;
 use crate::domain::{CardNumber, Cause, Failure, Release, ReleaseOptions};
@@ -83,8 +83,9 @@ pub(super) async fn store(
             tracing::error!(station = &*of.station, tap = %of.tap, %error, "releases not stored, so not sent");
         }
     }
-    let result = stored.map_err(|error| Failure::new(Cause::Storage, error.to_string()));
-    LoopMessage::Answer(of, TapAnswer::Stored { releases, result })
+    let admitted = stored.map(|admissions| admissions.into_iter().zip(releases).collect());
+    let result = admitted.map_err(|error| Failure::new(Cause::Storage, error.to_string()));
+    LoopMessage::Answer(of, TapAnswer::Stored(result))
 }
 
 pub(super) async fn release(
@@ -100,6 +101,12 @@ pub(super) async fn release(
     board.metrics.stage(&release.station, Stage::Release, started.elapsed());
     let of = TapOf { station: release.station, tap: release.tap };
     LoopMessage::Answer(of, TapAnswer::Released { document: release.document.uuid, ending })
+}
+
+/// Makes an outcome durable.
+pub(super) async fn end(register: Arc<Register>, of: TapOf, ended: EndedRelease) -> LoopMessage {
+    register.end(&of.station, of.tap, ended).await;
+    LoopMessage::Answer(of, TapAnswer::Ended)
 }
 
 /// Asks, and while the server is away asks again until the time given, if there is one. Only for requests without effect.

@@ -131,7 +131,7 @@ impl AgentProcess {
 impl Drop for AgentProcess {
     /// Waits until it is gone, so that it writes no more into a directory that is removed next.
     fn drop(&mut self) {
-        // An error says that it has ended before.
+        // `start_kill` fails only if the process has already ended.
         if self.child.start_kill().is_ok() {
             let mut checks = 0..GONE_LIMIT_MS;
             while checks.next().is_some() && matches!(self.child.try_wait(), Ok(None)) {

@@ -186,7 +186,7 @@ impl Journal {
 
     /// Keeps an event of a station until the broker has it; beyond [`EVENT_LIMIT`] the oldest goes.
     pub async fn store_event(&self, station: String, payload: String) -> Result<EntryId, JournalError> {
-        self.call(JobKind::News, move |store| store.store_event(&station, &payload)).await
+        self.call(JobKind::Event, move |store| store.store_event(&station, &payload)).await
     }
 
     /// The oldest events after `after`, at most `limit`.

@@ -25,7 +25,7 @@ pub(super) enum JobKind {
     /// It stores a new promise of the box, so it is refused.
     Promise,
     /// It stores an event, so it is refused, and the event is counted as lost.
-    News,
+    Event,
     /// An earlier promise needs it, so it is done; the reserve makes room for it.
     Duty,
 }
@@ -161,7 +161,7 @@ impl Worker {
         store.restore_reserve();
         for job in group {
             if job.kind() != JobKind::Duty && store.is_full() {
-                store.add_lost(u64::from(job.kind() == JobKind::News));
+                store.add_lost(u64::from(job.kind() == JobKind::Event));
                 job.refuse(JournalError::Full);
                 continue;
             }

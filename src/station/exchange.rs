@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Answer { tap: TapId, answer: TapAnswer },
     /// No more taps: those at work end, those that wait for an earlier one are refused.
     Stop,
+    /// The time for that is over: the taps at work are given up.
+    GiveUp,
 }
 
 /// The answer to an effect.
@@ -61,13 +63,15 @@ pub(crate) enum TapAnswer {
     LoggedIn(Result<User, Failure>),
     /// To [`Effect::List`]: the documents that wait, as they were some time after `asked`.
     Listed { asked: Instant, result: Result<Vec<Document>, Failure> },
-    /// To [`Effect::Store`]: which of its releases may be sent, in their order.
-    Stored { releases: Vec<Release>, result: Result<Vec<Admission>, Failure> },
+    /// To [`Effect::Store`]: its releases in their order, each with the word whether it may be sent.
+    Stored(Result<Vec<(Admission, Release)>, Failure>),
     /// To [`Effect::Release`].
     Released { document: String, ending: Ending },
     /// To [`Effect::End`] and [`Effect::LeaveOpen`]. An outcome that the journal did not take is brought to it later: the
     /// tap is over all the same.
     Ended,
+    /// To any effect: the task that was to answer has failed. It fits no phase.
+    Lost,
 }
 
 impl TapAnswer {
@@ -76,9 +80,10 @@ impl TapAnswer {
         match self {
             Self::LoggedIn(_) => "logged-in",
             Self::Listed { .. } => "listed",
-            Self::Stored { .. } => "stored",
+            Self::Stored(_) => "stored",
             Self::Released { .. } => "released",
             Self::Ended => "ended",
+            Self::Lost => "lost",
         }
     }
 }
@@ -106,8 +111,9 @@ pub(crate) enum Effect {
         outcome: Outcome,
         record: Option<Box<JobRecord>>,
     },
-    /// Leave a release open in the journal: the recovery finds out how it ended. `reason` is why nobody knows it yet.
-    LeaveOpen { tap: TapId, id: EntryId, release: Box<Release>, reason: Reason },
+    /// Leave a release open in the journal, where it has an entry: the recovery finds out how it ended. `reason` is why nobody
+    /// knows it yet.
+    LeaveOpen { tap: TapId, id: Option<EntryId>, release: Box<Release>, reason: Reason },
     /// Stop sending for this tap at once: an answer came that fits no phase. It is a fault of this program, to be told.
     Abandon { tap: TapId, phase: &'static str, answer: &'static str },
     /// Tell the operator. The tap is over, and its session can be forgotten.

@@ -24,7 +24,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::convert::ConvertError;
-use crate::domain::{CardNumber, Now, Read, Reason, Secret, TapId, Verdict};
+use crate::domain::{CardNumber, Now, Read, Reason, Release, Secret, TapId, Verdict};
 use crate::feedback::Signal;
 pub(crate) use exchange::{Admission, Effect, Ending, Event, Report, TapAnswer};
 pub(crate) use policy::Policy;
@@ -67,9 +67,10 @@ impl Station {
             Event::CardRefused { tap, reason } => self.card_refused(tap, reason, now),
             Event::ReadError => vec![Effect::Feedback(Signal::ReadError)],
             Event::Stop => self.stop(now),
+            Event::GiveUp => self.give_up(now),
             Event::Answer { tap, answer } => self.answer(tap, answer, now),
         };
-        effects.extend(self.send(now));
+        effects.extend(self.send());
         effects
     }
 
@@ -91,7 +92,7 @@ impl Station {
         }
     }
 
-    /// As a read, it is told once while the card is held.
+    /// A refused card is debounced like a read.
     fn card_refused(&mut self, tap: TapId, reason: Reason, now: Now) -> Vec<Effect> {
         let at = now.monotonic;
         let before = self.refused.replace((reason.clone(), at));
@@ -141,8 +142,7 @@ impl Station {
         let earlier = self.taps.iter().take(index);
         let taken: HashSet<String> = earlier.flat_map(Tap::documents).map(str::to_owned).collect();
         let name = answer.name();
-        let tap = &mut self.taps[index];
-        match tap.handle(answer, &self.policy, now, &taken) {
+        match self.taps[index].handle(answer, &self.policy, now, &taken) {
             TapStep::Go(effects) => effects,
             TapStep::Over { signal, verdict, reason } => match self.taps.remove(index) {
                 Some(tap) => self.over(tap, signal, verdict, reason, now),
@@ -150,21 +150,35 @@ impl Station {
             },
             TapStep::Misfit { phase } => {
                 let mut effects = vec![Effect::Abandon { tap: id, phase, answer: name }];
-                effects.extend(tap.abandon(now));
-                if let Some(tap) = self.taps.remove(index) {
-                    let reason = Some(Reason::UnexpectedAnswer);
-                    effects.extend(self.over(tap, Signal::Refused, Verdict::Unknown, reason, now));
-                }
+                effects.extend(self.abandon(index, Reason::UnexpectedAnswer, now));
                 effects
             }
         }
     }
 
+    /// Ends the taps that did not come to an end of their own; each is reported.
+    fn give_up(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while !self.taps.is_empty() {
+            effects.extend(self.abandon(0, Reason::Stopping, now));
+        }
+        effects
+    }
+
+    fn abandon(&mut self, index: usize, reason: Reason, now: Now) -> Vec<Effect> {
+        let Some(mut tap) = self.taps.remove(index) else {
+            return Vec::new();
+        };
+        let mut effects = tap.abandon(&reason, now);
+        effects.extend(self.over(tap, Signal::Refused, Verdict::Unknown, Some(reason), now));
+        effects
+    }
+
     /// Releases leave in the order of the taps: none of a later one before the last of an earlier one was answered.
-    fn send(&mut self, now: Now) -> Vec<Effect> {
+    fn send(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for tap in &mut self.taps {
-            effects.extend(tap.send(&self.policy, now));
+            effects.extend(tap.send(&self.policy));
             if tap.may_still_send() {
                 break;
             }
@@ -178,19 +192,21 @@ impl Station {
     }
 }
 
-/// An answer to a tap that is over changes nothing, but releases that were stored meanwhile are not to be forgotten: they
+/// An answer to a tap that is over changes nothing, but releases that were admitted meanwhile are not to be forgotten: they
 /// were never sent, and the recovery ends them.
 fn late(tap: TapId, answer: TapAnswer) -> Vec<Effect> {
-    let TapAnswer::Stored { releases, result: Ok(admissions) } = answer else {
+    let TapAnswer::Stored(Ok(admitted)) = answer else {
         return Vec::new();
     };
-    let left_open = |(admission, release)| match admission {
-        Admission::Stored(id) => {
-            Some(Effect::LeaveOpen { tap, id, release: Box::new(release), reason: Reason::UnexpectedAnswer })
-        }
-        Admission::Unstored | Admission::Elsewhere | Admission::Outdated => None,
+    let left_open = |(admission, release): (Admission, Release)| {
+        let id = match admission {
+            Admission::Stored(id) => Some(id),
+            Admission::Unstored => None,
+            Admission::Elsewhere | Admission::Outdated => return None,
+        };
+        Some(Effect::LeaveOpen { tap, id, release: Box::new(release), reason: Reason::UnexpectedAnswer })
     };
-    admissions.into_iter().zip(releases).filter_map(left_open).collect()
+    admitted.into_iter().filter_map(left_open).collect()
 }
 
 /// The end of a read that never became a tap at work.

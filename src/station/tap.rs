@@ -106,10 +106,12 @@ impl Tap {
                 Err(failure) => over(&failure),
                 Ok(documents) => self.listed(documents, asked, policy, now, taken),
             },
-            (TapPhase::Storing { releases, .. }, TapAnswer::Stored { result, .. }) => match result {
+            (TapPhase::Storing { user, .. }, TapAnswer::Stored(result)) => match result {
                 Err(failure) => over(&failure),
-                Ok(admissions) if admissions.len() == releases.len() => self.stored(&admissions, now),
-                Ok(_) => TapStep::Misfit { phase: "storing" },
+                Ok(admitted) => {
+                    let user = user.clone();
+                    self.stored(user, admitted, now)
+                }
             },
             (TapPhase::Releasing(it), TapAnswer::Released { document, ending }) => {
                 let Some(index) = it.sent.iter().position(|(_, sent)| sent.document.uuid == document) else {
@@ -170,16 +172,13 @@ impl Tap {
         TapStep::Go(vec![Effect::Store { tap: self.id, releases, listed: asked }])
     }
 
-    fn stored(&mut self, admissions: &[Admission], now: Now) -> TapStep {
-        let TapPhase::Storing { user, releases } = std::mem::replace(&mut self.phase, TapPhase::LoggingIn) else {
-            return TapStep::Misfit { phase: self.phase.name() };
-        };
+    fn stored(&mut self, user: User, admitted: Vec<(Admission, Release)>, now: Now) -> TapStep {
         let (waiting, sent, outcomes) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut it = Releasing { user, waiting, sent, ending: 0, outcomes, pages: 0 };
         let mut effects = Vec::new();
-        for (admission, release) in admissions.iter().zip(releases) {
+        for (admission, release) in admitted {
             match admission {
-                Admission::Stored(id) => it.waiting.push_back((Some(*id), release)),
+                Admission::Stored(id) => it.waiting.push_back((Some(id), release)),
                 Admission::Unstored => it.waiting.push_back((None, release)),
                 Admission::Elsewhere => {
                     let ending = Ending::Ended(Outcome::Failed(Reason::AtAnotherStation));
@@ -193,8 +192,9 @@ impl Tap {
         if nothing_left { no_documents() } else { TapStep::Go(effects) }
     }
 
-    /// As many releases as may run at a time; each that is past its deadline ends unsent.
-    pub(super) fn send(&mut self, policy: &Policy, now: Now) -> Vec<Effect> {
+    /// As many releases as may run at a time. Each attempt judges the deadline itself: one whose document an earlier request
+    /// may still print has to ask before it ends.
+    pub(super) fn send(&mut self, policy: &Policy) -> Vec<Effect> {
         let (tap, deadline) = (self.id, self.started + policy.deadline);
         let TapPhase::Releasing(it) = &mut self.phase else {
             return Vec::new();
@@ -203,29 +203,21 @@ impl Tap {
         while it.sent.len() < policy.parallel
             && let Some((id, release)) = it.waiting.pop_front()
         {
-            if now.monotonic >= deadline {
-                let ending = Ending::Ended(Outcome::Failed(Reason::Deadline));
-                effects.push(it.end(tap, id, release, ending, now));
-            } else {
-                let boxed = Box::new(release.clone());
-                it.sent.push((id, release));
-                effects.push(Effect::Release { tap, release: boxed, deadline });
-            }
+            let boxed = Box::new(release.clone());
+            it.sent.push((id, release));
+            effects.push(Effect::Release { tap, release: boxed, deadline });
         }
         effects
     }
 
-    /// Gives the tap up after an answer that fits no phase. Its stored releases are left open, sent or not: the recovery
-    /// finds out.
-    pub(super) fn abandon(&mut self, now: Now) -> Vec<Effect> {
+    /// Gives the tap up. Its stored releases are left open, sent or not: the recovery finds out.
+    pub(super) fn abandon(&mut self, reason: &Reason, now: Now) -> Vec<Effect> {
         let tap = self.id;
         let TapPhase::Releasing(it) = &mut self.phase else {
             return Vec::new();
         };
         let open: Vec<Admitted> = it.sent.drain(..).chain(it.waiting.drain(..)).collect();
-        open.into_iter()
-            .map(|(id, release)| it.end(tap, id, release, Ending::LeftOpen(Reason::UnexpectedAnswer), now))
-            .collect()
+        open.into_iter().map(|(id, release)| it.end(tap, id, release, Ending::LeftOpen(reason.clone()), now)).collect()
     }
 
     pub(super) fn report(self, verdict: Verdict, reason: Option<Reason>, now: Now) -> Report {
@@ -250,14 +242,12 @@ impl Tap {
 impl Releasing {
     fn end(&mut self, tap: TapId, id: Option<EntryId>, release: Release, ending: Ending, now: Now) -> Effect {
         self.ending += 1;
-        let outcome = match (ending, id) {
-            (Ending::Ended(outcome), _) => outcome,
-            (Ending::LeftOpen(reason), Some(id)) => {
+        let outcome = match ending {
+            Ending::Ended(outcome) => outcome,
+            Ending::LeftOpen(reason) => {
                 self.outcomes.push(Outcome::Unknown(reason.clone()));
                 return Effect::LeaveOpen { tap, id, release: Box::new(release), reason };
             }
-            // Without an entry nobody could be asked later.
-            (Ending::LeftOpen(reason), None) => Outcome::Unknown(reason),
         };
         self.outcomes.push(outcome.clone());
         let record = (outcome.is_released() && release.record).then(|| Box::new(JobRecord::of(&release, now.wall)));

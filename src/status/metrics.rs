@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{BoardState, ReaderState};
-use crate::domain::Verdict;
+use crate::domain::{Outcome, Verdict};
 
 /// The buckets in seconds, from a warm request on a local network to the deadline of a tap.
 const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     unstored: Counter,
     events_lost: Counter,
     unexpected_answers: Counter,
+    recoveries_postponed: Counter,
 }
 
 impl Metrics {
@@ -99,6 +100,7 @@ impl Metrics {
             unstored: Counter::default(),
             events_lost: Counter::default(),
             unexpected_answers: Counter::default(),
+            recoveries_postponed: Counter::default(),
         }
     }
 
@@ -116,13 +118,13 @@ impl Metrics {
     }
 
     /// Counts a tap by the word that it ended with.
-    pub(crate) fn tap(&self, station: &str, outcome: &str) {
-        self.taps.get_or_create(&outcome_labels(station, outcome)).inc();
+    pub(crate) fn tap(&self, station: &str, verdict: Verdict) {
+        self.taps.get_or_create(&outcome_labels(station, verdict.word())).inc();
     }
 
     /// Counts a release by the word that it ended with.
-    pub(crate) fn document(&self, station: &str, outcome: &str) {
-        self.documents.get_or_create(&outcome_labels(station, outcome)).inc();
+    pub(crate) fn document(&self, station: &str, outcome: &Outcome) {
+        self.documents.get_or_create(&outcome_labels(station, outcome.word())).inc();
     }
 
     /// Adds the time that a stage took.
@@ -145,6 +147,11 @@ impl Metrics {
         self.events_lost.inc();
     }
 
+    /// Counts a release in doubt for which the recovery had no room: the next start asks how it ended.
+    pub(crate) fn recovery_postponed(&self) {
+        self.recoveries_postponed.inc();
+    }
+
     /// Counts an answer that fitted no phase of its tap: a fault of this program.
     pub(crate) fn unexpected_answer(&self) {
         self.unexpected_answers.inc();
@@ -164,6 +171,8 @@ impl Metrics {
         registry.register("events_lost", "Events not told, because too many waited", self.events_lost.clone());
         let unexpected = self.unexpected_answers.clone();
         registry.register("unexpected_answers", "Answers that fitted no phase of their tap", unexpected);
+        let postponed = self.recoveries_postponed.clone();
+        registry.register("recoveries_postponed", "Releases in doubt that wait for the next start", postponed);
         let entries = Family::<StateLabels, Gauge>::default();
         let outbox = &state.outbox;
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {
@@ -250,8 +259,8 @@ mod tests {
     fn every_metric_of_the_contract_is_told_under_its_name() {
         let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
         board.update(|state| state.mqtt = Some(false));
-        board.metrics.tap("lobby", "released");
-        board.metrics.document("lobby", "accepted");
+        board.metrics.tap("lobby", Verdict::Released);
+        board.metrics.document("lobby", &Outcome::Accepted);
         board.metrics.stage("lobby", Stage::Login, std::time::Duration::from_millis(2));
         let text = board.metrics_text(Timestamp::UNIX_EPOCH);
         for line in [

@@ -307,7 +307,7 @@ mod tests {
             station.reader = ReaderState::Connected;
             station.taps = 7;
         });
-        board.metrics.tap("lobby", "released");
+        board.metrics.tap("lobby", crate::domain::Verdict::Released);
         let reloaded = board.reloaded("box", ["lobby", "desk"].map(StationName::from));
         let document = reloaded.document(Timestamp::UNIX_EPOCH);
         assert_eq!(document["stations"]["lobby"]["taps"], 7);

@@ -69,7 +69,7 @@ impl OutboxTask {
                     }
                     continue;
                 }
-                Ok(Some(stored)) => self.deliver(&stored).await,
+                Ok(Some(stored)) => self.deliver(&stored, &mut stopped).await,
                 Err(error) => Err(Later::from(error)),
             };
             let Err(Later { why, at_least }) = next else {
@@ -93,7 +93,7 @@ impl OutboxTask {
     }
 
     /// Brings the oldest record as far as it comes now: it is gone from the queue, or it stays and says for how long.
-    async fn deliver(&self, stored: &StoredRecord) -> Result<(), Later> {
+    async fn deliver(&self, stored: &StoredRecord, stopped: &mut watch::Receiver<bool>) -> Result<(), Later> {
         let tap = stored.record.tap;
         let mut delivery = Delivery::new(stored.attempted, self.setup.in_doubt);
         let (mut event, mut why) = (DeliveryEvent::Due, "outbox.in_doubt is resend".to_owned());
@@ -101,19 +101,26 @@ impl OutboxTask {
         loop {
             event = match delivery.handle(event) {
                 DeliveryStep::LookUp(attempted) => {
-                    let answer = look_up(&self.lookup, stored, attempted).await;
+                    // It waits until the last attempt has settled, and has no effect: a stop need not wait for it.
+                    let answer = tokio::select! {
+                        answer = look_up(&self.lookup, stored, attempted) => answer,
+                        _ = stopped.changed() => {
+                            return Err(Later { why: "the agent is being stopped".to_owned(), at_least: Duration::ZERO });
+                        }
+                    };
                     if answer == Ok(Arrival::Arrived) {
                         tracing::info!(%tap, "job record had arrived although its answer was lost");
                     }
                     DeliveryEvent::LookedUp(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Send { possible_duplicate } => {
-                    if possible_duplicate {
+                    let answer = self.send(stored).await?;
+                    let may_have_arrived =
+                        answer.as_ref().map_or_else(|failure| failure.cause.is_in_doubt(), |()| true);
+                    if possible_duplicate && may_have_arrived {
                         tracing::warn!(%tap, why, "job record sent again without knowing whether it had arrived");
                         self.board.metrics.possible_duplicate();
                     }
-                    let answer = self.send(stored).await?;
-                    self.show_in_doubt(answer.as_ref().is_err_and(|failure| failure.cause.is_in_doubt()));
                     DeliveryEvent::Answered(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Acknowledge => {
@@ -121,12 +128,17 @@ impl OutboxTask {
                     return Ok(self.journal.acknowledge_record(stored.id).await?);
                 }
                 DeliveryStep::Bury => {
+                    self.show_in_doubt(false);
                     tracing::error!(%tap, error = why, "the server refused a job record for good; see `queue list`");
                     return Ok(self.journal.bury_record(stored.id, why).await?);
                 }
                 DeliveryStep::Keep { mark, at_least } => {
-                    if let MarkAfter::Is(attempted) = mark {
-                        self.journal.mark_record(stored.id, attempted).await?;
+                    match mark {
+                        MarkAfter::Is(attempted) => {
+                            self.show_in_doubt(attempted.is_some());
+                            self.journal.mark_record(stored.id, attempted).await?;
+                        }
+                        MarkAfter::Stays => self.show_in_doubt(true),
                     }
                     return Err(Later { why, at_least });
                 }

@@ -25,7 +25,7 @@ const FAR_BACK: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) struct Clocks {
     /// By the server's clock.
     pub(super) now: Timestamp,
-    /// The server's clock is before this box's by so much.
+    /// The server's clock minus this box's.
     pub(super) ahead: SignedDuration,
     /// The server stamps a row before this has passed.
     pub(super) settled: Duration,
@@ -40,7 +40,7 @@ impl Clocks {
     }
 }
 
-/// A time, by the server's clock.
+/// A span of the history, by the server's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HistorySpan {
     pub(super) from: Timestamp,

@@ -26,16 +26,16 @@ const RECOVERY_RETRY: Backoff = match Backoff::new(Duration::from_millis(500), D
     Err(_) => panic!("checked when compiled"),
 };
 
-/// The recovery asks at most so often about one release: for a week, once a minute. Then nobody knows.
-const ASK_LIMIT: u32 = 7 * 24 * 60;
+/// So long the recovery asks about one release after a start. Then nobody knows.
+const ASK_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// The right to send, or only to ask.
 #[derive(Clone, Copy, Debug)]
 enum Mandate {
     /// Send, until the deadline.
     Release { deadline: Instant },
-    /// Only find out; it has asked so often.
-    FindOut { asked: u32 },
+    /// Only find out, until then.
+    FindOut { until: Instant },
 }
 
 /// The progress of the attempt.
@@ -92,6 +92,15 @@ pub(crate) struct Attempt {
     state: AttemptState,
 }
 
+impl Mandate {
+    /// The time after which it is pointless to wait for anything but certainty.
+    fn end(self) -> Instant {
+        match self {
+            Self::Release { deadline: end } | Self::FindOut { until: end } => end,
+        }
+    }
+}
+
 impl Attempt {
     /// A tap's attempt: it may send until `deadline`. `sent_before`: an earlier request of this document, not sent after
     /// this time, may still have printed it.
@@ -106,7 +115,8 @@ impl Attempt {
     /// The recovery's attempt: the release may have been sent, but not after `sent`.
     pub(crate) fn of_recovery(retain: bool, sent: Instant, settles_in: Duration) -> Self {
         let state = AttemptState::InDoubt { settled: sent + settles_in };
-        Self { mandate: Mandate::FindOut { asked: 0 }, retain, settles_in, backoff: RECOVERY_RETRY, state }
+        let mandate = Mandate::FindOut { until: sent + ASK_FOR };
+        Self { mandate, retain, settles_in, backoff: RECOVERY_RETRY, state }
     }
 
     /// Takes what happened at `now` and says what to do next. `random` is uniform over all its values.
@@ -145,37 +155,31 @@ impl Attempt {
     /// A person waits for the answer, so a tap asks at once: PRINTED counts whenever it is seen. The recovery asks when the
     /// answer is certain to settle it.
     fn ask(&mut self, settled: Instant, now: Instant) -> AttemptStep {
-        if let Mandate::FindOut { asked } = &mut self.mandate {
-            if now < settled {
-                return AttemptStep::Wait(settled);
-            }
-            *asked += 1;
+        if matches!(self.mandate, Mandate::FindOut { .. }) && now < settled {
+            return AttemptStep::Wait(settled);
         }
         self.state = AttemptState::Asking { settled, since: now };
         AttemptStep::AskStatus
     }
 
     fn not_acknowledged(&mut self, cause: Cause, now: Instant, random: u64) -> AttemptStep {
-        let settled = match cause {
+        let patience = match cause {
             Cause::Unreachable => {
                 self.state = AttemptState::Unsent;
                 return AttemptStep::Wait(now + self.backoff.next(random));
             }
             // A connection that was cut, and even an error from something between, does not stop the server's work.
-            Cause::Lost { .. } | Cause::Malformed => {
-                self.backoff.reset();
-                now + self.settles_in
-            }
-            Cause::Overloaded { retry_after } => {
-                let asked_for = Duration::from_secs(retry_after.unwrap_or(0).into());
-                now + self.backoff.next(random).max(asked_for)
-            }
+            Cause::Lost { .. } | Cause::Malformed => Duration::ZERO,
+            // Neither does a plea for patience: a back end may go on behind the balancer that gave it.
+            Cause::Overloaded { retry_after } => Duration::from_secs(retry_after.unwrap_or(0).into()),
             Cause::Refused(_) | Cause::NotFound | Cause::NotReady | Cause::Rejected | Cause::Storage => {
                 return AttemptStep::End(Outcome::Failed(cause.into()));
             }
         };
-        self.state = AttemptState::InDoubt { settled };
-        AttemptStep::Wait(now + self.backoff.next(random))
+        self.backoff.reset();
+        self.state = AttemptState::InDoubt { settled: now + self.settles_in };
+        let pause = self.backoff.next(random);
+        AttemptStep::Wait((now + pause.max(patience)).min(self.mandate.end().max(now + pause)))
     }
 
     fn judge(
@@ -207,11 +211,11 @@ impl Attempt {
                 AttemptStep::LeaveOpen(cause.into())
             }
             Mandate::Release { .. } => self.ask_again(settled, now, random),
-            Mandate::FindOut { asked } => match cause {
+            Mandate::FindOut { until } => match cause {
                 Cause::Refused(_) => AttemptStep::End(Outcome::Unknown(Reason::HistoryNotAllowed)),
                 Cause::Rejected => AttemptStep::End(Outcome::Unknown(Reason::HistoryRejected)),
                 Cause::NotFound => AttemptStep::End(Outcome::Unknown(Reason::HistoryNotFound)),
-                _ if asked >= ASK_LIMIT => AttemptStep::End(Outcome::Unknown(cause.into())),
+                _ if now >= until => AttemptStep::End(Outcome::Unknown(cause.into())),
                 _ => self.ask_again(settled, now, random),
             },
         }
@@ -279,6 +283,30 @@ mod tests {
     }
 
     #[test]
+    fn patience_is_what_the_server_asks_for_but_never_beyond_the_deadline_and_the_request_may_still_be_at_work() {
+        for (retry_after, asks_at) in [(Some(60), 60), (Some(7_200), 90)] {
+            let start = Instant::now();
+            let mut attempt = Attempt::of_tap(false, start + DEADLINE, None, SETTLES_IN);
+            assert_eq!(attempt.handle(AttemptEvent::Due, start, 0), AttemptStep::Send);
+            let told = attempt.handle(AttemptEvent::Answered(Err(Cause::Overloaded { retry_after })), start, 0);
+            assert_eq!(told, AttemptStep::Wait(after(start, asks_at)));
+            assert_eq!(attempt.handle(AttemptEvent::Due, after(start, asks_at), 0), AttemptStep::AskStatus);
+        }
+    }
+
+    #[test]
+    fn a_release_whose_turn_comes_after_the_deadline_is_not_sent_but_an_earlier_request_is_asked_about() {
+        let start = Instant::now();
+        let mut unsent = Attempt::of_tap(false, start, None, SETTLES_IN);
+        let too_late = AttemptStep::End(Outcome::Failed(Reason::Deadline));
+        assert_eq!(unsent.handle(AttemptEvent::Due, start, 0), too_late);
+        let mut taken_over = Attempt::of_tap(false, start, Some(start), SETTLES_IN);
+        assert_eq!(taken_over.handle(AttemptEvent::Due, after(start, 40), 0), AttemptStep::AskStatus);
+        let printed = AttemptEvent::Status(Ok(Some(DocumentStatus::Printed)));
+        assert_eq!(taken_over.handle(printed, after(start, 40), 0), AttemptStep::End(Outcome::Accepted));
+    }
+
+    #[test]
     fn the_recovery_never_sends() {
         let start = Instant::now();
         let mut attempt = Attempt::of_recovery(false, start, SETTLES_IN);
@@ -290,18 +318,18 @@ mod tests {
 
     #[test]
     fn the_recovery_gives_up_where_it_may_not_ask_and_after_a_week() {
-        for (cause, asked, expected) in [
+        for (cause, days, expected) in [
             (Cause::Refused(crate::domain::Who::Token), 0, Some(Reason::HistoryNotAllowed)),
             (Cause::Rejected, 0, Some(Reason::HistoryRejected)),
             (Cause::NotFound, 0, Some(Reason::HistoryNotFound)),
             (Cause::Unreachable, 0, None),
-            (Cause::Unreachable, ASK_LIMIT, Some(Reason::ServerUnreachable)),
+            (Cause::Unreachable, 7, Some(Reason::ServerUnreachable)),
         ] {
             let start = Instant::now();
             let mut attempt = Attempt::of_recovery(false, start, Duration::ZERO);
-            attempt.mandate = Mandate::FindOut { asked };
-            assert_eq!(attempt.handle(AttemptEvent::Due, start, 0), AttemptStep::AskStatus);
-            match (attempt.handle(AttemptEvent::Status(Err(cause)), start, 0), expected) {
+            let now = after(start, days * 24 * 3_600);
+            assert_eq!(attempt.handle(AttemptEvent::Due, now, 0), AttemptStep::AskStatus);
+            match (attempt.handle(AttemptEvent::Status(Err(cause)), now, 0), expected) {
                 (AttemptStep::End(Outcome::Unknown(reason)), Some(expected)) => assert_eq!(reason, expected),
                 (AttemptStep::Wait(_), None) => {}
                 other => panic!("{cause:?} {other:?}"),
@@ -325,8 +353,8 @@ mod tests {
         Unreachable,
         /// The server refuses it.
         Refused,
-        /// The server asks for patience, and does nothing.
-        Overloaded,
+        /// Something before the server asks for patience; the server may go on and print it after so many seconds.
+        Overloaded { prints: Option<u64> },
         /// It is done after so many seconds, and the answer comes or is lost.
         Done { after: u64, answered: bool },
         /// It is lost on its way, and nobody knows.
@@ -337,7 +365,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     struct Round {
         fate: Fate,
-        /// The status question is answered, refused or lost.
+        /// The status question is answered (0 to 5), not asked for want of a connection (6), lost (7) or refused (8).
         told: u8,
         /// Seconds that the answer takes, at most what a request may take.
         takes: u64,
@@ -352,12 +380,12 @@ mod tests {
         let fate = prop_oneof![
             Just(Fate::Unreachable),
             Just(Fate::Refused),
-            Just(Fate::Overloaded),
+            prop::option::of(0..30u64).prop_map(|prints| Fate::Overloaded { prints }),
             (0..30u64, any::<bool>()).prop_map(|(after, answered)| Fate::Done { after, answered }),
             Just(Fate::Vanished),
         ];
         let rare = || prop::bool::weighted(0.1);
-        (fate, 0u8..8, 0..10u64, rare(), rare(), any::<u64>())
+        (fate, 0u8..9, 0..10u64, rare(), rare(), any::<u64>())
             .prop_map(|(fate, told, takes, restart, again, random)| Round { fate, told, takes, restart, again, random })
     }
 
@@ -416,14 +444,17 @@ mod tests {
                 event = match attempt.handle(event, now, round.random) {
                     AttemptStep::Send => {
                         prop_assert!(last_send.is_none() || ready_since, "sent again, and nobody said READY");
-                        if !matches!(round.fate, Fate::Unreachable | Fate::Refused | Fate::Overloaded) {
+                        if !matches!(round.fate, Fate::Unreachable | Fate::Refused) {
                             (last_send, ready_since) = (Some(now + Duration::from_secs(round.takes)), false);
                         }
                         now += Duration::from_secs(round.takes);
                         AttemptEvent::Answered(match round.fate {
                             Fate::Unreachable => Err(Cause::Unreachable),
                             Fate::Refused => Err(Cause::NotReady),
-                            Fate::Overloaded => Err(Cause::Overloaded { retry_after: Some(1) }),
+                            Fate::Overloaded { prints } => {
+                                server.prints_at.extend(prints.map(|after| asked_at + Duration::from_secs(after)));
+                                Err(Cause::Overloaded { retry_after: Some(round.takes as u32 * 3_600) })
+                            }
                             Fate::Vanished => Err(LOST),
                             Fate::Done { after, answered } => {
                                 server.prints_at.push(asked_at + Duration::from_secs(after));
@@ -437,6 +468,7 @@ mod tests {
                         AttemptEvent::Status(match round.told {
                             6 => Err(Cause::Unreachable),
                             7 => Err(LOST),
+                            8 => Err(Cause::Refused(crate::domain::Who::Token)),
                             _ => {
                                 let settled = last_send.is_none_or(|sent| asked_at >= sent + SETTLES_IN);
                                 ready_since |= settled && status == DocumentStatus::Ready;

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::{EntryId, Release, TapId};
+use crate::domain::{EntryId, OutputPort, Release, TapId};
 
 /// A list that was asked for longer ago than this has been given up: no deadline of a tap is longer.
 const LIST_AGE: Duration = Duration::from_secs(2 * 3600);
@@ -55,14 +55,24 @@ pub(super) enum Turn {
 }
 
 /// An open release that is not to be forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct EarlierRelease {
-    id: EntryId,
+    /// `None` for one that was sent without an entry: the recovery cannot end it.
+    id: Option<EntryId>,
     /// Nothing was sent for it after this.
     sent: Instant,
+    port: OutputPort,
+    record: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+impl EarlierRelease {
+    /// A release that takes its place accounts for its paper too, so it has to name the same printer and want the same record.
+    fn may_be_replaced_by(&self, release: &Release) -> bool {
+        !release.retain && self.port == release.port && self.record == release.record
+    }
+}
+
+#[derive(Clone, Debug)]
 enum Owner {
     Recovery(EarlierRelease),
     Tap { tap: TapId, earlier: Option<EarlierRelease> },
@@ -81,14 +91,16 @@ pub(super) struct Claims(Mutex<Documents>);
 
 impl Claims {
     /// An earlier run or tap left a release open. A tap that owns the document already owns it with that.
-    pub(super) fn was_left_open(&self, release: &Release, id: EntryId, sent: Instant) {
+    pub(super) fn was_left_open(&self, release: &Release, id: Option<EntryId>, sent: Instant) {
         if release.retain {
             return;
         }
-        let left = EarlierRelease { id, sent };
-        match self.lock().owners.entry(release.document.uuid.clone()).or_insert(Owner::Recovery(left)) {
-            Owner::Recovery(earlier) => *earlier = left,
-            Owner::Tap { earlier, .. } => *earlier = Some(left),
+        let left = EarlierRelease { id, sent, port: release.port.clone(), record: release.record };
+        let (mut documents, uuid) = (self.lock(), &release.document.uuid);
+        match documents.owners.get_mut(uuid) {
+            Some(Owner::Tap { earlier, .. }) => *earlier = Some(left),
+            Some(Owner::Recovery(earlier)) => *earlier = left,
+            None => drop(documents.owners.insert(uuid.to_owned(), Owner::Recovery(left))),
         }
     }
 
@@ -97,22 +109,23 @@ impl Claims {
         let (mut documents, uuid) = (self.lock(), &release.document.uuid);
         let earlier = match documents.owners.get(uuid) {
             Some(Owner::Tap { .. }) => return Claim::Elsewhere,
-            Some(Owner::Recovery(_)) if release.retain => return Claim::Elsewhere,
-            Some(Owner::Recovery(earlier)) => Some(*earlier),
+            Some(Owner::Recovery(earlier)) if !earlier.may_be_replaced_by(release) => return Claim::Elsewhere,
+            Some(Owner::Recovery(earlier)) => Some(earlier.clone()),
             None => None,
         };
         let since_then = documents.released.iter().rev().take_while(|(at, _)| *at >= listed);
         if since_then.into_iter().any(|(_, released)| released == uuid) {
             return Claim::Outdated;
         }
+        let replaced = earlier.as_ref().and_then(|earlier| earlier.id);
         documents.owners.insert(uuid.to_owned(), Owner::Tap { tap: release.tap, earlier });
-        earlier.map_or(Claim::Free, |earlier| Claim::InsteadOf(earlier.id))
+        replaced.map_or(Claim::Free, Claim::InsteadOf)
     }
 
     /// A tap could not store its claims: all is as before.
     pub(super) fn give_back(&self, tap: TapId, uuid: &str) {
         let mut documents = self.lock();
-        if let Some(Owner::Tap { tap: owner, earlier }) = documents.owners.get(uuid).copied()
+        if let Some(Owner::Tap { tap: owner, earlier }) = documents.owners.get(uuid).cloned()
             && owner == tap
         {
             match earlier {
@@ -126,7 +139,7 @@ impl Claims {
     pub(super) fn sent_before(&self, uuid: &str) -> Option<Instant> {
         match self.lock().owners.get(uuid)? {
             Owner::Recovery(earlier) => Some(earlier.sent),
-            Owner::Tap { earlier, .. } => earlier.map(|earlier| earlier.sent),
+            Owner::Tap { earlier, .. } => earlier.as_ref().map(|earlier| earlier.sent),
         }
     }
 
@@ -140,7 +153,7 @@ impl Claims {
     }
 
     /// A tap is over with a document, and nobody knows how its release ended: the recovery owns it from now on.
-    pub(super) fn leave_open(&self, release: &Release, id: EntryId, sent: Instant) {
+    pub(super) fn leave_open(&self, release: &Release, id: Option<EntryId>, sent: Instant) {
         self.end(release.tap, &release.document.uuid, None);
         self.was_left_open(release, id, sent);
     }
@@ -152,12 +165,12 @@ impl Claims {
             return Turn::Now;
         }
         match documents.owners.get(uuid) {
-            Some(Owner::Recovery(earlier)) if earlier.id == id => {
+            Some(Owner::Recovery(earlier)) if earlier.id == Some(id) => {
                 documents.owners.remove(uuid);
                 documents.remember(uuid, released);
                 Turn::Now
             }
-            Some(Owner::Tap { earlier: Some(earlier), .. }) if earlier.id == id => Turn::Later,
+            Some(Owner::Tap { earlier: Some(earlier), .. }) if earlier.id == Some(id) => Turn::Later,
             _ => Turn::Never,
         }
     }
@@ -186,7 +199,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::{Document, OutputPort, User};
+    use crate::domain::{Document, User};
 
     fn tap(number: u128) -> TapId {
         TapId::new(Timestamp::UNIX_EPOCH, number)
@@ -220,15 +233,15 @@ mod tests {
     fn a_release_left_open_is_ended_by_the_recovery_or_replaced_by_a_tap_never_both() {
         let (claims, sent) = (Claims::default(), Instant::now());
         let (a, b) = (release("a", 0, false), release("b", 0, false));
-        claims.leave_open(&a, 7, sent);
-        claims.leave_open(&b, 8, sent);
+        claims.leave_open(&a, Some(7), sent);
+        claims.leave_open(&b, Some(8), sent);
         assert_eq!(claim(&claims, &release("a", 1, true)), Claim::Elsewhere, "it would be forgotten who was before");
         assert_eq!(claim(&claims, &release("a", 1, false)), Claim::InsteadOf(7));
         assert_eq!((claims.resolve(&a, 7, None), claims.sent_before("a")), (Turn::Later, Some(sent)));
         claims.give_back(tap(1), "a");
         assert_eq!((claims.resolve(&a, 7, None), claims.resolve(&a, 7, None)), (Turn::Now, Turn::Never));
         assert_eq!(claim(&claims, &release("b", 1, false)), Claim::InsteadOf(8));
-        claims.leave_open(&release("b", 1, false), 9, sent);
+        claims.leave_open(&release("b", 1, false), Some(9), sent);
         assert_eq!((claims.resolve(&b, 8, None), claims.resolve(&b, 9, None)), (Turn::Never, Turn::Now));
         assert_eq!(claim(&claims, &release("b", 1, false)), Claim::Free);
     }
@@ -237,7 +250,7 @@ mod tests {
     fn a_document_that_stays_at_the_server_is_free_when_its_tap_is_over_and_still_ended_by_the_recovery() {
         let (claims, kept) = (Claims::default(), release("a", 1, true));
         assert_eq!((claim(&claims, &kept), claim(&claims, &release("a", 2, false))), (Claim::Free, Claim::Elsewhere));
-        claims.leave_open(&kept, 7, Instant::now());
+        claims.leave_open(&kept, Some(7), Instant::now());
         assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
         assert_eq!(claims.resolve(&kept, 7, None), Turn::Now);
     }
@@ -252,5 +265,24 @@ mod tests {
         assert_eq!(claims.claim(&release("a", 2, false), asked_later), Claim::Free, "the server says READY again");
         claims.end(tap(2), "a", None);
         assert_eq!(claims.claim(&release("a", 3, false), asked_later), Claim::Free, "nothing came out");
+    }
+
+    #[test]
+    fn only_a_release_at_the_same_printer_and_with_the_same_record_takes_the_place_of_one_that_was_left_open() {
+        let claims = Claims::default();
+        claims.leave_open(&release("a", 0, false), Some(7), Instant::now());
+        let elsewhere = Release { port: OutputPort::Serial("DEMO0002".to_owned()), ..release("a", 1, false) };
+        let unrecorded = Release { record: false, ..release("a", 1, false) };
+        assert_eq!((claim(&claims, &elsewhere), claim(&claims, &unrecorded)), (Claim::Elsewhere, Claim::Elsewhere));
+        assert_eq!(claim(&claims, &release("a", 1, false)), Claim::InsteadOf(7));
+    }
+
+    #[test]
+    fn a_release_without_an_entry_that_may_have_been_sent_is_not_forgotten() {
+        let (claims, sent) = (Claims::default(), Instant::now());
+        assert_eq!(claim(&claims, &release("a", 1, false)), Claim::Free);
+        claims.leave_open(&release("a", 1, false), None, sent);
+        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
+        assert_eq!(claims.sent_before("a"), Some(sent), "the next attempt asks first");
     }
 }

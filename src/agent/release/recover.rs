@@ -17,6 +17,7 @@ use super::attempt::{Attempt, AttemptEvent, AttemptStep};
 use super::claims::Turn;
 use super::register::{EndedRelease, InDoubtRelease, Register};
 use crate::agent::reporter::Reporter;
+use crate::agent::stoppable::until;
 use crate::backoff::Backoff;
 use crate::domain::{DocumentStatus, EntryId, Failure, JobRecord, Outcome, Reason, Release, StationName, Verdict};
 use crate::journal::StoredRelease;
@@ -34,7 +35,7 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(500), Duration::
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// A document whose creation is not known is looked for so far back.
-const FAR_BACK: SignedDuration = SignedDuration::from_hours(6 * 24);
+const SEARCH_BACK: SignedDuration = SignedDuration::from_hours(6 * 24);
 
 /// The parts that the recovery works with.
 #[derive(Debug)]
@@ -234,7 +235,7 @@ impl Recovery {
         let now = self.client.server_time(Timestamp::now());
         let (from, to) = match release.document.created {
             Some(created) => (created.checked_sub(MARGIN), created.checked_add(MARGIN)),
-            None => (now.checked_sub(FAR_BACK), now.checked_add(MARGIN)),
+            None => (now.checked_sub(SEARCH_BACK), now.checked_add(MARGIN)),
         };
         let query = HistoryQuery {
             user: Some(release.user.name.clone()),
@@ -249,13 +250,6 @@ impl Recovery {
 fn ended(id: EntryId, release: &Release, outcome: Outcome) -> EndedRelease {
     let record = (outcome.is_released() && release.record).then(|| JobRecord::of(release, release.time));
     EndedRelease { id: Some(id), document: release.document.uuid.clone(), outcome, record }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The report of a release that ended after its tap.

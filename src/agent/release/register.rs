@@ -22,7 +22,7 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(100), Duration::
     Err(_) => panic!("checked when compiled"),
 };
 
-/// An outcome is offered so often to a journal that does not take it; then the recovery goes on with that.
+/// Attempts to store an outcome before the recovery takes over.
 const END_ATTEMPTS: usize = 10;
 
 /// The end of a release, and the job record that follows from it.
@@ -75,7 +75,7 @@ impl Register {
                 tracing::error!(%error, "releases of an earlier run not read yet");
             })?;
             for stored in &open {
-                self.claims.was_left_open(&stored.release, stored.id, self.started);
+                self.claims.was_left_open(&stored.release, Some(stored.id), self.started);
             }
             Ok(open)
         };
@@ -90,15 +90,12 @@ impl Register {
         releases: &[Release],
         listed: Instant,
     ) -> Result<Vec<Admission>, JournalError> {
-        let known = self.left_open().await.map(drop);
+        // Without it nobody knows which requests of an earlier run may still be at work.
+        self.left_open().await?;
         let claims: Vec<Claim> = releases.iter().map(|release| self.claims.claim(release, listed)).collect();
         let own = |(claim, release): (&Claim, &Release)| claim.is_granted().then(|| release.clone());
         let own: Vec<Release> = claims.iter().zip(releases).filter_map(own).collect();
-        let stored = match known {
-            Ok(()) => self.store_own(&own, &claims).await,
-            Err(error) => Err(error),
-        };
-        let mut admitted: VecDeque<Admission> = match stored {
+        let mut admitted: VecDeque<Admission> = match self.store_own(&own, &claims).await {
             Ok(ids) => ids.into_iter().map(Admission::Stored).collect(),
             // The exception to the first promise: a full disk keeps nobody from printing where no record is wanted.
             Err(JournalError::Full) if !own.iter().any(|release| release.record) => {
@@ -134,12 +131,14 @@ impl Register {
 
     /// Makes an outcome durable and frees the document. An outcome that the journal does not take goes to the recovery.
     pub(in crate::agent) async fn end(&self, station: &StationName, tap: TapId, ended: EndedRelease) {
-        if let Some(id) = ended.id
+        while let Some(id) = ended.id
             && !self.store_patiently(station, id, &ended).await
         {
             tracing::error!(station = &**station, id, "outcome not stored yet; trying until it is");
             let ended = Box::new(ended.clone());
-            self.hand_over(InDoubtRelease::Unstored { station: station.clone(), id, ended });
+            if self.hand_over(InDoubtRelease::Unstored { station: station.clone(), id, ended }) {
+                break;
+            }
         }
         self.claims.end(tap, &ended.document, ended.outcome.is_released().then(Instant::now));
     }
@@ -161,11 +160,12 @@ impl Register {
         self.journal.end_release(id, ended.outcome.clone(), ended.record.clone()).await
     }
 
-    /// Leaves a release open in the journal, for the recovery to find out how it ended.
-    pub(in crate::agent) fn leave_open(&self, id: EntryId, release: Release) {
+    /// Leaves a release open in the journal, for the recovery to find out how it ended. Without an entry it is only
+    /// remembered that it may have been sent. False where the recovery has no room for it, so that the next start asks.
+    pub(in crate::agent) fn leave_open(&self, id: Option<EntryId>, release: Release) -> bool {
         let sent = Instant::now();
         self.claims.leave_open(&release, id, sent);
-        self.hand_over(InDoubtRelease::Open { id, release: Box::new(release), sent });
+        id.is_none_or(|id| self.hand_over(InDoubtRelease::Open { id, release: Box::new(release), sent }))
     }
 
     /// Whether the recovery may end a release that was left open, whose outcome it knows now. If so, the document is free.
@@ -173,10 +173,12 @@ impl Register {
         self.claims.resolve(release, id, outcome.is_released().then(Instant::now))
     }
 
-    fn hand_over(&self, release: InDoubtRelease) {
-        if let Err(error) = self.in_doubt.try_send(release) {
-            tracing::error!(%error, "too many releases are in doubt; the next start asks the server how this one ended");
+    fn hand_over(&self, release: InDoubtRelease) -> bool {
+        let handed_over = self.in_doubt.try_send(release);
+        if let Err(error) = &handed_over {
+            tracing::error!(%error, "too many releases are in doubt");
         }
+        handed_over.is_ok()
     }
 }
 
@@ -240,7 +242,7 @@ mod tests {
         let (register, journal, mut recovery) = register(dir.path());
         let stored = register.store(tap(1), &[release("a", 1)], Instant::now()).await.unwrap();
         let [Admission::Stored(id)] = stored[..] else { panic!("{stored:?}") };
-        register.leave_open(id, release("a", 1));
+        assert!(register.leave_open(Some(id), release("a", 1)));
         assert!(matches!(recovery.recv().await, Some(InDoubtRelease::Open { id: open, .. }) if open == id));
         let next = register.store(tap(2), &[release("a", 2)], Instant::now()).await.unwrap();
         assert!(matches!(next[..], [Admission::Stored(_)]), "{next:?}");
@@ -257,5 +259,15 @@ mod tests {
         journal.break_down().await;
         assert_eq!(register.store(tap(1), &[release("a", 1)], Instant::now()).await, Err(JournalError::Closed));
         assert_eq!(register.claims.claim(&release("a", 2), Instant::now()), Claim::Free);
+    }
+
+    #[tokio::test]
+    async fn a_release_in_doubt_for_which_the_recovery_has_no_room_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (register, _journal, _recovery) = register(dir.path());
+        for id in 1..=IN_DOUBT_LIMIT as EntryId {
+            assert!(register.leave_open(Some(id), release(&format!("document {id}"), 1)));
+        }
+        assert!(!register.leave_open(Some(0), release("one too many", 1)));
     }
 }

@@ -127,7 +127,7 @@ impl Enrolment {
             Err(OauthError::Denied(word)) => Err(DeviceError::Refused(word)),
             Err(OauthError::Pending) => Err(DeviceError::Refused("authorization_pending".to_owned())),
             Err(OauthError::Failed(failure)) => {
-                // Nothing was sent: nobody knows this device better than before.
+                // The next attempt is signed if this one may have reached the server.
                 self.stage = EnrolmentStage::Register { signed: signed || is_lost(&failure) };
                 Err(DeviceError::Server(failure))
             }

@@ -93,7 +93,7 @@ fn an_answer_that_fits_no_phase_ends_its_tap_and_leaves_its_releases_open() {
         "it is cut off before its releases are left open: {effects:?}"
     );
     let open = |effect: &Effect| match effect {
-        Effect::LeaveOpen { id, .. } => Some(*id),
+        Effect::LeaveOpen { id, .. } => *id,
         _ => None,
     };
     let mut ids: Vec<_> = effects.iter().filter_map(open).collect();
@@ -116,7 +116,20 @@ fn releases_that_were_stored_for_a_tap_that_has_ended_are_left_open() {
     let effects = stage.ended(tap);
     assert!(matches!(effects[0], Effect::Abandon { phase: "storing", answer: "ended", .. }), "{effects:?}");
     let effects = stage.stored(tap, releases, vec![Admission::Stored(7), Admission::Elsewhere]);
-    assert!(matches!(&effects[..], [Effect::LeaveOpen { id: 7, .. }]), "{effects:?}");
+    assert!(matches!(&effects[..], [Effect::LeaveOpen { id: Some(7), .. }]), "{effects:?}");
+}
+
+#[test]
+fn taps_that_do_not_end_in_time_are_given_up_and_reported() {
+    let mut stage = TestStation::with(policy());
+    stage.up_to_stored(vec![document("a", 1), document("b", 2), document("c", 3)]);
+    second(&mut stage, vec![document("x", 4)]);
+    stage.handle(Event::Stop);
+    let effects = stage.handle(Event::GiveUp);
+    let open = effects.iter().filter(|effect| matches!(effect, Effect::LeaveOpen { .. })).count();
+    let reports = effects.iter().filter(|effect| matches!(effect, Effect::Report(_))).count();
+    assert_eq!((open, reports, sent(&effects).len(), stage.station.is_busy()), (4, 2, 0, false));
+    assert_eq!(report(&effects).unwrap().reason, Some(Reason::Stopping));
 }
 
 /// Something that the world does next.
@@ -129,6 +142,7 @@ enum Move {
     Misfit(prop::sample::Index, u8),
     Pass(u64),
     Stop,
+    GiveUp,
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -138,6 +152,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(which, how)| Move::Misfit(which, how)),
         2 => (0u64..40).prop_map(Move::Pass),
         1 => Just(Move::Stop),
+        1 => Just(Move::GiveUp),
     ]
 }
 
@@ -184,7 +199,7 @@ impl World {
                     self.sent.push((*tap, release.document.uuid.clone()));
                     prop_assert!(self.sent.iter().filter(|(of, _)| of == tap).count() <= self.stage.policy_parallel());
                 }
-                Effect::End { id: Some(id), .. } | Effect::LeaveOpen { id, .. } => {
+                Effect::End { id: Some(id), .. } | Effect::LeaveOpen { id: Some(id), .. } => {
                     *self.ended.entry(*id).or_default() += 1;
                 }
                 _ => {}
@@ -210,21 +225,21 @@ impl World {
             }
             Effect::Store { tap, releases, .. } => {
                 if how == 255 {
-                    return Some((*tap, TapAnswer::Stored { releases: releases.clone(), result: Err(unreachable()) }));
+                    return Some((*tap, TapAnswer::Stored(Err(unreachable()))));
                 }
-                let admissions = releases.iter().map(|_| {
+                let admissions = releases.iter().map(|release| {
                     self.stored += 1;
-                    match how % 8 {
+                    let admission = match how % 8 {
                         0 => Admission::Elsewhere,
                         1 => Admission::Outdated,
                         _ => {
                             self.admitted.insert(self.stored);
                             Admission::Stored(self.stored)
                         }
-                    }
+                    };
+                    (admission, release.clone())
                 });
-                let admissions = admissions.collect();
-                (*tap, TapAnswer::Stored { releases: releases.clone(), result: Ok(admissions) })
+                (*tap, TapAnswer::Stored(Ok(admissions.collect())))
             }
             Effect::Release { tap, release, .. } => {
                 self.sent.retain(|(_, document)| *document != release.document.uuid);
@@ -288,8 +303,9 @@ proptest! {
                 }
                 Move::Misfit(which, how) if !world.held.is_empty() => {
                     let tap = world.held[which.index(world.held.len())];
-                    let answer = match how % 3 {
+                    let answer = match how % 4 {
                         0 => TapAnswer::Ended,
+                        3 => TapAnswer::Lost,
                         1 => TapAnswer::Released { document: "nobody's".to_owned(), ending: Ending::Ended(Outcome::Accepted) },
                         _ => TapAnswer::LoggedIn(Ok(User { name: "ada".to_owned(), provider: None })),
                     };
@@ -299,6 +315,13 @@ proptest! {
                 Move::Pass(seconds) => world.stage.pass(Duration::from_secs(seconds)),
                 Move::Stop => {
                     let effects = world.stage.handle(Event::Stop);
+                    world.take(effects)?;
+                }
+                Move::GiveUp => {
+                    // Whoever gives up stops the sending first.
+                    world.open.retain(|open| !matches!(open, Effect::Release { .. }));
+                    world.sent.clear();
+                    let effects = world.stage.handle(Event::GiveUp);
                     world.take(effects)?;
                 }
                 Move::Answer(..) | Move::Misfit(..) => {}
