@@ -145,6 +145,25 @@ fn releases_without_an_entry_that_come_for_a_tap_that_has_ended_are_ended() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::End { id: None, .. })), "{effects:?}");
 }
 
+/// A person taps again because nothing came. The second tap ends at once with `no-documents`, for the first one is about to
+/// release what waits; and then the first one cannot. The light belongs to the second tap, so nobody tells the person:
+/// the last that they saw says that nothing waits for them.
+#[test]
+#[ignore = "defect: a person who taps twice is told that nothing waits, also when the first tap then fails"]
+fn a_person_who_tapped_twice_is_told_when_the_first_tap_cannot_release() {
+    let mut stage = Stage::with(policy());
+    let (first, _) = stage.hold("04A1");
+    let releases = stage.up_to_storing(first, vec![document("a", 1)]);
+    stage.pass(Duration::from_secs(3));
+    let (second, _) = stage.hold("04A1");
+    stage.logged_in(second);
+    let mut seen = signals(&stage.listed(second, vec![document("a", 1)]));
+    let full = Failure::new(Cause::Storage, "disk full");
+    seen.extend(signals(&stage.answer(first, TapAnswer::Stored { releases, result: Err(full) })));
+    assert!(!stage.station.is_busy());
+    assert_ne!(seen, [Signal::NoDocuments], "a document waits, and nothing came out");
+}
+
 /// Something that the world does next.
 #[derive(Clone, Debug)]
 enum Move {
