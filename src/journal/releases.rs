@@ -117,3 +117,45 @@ impl Store {
         self.commit_parts(never_issued)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::OpenOptions;
+    use super::super::limits::Limits;
+    use super::*;
+    use crate::domain::{Document, OutputPort, TapId, User};
+
+    fn release(number: u128) -> Release {
+        Release {
+            tap: TapId::new(Timestamp::UNIX_EPOCH, number),
+            station: "lobby".into(),
+            user: User { name: "ada".to_owned(), provider: None },
+            document: Document::sample("a"),
+            port: OutputPort::Serial("DEMO0001".to_owned()),
+            time: Timestamp::now(),
+            record: true,
+            retain: false,
+        }
+    }
+
+    /// A tap's entry takes the place of one that is in doubt, in one transaction. The disk fills at the sync: the caller is
+    /// told `Full` and gives the document back to the recovery. The transaction may be on the disk all the same; then the new
+    /// entry is removed as one that was never issued, and the old one, which it replaced, is not put back.
+    #[test]
+    #[ignore = "defect: an open release is lost when the write of the one that takes its place fails half way"]
+    fn an_open_release_survives_a_failed_write_of_the_one_that_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = OpenOptions::default();
+        let mut store = Store::open(dir.path(), Limits::NONE, false, &options).unwrap();
+        let old = store.store_releases(&[release(1)], &[]).unwrap();
+        store.sync().unwrap();
+        let issued = store.next_id();
+        store.store_releases(&[release(2)], &old).unwrap();
+        // As the worker does after a failure: open anew, and go on from the last number that a caller knows.
+        store.finish().unwrap();
+        let mut store = Store::open(dir.path(), Limits::NONE, true, &options).unwrap();
+        store.resume_ids(issued).unwrap();
+        let open: Vec<EntryId> = store.open_releases().unwrap().iter().map(|stored| stored.id).collect();
+        assert_eq!(open, old, "it may have printed, and after a restart nobody asks for it");
+    }
+}

@@ -251,6 +251,45 @@ mod tests {
         assert_eq!(journal.open_releases().await.unwrap().len(), 1, "the new entry has taken the old one's place");
     }
 
+    /// The READY of a list counts only if the list was asked for when the earlier request had settled. While the recovery
+    /// owns the document, the tap is told of that request and asks again. When the recovery has just given up (here: it may
+    /// not read the history), the same stale list gets the document as if nobody had ever sent it.
+    #[tokio::test]
+    #[ignore = "defect: a list from before a request had settled is trusted once the recovery has given up"]
+    async fn a_list_from_before_a_request_had_settled_is_not_trusted_after_the_recovery_gave_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (register, _journal, _recovery) = register(dir.path());
+        let stored = register.store(tap(1), &[release("a", 1)], Instant::now()).await.unwrap();
+        let [Admission::Stored(id)] = stored[..] else { panic!("{stored:?}") };
+        register.leave_open(id, release("a", 1));
+        // Asked for at once, answered late: the request may have printed it since.
+        let listed = Instant::now();
+        let outcome = Outcome::Unknown(Reason::HistoryNotAllowed);
+        assert_eq!(register.resolve(&release("a", 1), id, &outcome), Turn::Now);
+        register.store_end(id, &ended(id, "a", outcome)).await.unwrap();
+        let next = register.store(tap(2), &[release("a", 2)], listed).await.unwrap();
+        let knows = register.sent_before("a").is_some() || matches!(next[..], [Admission::Outdated]);
+        assert!(knows, "it will be sent at once, and nobody said READY when the first request had settled: {next:?}");
+    }
+
+    /// A tap takes the place of a release in doubt and ends unsent, because its turn comes after its deadline. The first
+    /// request may have printed: the recovery must still be allowed to say so.
+    #[tokio::test]
+    #[ignore = "defect: a release in doubt is superseded by one that was never sent"]
+    async fn a_release_in_doubt_outlives_a_tap_that_took_its_place_and_sent_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (register, journal, _recovery) = register(dir.path());
+        let stored = register.store(tap(1), &[release("a", 1)], Instant::now()).await.unwrap();
+        let [Admission::Stored(first)] = stored[..] else { panic!("{stored:?}") };
+        register.leave_open(first, release("a", 1));
+        let stored = register.store(tap(2), &[release("a", 2)], Instant::now()).await.unwrap();
+        let [Admission::Stored(second)] = stored[..] else { panic!("{stored:?}") };
+        register.end(&"lobby".into(), tap(2), ended(second, "a", Outcome::Failed(Reason::Deadline))).await;
+        let turn = register.resolve(&release("a", 1), first, &Outcome::Accepted);
+        let open = journal.open_releases().await.unwrap().len();
+        assert!(turn != Turn::Never || open > 0, "it printed, and nobody will record it: {turn:?}, {open} open");
+    }
+
     #[tokio::test]
     async fn a_journal_that_takes_nothing_gives_the_documents_back() {
         let dir = tempfile::tempdir().unwrap();
