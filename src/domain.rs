@@ -135,6 +135,13 @@ pub enum DocumentStatus {
     Other,
 }
 
+impl DocumentStatus {
+    /// The status of a document that the server lists more than once: PRINTED is the one that cannot be taken back.
+    pub(crate) fn of_rows(rows: impl Iterator<Item = Self>) -> Option<Self> {
+        rows.reduce(|one, other| if other == Self::Printed { other } else { one })
+    }
+}
+
 /// One entry of the server's list (docs/print-server-api.md, "DocumentInfo"). All but the uuid may be missing there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {

@@ -126,14 +126,16 @@ impl Journal {
         StateDirs::new(state_dir).is_used()
     }
 
-    /// Makes all of these durable, and removes the entries `instead_of`, which they replace. Nothing is sent before this
-    /// answers (docs/architecture.md, "Promises"), except where no record is wanted and it answers [`JournalError::Full`].
-    pub async fn store_releases(
-        &self,
-        releases: Vec<Release>,
-        instead_of: Vec<EntryId>,
-    ) -> Result<Vec<EntryId>, JournalError> {
-        self.call(JobKind::Promise, move |store| store.store_releases(&releases, &instead_of)).await
+    /// Makes all of these durable. Nothing is sent before this answers (docs/architecture.md, "Promises"), except where no
+    /// record is wanted and it answers [`JournalError::Full`].
+    pub async fn store_releases(&self, releases: Vec<Release>) -> Result<Vec<EntryId>, JournalError> {
+        self.call(JobKind::Promise, move |store| store.store_releases(&releases)).await
+    }
+
+    /// Removes open releases whose place others have taken. Those are durable by then: between the two there may be two entries
+    /// for one document, and never none.
+    pub(crate) async fn remove_replaced(&self, ids: Vec<EntryId>) -> Result<(), JournalError> {
+        self.call(JobKind::Duty, move |store| store.remove_replaced(&ids)).await
     }
 
     /// Ends a release and stores the record that follows from it, in one transaction. A release with an unknown outcome stays

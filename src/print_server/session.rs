@@ -56,7 +56,8 @@ impl Session {
     /// The status of one document, from a list of every status; `None` when the server does not list it.
     pub async fn status_of(&self, uuid: &str) -> Result<Option<DocumentStatus>, Failure> {
         let documents = self.list(&EVERY_STATUS).await?;
-        Ok(documents.into_iter().find(|document| document.uuid == uuid).map(|document| document.status))
+        let rows = documents.into_iter().filter(|document| document.uuid == uuid);
+        Ok(DocumentStatus::of_rows(rows.map(|document| document.status)))
     }
 
     async fn list(&self, statuses: &[&str]) -> Result<Vec<Document>, Failure> {

@@ -148,6 +148,15 @@ impl Station {
                 Some(tap) => self.over(tap, signal, verdict, reason, now),
                 None => Vec::new(),
             },
+            TapStep::Covered => {
+                // The person waits for the same documents, and sees how the tap before ends.
+                if self.light == Some(id) {
+                    self.light = index.checked_sub(1).and_then(|before| self.taps.get(before)).map(|tap| tap.id);
+                }
+                let tap = self.taps.remove(index);
+                let reason = Some(Reason::NoDocuments);
+                tap.map(|tap| Effect::Report(tap.report(Verdict::Released, reason, now))).into_iter().collect()
+            }
             TapStep::Misfit { phase } => {
                 let mut effects = vec![Effect::Abandon { tap: id, phase, answer: name }];
                 effects.extend(self.abandon(index, Reason::UnexpectedAnswer, now));

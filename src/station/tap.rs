@@ -17,6 +17,8 @@ pub(super) enum TapStep {
     Go(Vec<Effect>),
     /// The tap is over.
     Over { signal: Signal, verdict: Verdict, reason: Option<Reason> },
+    /// The tap is over: earlier taps are releasing everything that waits.
+    Covered,
     /// The answer fits no phase.
     Misfit { phase: &'static str },
 }
@@ -146,9 +148,10 @@ impl Tap {
         now: Now,
         taken: &HashSet<String>,
     ) -> TapStep {
+        let is_covered = documents.iter().any(|document| taken.contains(&document.uuid));
         let documents = select(documents, policy, taken);
         if documents.is_empty() {
-            return no_documents();
+            return if is_covered { TapStep::Covered } else { no_documents() };
         }
         if now.monotonic >= self.started + policy.deadline {
             let reason = Some(Reason::Deadline);

@@ -81,7 +81,7 @@ async fn fill(journal: &Journal, entries: u64) -> u64 {
         let releases: Vec<_> = (first..(first + TOGETHER).min(entries)).map(release).collect();
         let records: Vec<_> = releases.iter().map(|release| JobRecord::of(release, release.time)).collect();
         bytes += records.iter().map(|record| serde_json::to_vec(record).unwrap().len() as u64).sum::<u64>();
-        let ids = journal.store_releases(releases, Vec::new()).await.unwrap();
+        let ids = journal.store_releases(releases).await.unwrap();
         let ends = ids.into_iter().zip(records).map(|(id, record)| {
             let journal = journal.clone();
             async move { journal.end_release(id, Outcome::Accepted, Some(record)).await.unwrap() }
@@ -154,7 +154,7 @@ fn enqueue(dir: &Path, runtime: &Runtime) {
         bare.push(began.elapsed());
 
         let began = Instant::now();
-        runtime.block_on(journal.store_releases(vec![release(number)], Vec::new())).unwrap();
+        runtime.block_on(journal.store_releases(vec![release(number)])).unwrap();
         one.push(began.elapsed());
 
         let began = Instant::now();
@@ -168,7 +168,7 @@ fn enqueue(dir: &Path, runtime: &Runtime) {
         runtime.block_on(async {
             let store = |number| {
                 let journal = journal.clone();
-                async move { drop(journal.store_releases(vec![release(number)], Vec::new()).await.unwrap()) }
+                async move { drop(journal.store_releases(vec![release(number)]).await.unwrap()) }
             };
             (number + 1..=number + AT_ONCE).map(store).collect::<JoinSet<()>>().join_all().await;
         });

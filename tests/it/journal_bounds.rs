@@ -33,7 +33,7 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
         journal.bury_record(first.id, "no".to_owned()).await.unwrap();
         store_record(&journal, 1).await;
         store_record(&journal, 2).await;
-        let unknown = journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        let unknown = journal.store_releases(vec![release(3)]).await.unwrap();
         journal.end_release(unknown[0], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
         // There are six entries: two events, a dead letter, two records, and a release with an unknown outcome. Each tap
         // costs one of them.
@@ -43,12 +43,12 @@ fn at_the_limit_events_go_first_and_records_last_and_no_release_is_refused() {
         for expected in
             [(1, 2, 1, 2, 1), (0, 3, 1, 2, 2), (0, 3, 1, 2, 3), (0, 4, 0, 2, 4), (0, 5, 0, 1, 5), (0, 6, 0, 0, 6)]
         {
-            journal.store_releases(vec![release(number)], Vec::new()).await.unwrap();
+            journal.store_releases(vec![release(number)]).await.unwrap();
             number += 1;
             assert_eq!(left(counts(&journal)), expected);
         }
         // Nothing is left to go, and still no release is refused.
-        journal.store_releases(vec![release(number)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(number)]).await.unwrap();
         assert_eq!(left(counts(&journal)), (0, 7, 0, 0, 6));
         assert_eq!(journal.open_releases().await.unwrap().len(), 7);
     });
@@ -62,7 +62,7 @@ fn what_is_too_old_is_given_up_in_its_turn() {
     let journal = Journal::open(dir.path(), limits, None).unwrap();
     runtime().block_on(async {
         let times = [Timestamp::UNIX_EPOCH, Timestamp::now() - SignedDuration::from_hours(2), Timestamp::now()];
-        let ids = journal.store_releases((0..3).map(release).collect(), Vec::new()).await.unwrap();
+        let ids = journal.store_releases((0..3).map(release).collect()).await.unwrap();
         for ((number, id), time) in (0..).zip(ids).zip(times) {
             let mut made = record(number);
             made.time = time;
@@ -71,10 +71,10 @@ fn what_is_too_old_is_given_up_in_its_turn() {
         // The first had no possible time and got that of its release, so it is not too old; the others wait behind it.
         let first = journal.oldest_record().await.unwrap().unwrap();
         assert_eq!((&*first.record.document, first.made), ("document-0", None));
-        journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(3)]).await.unwrap();
         assert_eq!(counts(&journal).lost, 0);
         journal.acknowledge_record(first.id).await.unwrap();
-        journal.store_releases(vec![release(4)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(4)]).await.unwrap();
         let left: Vec<_> = records(&journal).await.into_iter().map(|(_, document)| document).collect();
         assert_eq!((counts(&journal).lost, left), (1, vec!["document-2".to_owned()]));
     });
@@ -115,7 +115,7 @@ fn the_ledger_is_bounded_by_time_and_by_number() {
         }
         assert_eq!(lengths, [1, 2, 2, 2], "the oldest two are older than {LEDGER_AGE}");
         let many = LEDGER_LIMIT as u64 + 3;
-        let ids = journal.store_releases((0..many).map(release).collect(), Vec::new()).await.unwrap();
+        let ids = journal.store_releases((0..many).map(release).collect()).await.unwrap();
         each(ids, |id| {
             let journal = journal.clone();
             async move { journal.end_release(id, Outcome::Accepted, Some(record(id))).await.unwrap() }
@@ -159,7 +159,7 @@ fn many_entries_are_listed_page_by_page() {
     let many = 3 * LIST_LIMIT as u64;
     runtime().block_on(async {
         for first in (0..many).step_by(100) {
-            let ids = journal.store_releases((first..first + 100).map(release).collect(), Vec::new()).await.unwrap();
+            let ids = journal.store_releases((first..first + 100).map(release).collect()).await.unwrap();
             for (number, id) in (first..).zip(ids).step_by(2) {
                 journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();
             }
@@ -192,7 +192,7 @@ fn a_look_at_everything_lets_others_in_between() {
     let journal = open(dir.path());
     runtime().block_on(async {
         let many = (STEPS * VERIFY_STEP) as u64;
-        journal.store_releases((0..many).map(release).collect(), Vec::new()).await.unwrap();
+        journal.store_releases((0..many).map(release).collect()).await.unwrap();
         for changes in [false, true] {
             let verify = journal.verify();
             tokio::pin!(verify);
@@ -229,7 +229,7 @@ fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
         let mut payload = 0;
         for first in (0..MANY).step_by(500) {
             let numbers: Vec<u64> = (first..first + 500).collect();
-            let ids = journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
+            let ids = journal.store_releases(numbers.iter().copied().map(release).collect()).await.unwrap();
             let made: Vec<_> = numbers.into_iter().map(record).collect();
             payload += made.iter().map(|record| serde_json::to_vec(record).unwrap().len() as u64).sum::<u64>();
             each(ids.into_iter().zip(made).collect(), |(id, record)| {
@@ -270,7 +270,7 @@ fn a_hundred_thousand_records_take_a_bounded_disk_and_give_it_back() {
     runtime.block_on(async {
         assert_eq!(journal.ledger().await.unwrap(), ledger);
         assert_eq!(journal.verify().await.unwrap().problems, 0);
-        let next = journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap();
+        let next = journal.store_releases(vec![release(MANY)]).await.unwrap();
         assert!(next[0] > last, "a number is used twice");
     });
 }
@@ -300,7 +300,7 @@ fn beyond_the_limit_of_bytes_the_oldest_go_and_no_release_is_refused() {
         while number < fit + 200 {
             let releases = (number..number + 50).map(large).collect();
             number += 50;
-            journal.store_releases(releases, Vec::new()).await.unwrap();
+            journal.store_releases(releases).await.unwrap();
             assert!(number > fit - fit / 10 || counts(&journal).lost == 0, "lost with room left: {number} of {fit}");
         }
         let counts = counts(&journal);

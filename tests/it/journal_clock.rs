@@ -44,7 +44,7 @@ fn what_was_stored_before_the_time_was_known_is_dated_when_it_is() {
         for number in 0..3 {
             store_record(&journal, number).await;
         }
-        journal.store_releases(vec![release(3)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(3)]).await.unwrap();
         journal.store_event("lobby".to_owned(), "{}".to_owned()).await.unwrap();
         assert_eq!(journal.events_after(0, 1).await.unwrap()[0].time, None);
     });

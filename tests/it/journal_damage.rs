@@ -28,7 +28,7 @@ fn filled() -> tempfile::TempDir {
     let journal = open(dir.path());
     runtime().block_on(async {
         for first in (0..DELIVERED + WAITING).step_by(50) {
-            let ids = journal.store_releases((first..first + 50).map(release).collect(), Vec::new()).await.unwrap();
+            let ids = journal.store_releases((first..first + 50).map(release).collect()).await.unwrap();
             for (number, id) in (first..).zip(ids) {
                 journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();
             }
@@ -37,7 +37,7 @@ fn filled() -> tempfile::TempDir {
             let oldest = journal.oldest_record().await.unwrap().unwrap();
             journal.acknowledge_record(oldest.id).await.unwrap();
         }
-        journal.store_releases(vec![release(DELIVERED + WAITING)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(DELIVERED + WAITING)]).await.unwrap();
     });
     close(journal, dir.path());
     dir
@@ -258,7 +258,7 @@ fn a_record_is_kept_even_where_its_release_is_gone_or_cannot_be_read() {
     let journal = open(dir.path());
     let releases: Vec<_> = (0..3).map(release).collect();
     let made: Vec<_> = releases.iter().map(|release| JobRecord::of(release, release.time)).collect();
-    let ids = runtime.block_on(journal.store_releases(releases, Vec::new())).unwrap();
+    let ids = runtime.block_on(journal.store_releases(releases)).unwrap();
     close(journal, dir.path());
     make_unreadable(dir.path(), "releases", ids[0]);
     let journal = open(dir.path());
@@ -401,7 +401,7 @@ const MANY: u64 = 24_000;
 async fn store_many(journal: &Journal) -> EntryId {
     let mut last = 0;
     for first in (0..MANY).step_by(500) {
-        let ids = journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
+        let ids = journal.store_releases((first..first + 500).map(release).collect()).await.unwrap();
         last = *ids.last().unwrap();
     }
     last
@@ -450,7 +450,7 @@ fn no_number_is_used_twice_when_the_database_is_lost_in_mid_run() {
     runtime.block_on(async {
         let left = journal.open_releases().await.unwrap();
         assert_eq!((left.len(), journal.counts().borrow().set_aside), (0, 1), "not the case that this is about");
-        let next = journal.store_releases(vec![release(MANY)], Vec::new()).await.unwrap();
+        let next = journal.store_releases(vec![release(MANY)]).await.unwrap();
         assert!(next[0] > last, "{} was told before {last}", next[0]);
     });
     close(journal, dir.path());
@@ -471,7 +471,7 @@ fn what_lies_behind_a_place_that_cannot_be_read_is_carried_over() {
     let journal = open(dir.path());
     runtime.block_on(async {
         for first in (0..MANY).step_by(500) {
-            journal.store_releases((first..first + 500).map(release).collect(), Vec::new()).await.unwrap();
+            journal.store_releases((first..first + 500).map(release).collect()).await.unwrap();
         }
     });
     close(journal, dir.path());

@@ -23,7 +23,7 @@ fn filled(journal: Journal, dir: &Path) {
         for number in 0..STORED {
             store_record(&journal, number).await;
         }
-        journal.store_releases(vec![release(STORED)], Vec::new()).await.unwrap();
+        journal.store_releases(vec![release(STORED)]).await.unwrap();
     });
     close(journal, dir);
 }

@@ -34,7 +34,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
         let mut stored = Vec::new();
         let mut refused = None;
         for number in 1..MANY {
-            match journal.store_releases(vec![release(number)], Vec::new()).await {
+            match journal.store_releases(vec![release(number)]).await {
                 Ok(ids) => stored.push((number, ids[0])),
                 Err(error) => {
                     refused = Some(error);
@@ -48,7 +48,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_and_recovers() {
         for (number, id) in &stored {
             journal.end_release(*id, Outcome::Accepted, Some(record(*number))).await.unwrap();
         }
-        assert_eq!(journal.store_releases(vec![release(MANY)], Vec::new()).await, Err(JournalError::Full));
+        assert_eq!(journal.store_releases(vec![release(MANY)]).await, Err(JournalError::Full));
         assert_eq!(records(&journal).await.len(), 1 + stored.len());
         assert!(journal.open_releases().await.unwrap().is_empty(), "a refused release is left behind");
         // There is room again, and nobody does anything.
@@ -73,7 +73,7 @@ fn the_journal_opens_on_a_full_disk_and_keeps_what_it_has() {
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(store_record(&journal, 0));
-    let id = runtime.block_on(journal.store_releases(vec![release(1)], Vec::new())).unwrap()[0];
+    let id = runtime.block_on(journal.store_releases(vec![release(1)])).unwrap()[0];
     close(journal, disk.path());
     let filler = disk.fill(0);
     assert_eq!(disk.free(), 0);
@@ -102,7 +102,7 @@ fn the_first_start_on_a_full_disk_refuses_until_there_is_room() {
     let journal = Journal::open(disk.path(), LIMITS, None).unwrap();
     assert!(journal.counts().borrow().full);
     runtime.block_on(async {
-        assert_eq!(journal.store_releases(vec![release(1)], Vec::new()).await, Err(JournalError::Full));
+        assert_eq!(journal.store_releases(vec![release(1)]).await, Err(JournalError::Full));
         assert_eq!(journal.store_event("lobby".to_owned(), "{}".to_owned()).await, Err(JournalError::Full));
         fs::remove_file(filler).unwrap();
         store_record(&journal, 1).await;
@@ -120,7 +120,7 @@ fn a_damaged_database_is_carried_over_where_there_is_no_room_for_a_copy() {
     let runtime = runtime();
     let journal = open(disk.path());
     runtime.block_on(async {
-        let ids = journal.store_releases((1..3 * MANY).map(release).collect(), Vec::new()).await.unwrap();
+        let ids = journal.store_releases((1..3 * MANY).map(release).collect()).await.unwrap();
         let mut ends = JoinSet::new();
         for id in ids {
             let journal = journal.clone();

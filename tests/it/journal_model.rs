@@ -130,8 +130,7 @@ impl Run {
             JournalStep::Store(many) => {
                 let numbers: Vec<u64> = (self.next..self.next + u64::from(many)).collect();
                 self.next += u64::from(many);
-                let ids =
-                    journal.store_releases(numbers.iter().copied().map(release).collect(), Vec::new()).await.unwrap();
+                let ids = journal.store_releases(numbers.iter().copied().map(release).collect()).await.unwrap();
                 model.open.extend(ids.into_iter().zip(numbers));
             }
             JournalStep::End { which, outcome } => {

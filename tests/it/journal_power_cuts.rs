@@ -123,7 +123,7 @@ impl Wish {
     async fn ask(self, journal: Journal) {
         match self {
             Self::Store(numbers) => {
-                drop(journal.store_releases(numbers.map(release).collect(), Vec::new()).await.unwrap());
+                drop(journal.store_releases(numbers.map(release).collect()).await.unwrap());
             }
             Self::End(id, number) => {
                 journal.end_release(id, Outcome::Accepted, Some(record(number))).await.unwrap();

@@ -44,7 +44,7 @@ async fn fill(journal: &Journal) -> [EntryId; 5] {
         dead.push(id);
     }
     let record = journal.oldest_record().await.unwrap().unwrap().id;
-    let ids = journal.store_releases(vec![release(7), release(8)], Vec::new()).await.unwrap();
+    let ids = journal.store_releases(vec![release(7), release(8)]).await.unwrap();
     journal.end_release(ids[1], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
     [ids[0], ids[1], record, dead[0], dead[1]]
 }

@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 #![expect(unreachable_pub, reason = "a program has no users: `pub` is for its other modules")]
 
-mod adversary;
 mod broker;
 mod commands;
 mod conversion_doc;
 mod demo;
 mod docs;
+mod doubt_and_overlap;
 mod faults;
 mod house;
 mod identity;

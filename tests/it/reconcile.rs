@@ -195,7 +195,7 @@ fn row_of_linus(title: &str, time: Timestamp) -> ServerDocument {
 /// Stores a release and its record.
 async fn store(journal: &Journal, release: Release) -> EntryId {
     let record = JobRecord::of(&release, release.time);
-    let ids = journal.store_releases(vec![release], Vec::new()).await.unwrap();
+    let ids = journal.store_releases(vec![release]).await.unwrap();
     journal.end_release(ids[0], Outcome::Accepted, Some(record)).await.unwrap();
     journal.list(0).await.unwrap().records.pop().unwrap().id
 }
@@ -243,7 +243,7 @@ async fn documents_of_dead_letters_and_of_unknown_releases_are_not_taken_for_job
         let [dead, unknown, doubtful] = releases;
         let dead = store(&journal, dead).await;
         journal.bury_record(dead, "no such printer".to_owned()).await.unwrap();
-        let unknown = journal.store_releases(vec![unknown], Vec::new()).await.unwrap();
+        let unknown = journal.store_releases(vec![unknown]).await.unwrap();
         journal.end_release(unknown[0], Outcome::Unknown(Reason::NotListed), None).await.unwrap();
         let doubtful = store(&journal, doubtful).await;
         journal.mark_record(doubtful, Some(now)).await.unwrap();

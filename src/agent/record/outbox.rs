@@ -63,6 +63,7 @@ impl OutboxTask {
             counts.mark_unchanged();
             let next = match self.journal.oldest_record().await {
                 Ok(None) => {
+                    self.show_in_doubt(false);
                     tokio::select! {
                         _ = counts.changed() => {}
                         _ = stopped.changed() => {}
@@ -77,7 +78,8 @@ impl OutboxTask {
                 last_logged.clear();
                 continue;
             };
-            let wait = backoff.next(random::word()).max(at_least);
+            // However much patience the server asks for: one answer must not hold everything up for longer than an outage would.
+            let wait = backoff.next(random::word()).max(at_least.min(self.setup.retry_max));
             // Once for each reason: an outage may last for days.
             if last_logged == why {
                 tracing::debug!(error = why, wait_ms = wait.as_millis(), "job record not delivered; trying again");

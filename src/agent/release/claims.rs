@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::{EntryId, OutputPort, Release, TapId};
+use crate::domain::{EntryId, OutputPort, Release, StationName, TapId};
 
 /// A list that was asked for longer ago than this has been given up: no deadline of a tap is longer.
 const LIST_AGE: Duration = Duration::from_secs(2 * 3600);
@@ -30,9 +30,9 @@ pub(super) enum Claim {
     Free,
     /// The recovery owned it; the tap's release takes this entry's place.
     InsteadOf(EntryId),
-    /// Another tap owns it, or the recovery does and this tap may not take its place.
+    /// A tap at another station owns it, or the recovery does and this tap may not take its place.
     Elsewhere,
-    /// It was released after the tap's list had been asked for.
+    /// Another tap of the same station releases it, or it may have come out after the tap's list had been asked for.
     Outdated,
 }
 
@@ -75,13 +75,13 @@ impl EarlierRelease {
 #[derive(Clone, Debug)]
 enum Owner {
     Recovery(EarlierRelease),
-    Tap { tap: TapId, earlier: Option<EarlierRelease> },
+    Tap { tap: TapId, station: StationName, earlier: Option<EarlierRelease> },
 }
 
 #[derive(Debug, Default)]
 struct Documents {
     owners: HashMap<String, Owner>,
-    /// Documents whose release worked, and when that was known; oldest first.
+    /// Documents that may have come out, and when that was known; oldest first.
     released: VecDeque<(Instant, String)>,
 }
 
@@ -108,6 +108,7 @@ impl Claims {
     pub(super) fn claim(&self, release: &Release, listed: Instant) -> Claim {
         let (mut documents, uuid) = (self.lock(), &release.document.uuid);
         let earlier = match documents.owners.get(uuid) {
+            Some(Owner::Tap { station, .. }) if *station == release.station => return Claim::Outdated,
             Some(Owner::Tap { .. }) => return Claim::Elsewhere,
             Some(Owner::Recovery(earlier)) if !earlier.may_be_replaced_by(release) => return Claim::Elsewhere,
             Some(Owner::Recovery(earlier)) => Some(earlier.clone()),
@@ -118,14 +119,15 @@ impl Claims {
             return Claim::Outdated;
         }
         let replaced = earlier.as_ref().and_then(|earlier| earlier.id);
-        documents.owners.insert(uuid.to_owned(), Owner::Tap { tap: release.tap, earlier });
+        let station = release.station.clone();
+        documents.owners.insert(uuid.to_owned(), Owner::Tap { tap: release.tap, station, earlier });
         replaced.map_or(Claim::Free, Claim::InsteadOf)
     }
 
     /// A tap could not store its claims: all is as before.
     pub(super) fn give_back(&self, tap: TapId, uuid: &str) {
         let mut documents = self.lock();
-        if let Some(Owner::Tap { tap: owner, earlier }) = documents.owners.get(uuid).cloned()
+        if let Some(Owner::Tap { tap: owner, earlier, .. }) = documents.owners.get(uuid).cloned()
             && owner == tap
         {
             match earlier {
@@ -213,10 +215,14 @@ mod tests {
     #[test]
     fn a_document_belongs_to_the_first_tap_that_wants_it_until_that_one_is_over_with_it() {
         let claims = Claims::default();
+        let attic = Release { station: "attic".into(), ..release("a", 2, false) };
         assert_eq!(claim(&claims, &release("a", 1, false)), Claim::Free);
-        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Elsewhere);
+        assert_eq!(
+            (claim(&claims, &attic), claim(&claims, &release("a", 2, false))),
+            (Claim::Elsewhere, Claim::Outdated)
+        );
         claims.end(tap(2), "a", None);
-        assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Elsewhere, "it is not the second one's to end");
+        assert_eq!(claim(&claims, &attic), Claim::Elsewhere, "it is not the second one's to end");
         claims.end(tap(1), "a", None);
         assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
     }
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn a_document_that_stays_at_the_server_is_free_when_its_tap_is_over_and_still_ended_by_the_recovery() {
         let (claims, kept) = (Claims::default(), release("a", 1, true));
-        assert_eq!((claim(&claims, &kept), claim(&claims, &release("a", 2, false))), (Claim::Free, Claim::Elsewhere));
+        assert_eq!((claim(&claims, &kept), claim(&claims, &release("a", 2, false))), (Claim::Free, Claim::Outdated));
         claims.leave_open(&kept, Some(7), Instant::now());
         assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
         assert_eq!(claims.resolve(&kept, 7, None), Turn::Now);

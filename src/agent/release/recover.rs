@@ -243,7 +243,8 @@ impl Recovery {
             to: to.unwrap_or(Timestamp::MAX),
         };
         let history = self.client.history(&query).await?;
-        Ok(history.into_iter().find(|row| row.uuid == release.document.uuid).map(|row| row.status))
+        let rows = history.into_iter().filter(|row| row.uuid == release.document.uuid);
+        Ok(DocumentStatus::of_rows(rows.map(|row| row.status)))
     }
 }
 
@@ -315,7 +316,7 @@ mod tests {
         crate::tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        let ids = journal.store_releases(vec![release("a"), release("b")], Vec::new()).await.unwrap();
+        let ids = journal.store_releases(vec![release("a"), release("b")]).await.unwrap();
         let client = Client::new(nobody()).unwrap();
         let board = Board::new("box", ["lobby".into()], Timestamp::UNIX_EPOCH);
         let (events, _written) = mpsc::channel(8);

@@ -51,7 +51,7 @@ pub fn record(number: u64) -> JobRecord {
 
 /// Stores a release and ends it with a record.
 pub async fn store_record(journal: &Journal, number: u64) {
-    let ids = journal.store_releases(vec![release(number)], Vec::new()).await.unwrap();
+    let ids = journal.store_releases(vec![release(number)]).await.unwrap();
     journal.end_release(ids[0], Outcome::Accepted, Some(record(number))).await.unwrap();
 }
 
