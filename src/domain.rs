@@ -248,6 +248,23 @@ pub struct Release {
     pub retain: bool,
 }
 
+#[cfg(test)]
+impl Release {
+    /// A release of a document by a tap with this number, at the station `lobby`, for tests to change.
+    pub(crate) fn sample(document: &str, tap: u128) -> Self {
+        Self {
+            tap: TapId::new(Timestamp::UNIX_EPOCH, tap),
+            station: "lobby".into(),
+            user: User { name: "ada".to_owned(), provider: None },
+            document: Document::sample(document),
+            port: OutputPort::Serial("DEMO0001".to_owned()),
+            time: Timestamp::UNIX_EPOCH,
+            record: true,
+            retain: false,
+        }
+    }
+}
+
 /// The journal's number of a release, a job record or an event: order of arrival, never used twice.
 pub type EntryId = u64;
 

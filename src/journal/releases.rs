@@ -122,20 +122,6 @@ mod tests {
     use super::super::database::OpenOptions;
     use super::super::limits::Limits;
     use super::*;
-    use crate::domain::{Document, OutputPort, TapId, User};
-
-    fn release(number: u128) -> Release {
-        Release {
-            tap: TapId::new(Timestamp::UNIX_EPOCH, number),
-            station: "lobby".into(),
-            user: User { name: "ada".to_owned(), provider: None },
-            document: Document::sample("a"),
-            port: OutputPort::Serial("DEMO0001".to_owned()),
-            time: Timestamp::now(),
-            record: true,
-            retain: false,
-        }
-    }
 
     /// The disk fills at the sync: the caller is told `Full` and gives the document back to the recovery. The new entry may be on
     /// the disk all the same, and is removed as one that was never issued.
@@ -144,10 +130,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions::default();
         let mut store = Store::open(dir.path(), Limits::NONE, false, &options).unwrap();
-        let old = store.store_releases(&[release(1)]).unwrap();
+        let old = store.store_releases(&[Release::sample("a", 1)]).unwrap();
         store.sync().unwrap();
         let issued = store.next_id();
-        store.store_releases(&[release(2)]).unwrap();
+        store.store_releases(&[Release::sample("a", 2)]).unwrap();
         // As the worker does after a failure: open anew, and go on from the last number that a caller knows.
         store.finish().unwrap();
         let mut store = Store::open(dir.path(), Limits::NONE, true, &options).unwrap();

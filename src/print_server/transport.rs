@@ -42,6 +42,24 @@ pub struct ClientSettings {
     pub history_datetime: bool,
 }
 
+#[cfg(test)]
+impl ClientSettings {
+    /// A server that is not there.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            url: "http://127.0.0.1:9/api/v1".parse().expect("it is a URL"),
+            oauth_url: "http://127.0.0.1:9/oauth/v1".parse().expect("it is a URL"),
+            api_key: Secret::new("key"),
+            device_token: None,
+            trust: tls::Trust::default(),
+            proxy: None,
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            history_datetime: false,
+        }
+    }
+}
+
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {

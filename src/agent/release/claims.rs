@@ -201,7 +201,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::{Document, User};
 
     fn tap(number: u128) -> TapId {
         TapId::new(Timestamp::UNIX_EPOCH, number)
@@ -227,12 +226,8 @@ mod tests {
         assert_eq!(claim(&claims, &release("a", 2, false)), Claim::Free);
     }
 
-    /// The release of a document by a tap.
     fn release(document: &str, number: u128, retain: bool) -> Release {
-        let document = Document::sample(document);
-        let user = User { name: "ada".to_owned(), provider: None };
-        let (station, port) = ("lobby".into(), OutputPort::Serial("DEMO0001".to_owned()));
-        Release { tap: tap(number), station, user, document, port, time: Timestamp::UNIX_EPOCH, record: true, retain }
+        Release { retain, ..Release::sample(document, number) }
     }
 
     #[test]

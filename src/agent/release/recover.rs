@@ -277,47 +277,17 @@ mod tests {
     use super::*;
     use crate::agent::reporter::UserNames;
     use crate::clock::Sequence;
-    use crate::domain::{Document, OutputPort, Secret, TapId, User};
     use crate::journal::{Journal, Limits};
     use crate::print_server::ClientSettings;
     use crate::status::Board;
-    use crate::tls::Trust;
-
-    fn release(document: &str) -> Release {
-        Release {
-            tap: TapId::new(Timestamp::UNIX_EPOCH, 1),
-            station: "lobby".into(),
-            user: User { name: "ada".to_owned(), provider: None },
-            document: Document::sample(document),
-            port: OutputPort::Serial("DEMO0001".to_owned()),
-            time: Timestamp::now(),
-            record: true,
-            retain: false,
-        }
-    }
-
-    /// A server that is not there.
-    fn nobody() -> ClientSettings {
-        ClientSettings {
-            url: "http://127.0.0.1:9/api/v1".parse().unwrap(),
-            oauth_url: "http://127.0.0.1:9/oauth/v1".parse().unwrap(),
-            api_key: Secret::new("key"),
-            device_token: None,
-            trust: Trust { ca: None, client: None, pins: Vec::new(), floor: Timestamp::UNIX_EPOCH },
-            proxy: None,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(10),
-            history_datetime: false,
-        }
-    }
 
     #[tokio::test]
     async fn a_release_that_cannot_be_asked_about_yet_holds_no_other_one_up() {
         crate::tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path(), Limits::NONE, None).unwrap();
-        let ids = journal.store_releases(vec![release("a"), release("b")]).await.unwrap();
-        let client = Client::new(nobody()).unwrap();
+        let ids = journal.store_releases(vec![Release::sample("a", 1), Release::sample("b", 1)]).await.unwrap();
+        let client = Client::new(ClientSettings::nobody()).unwrap();
         let board = Board::new("box", ["lobby".into()], Timestamp::UNIX_EPOCH);
         let (events, _written) = mpsc::channel(8);
         let reporter = Reporter::new(board, UserNames::Omit, Arc::new(Sequence::begin()), events);
@@ -325,7 +295,7 @@ mod tests {
         let register = Arc::new(Register::new(journal.clone(), in_doubt.clone(), Instant::now()));
         // The first settles half a minute from now; the second only waits for the disk.
         let recovery = tokio::spawn(Recovery { register, client, reporter }.run(doubted));
-        let ended = Box::new(ended(ids[1], &release("b"), Outcome::Accepted));
+        let ended = Box::new(ended(ids[1], &Release::sample("b", 1), Outcome::Accepted));
         in_doubt.send(InDoubtRelease::Unstored { station: "lobby".into(), id: ids[1], ended }).await.unwrap();
         let mut counts = journal.counts();
         let stored = async { counts.wait_for(|counts| counts.records == 1).await.map(drop) };

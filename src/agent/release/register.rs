@@ -216,7 +216,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::{Document, OutputPort, User};
     use crate::journal::Limits;
 
     fn tap(number: u128) -> TapId {
@@ -224,16 +223,7 @@ mod tests {
     }
 
     fn release(document: &str, number: u128) -> Release {
-        Release {
-            tap: tap(number),
-            station: "lobby".into(),
-            user: User { name: "ada".to_owned(), provider: None },
-            document: Document::sample(document),
-            port: OutputPort::Serial("DEMO0001".to_owned()),
-            time: Timestamp::now(),
-            record: true,
-            retain: false,
-        }
+        Release { time: Timestamp::now(), ..Release::sample(document, number) }
     }
 
     fn ended(id: EntryId, document: &str, outcome: Outcome) -> EndedRelease {
