@@ -189,6 +189,14 @@ mod tests {
     }
 
     #[test]
+    fn a_history_that_cannot_be_reached_now_tells_nothing() {
+        let mut delivery = Delivery::new(Some(at(0)), InDoubt::Reconcile);
+        assert_eq!(delivery.handle(DeliveryEvent::Due), DeliveryStep::LookUp(at(0)));
+        let later = DeliveryStep::Keep { mark: MarkAfter::Stays, at_least: Duration::ZERO };
+        assert_eq!(delivery.handle(DeliveryEvent::LookedUp(Err(Cause::Unreachable))), later);
+    }
+
+    #[test]
     fn a_refusal_for_good_buries_and_patience_is_what_the_server_asks_for() {
         let answered = |cause| {
             let mut delivery = Delivery::new(None, InDoubt::Reconcile);
