@@ -16,7 +16,7 @@ use super::release::register::{EndedRelease, Register};
 use super::reporter::Reporter;
 use super::stoppable::until;
 use super::tasks;
-use crate::domain::{Now, Outcome, Reason, ReleaseOptions, StationName, TapId, User};
+use crate::domain::{EntryId, Now, Outcome, Reason, Release, ReleaseOptions, StationName, TapId, User};
 use crate::feedback::Signal;
 use crate::print_server::{Client, Session};
 use crate::random;
@@ -287,19 +287,7 @@ impl EventLoop {
                 let ended = EndedRelease { id, document, outcome, record: record.map(|record| *record) };
                 self.start(of(tap), tasks::end(register, of(tap), ended));
             }
-            Effect::LeaveOpen { tap, id, release, reason } => {
-                let (document, why) = (&release.document.uuid, reason.word());
-                tracing::warn!(station = &**name, %tap, document, reason = why, "nobody knows yet how a release ended");
-                if id.is_none() {
-                    // The recovery counts the others when it knows how they ended.
-                    self.reporter.count_document(name, &Outcome::Unknown(reason.clone()));
-                }
-                if !register.leave_open(id, *release) {
-                    board.metrics.recovery_postponed();
-                }
-                let of = of(tap);
-                self.start(of.clone(), async move { LoopMessage::Answer(of, TapAnswer::Ended) });
-            }
+            Effect::LeaveOpen { tap, id, release, reason } => self.leave_open(of(tap), id, *release, reason),
             Effect::Abandon { tap, phase, answer } => {
                 tracing::error!(station = &**name, %tap, phase, answer, "an answer fits no phase of its tap");
                 board.metrics.unexpected_answer();
@@ -311,6 +299,19 @@ impl EventLoop {
                 self.reporter.report(name, &report);
             }
         }
+    }
+
+    fn leave_open(&mut self, of: TapOf, id: Option<EntryId>, release: Release, reason: Reason) {
+        let (station, tap, document, why) = (&of.station, of.tap, &release.document.uuid, reason.word());
+        tracing::warn!(station = &**station, %tap, document, reason = why, "nobody knows yet how a release ended");
+        if id.is_none() {
+            // The recovery counts the others when it knows how they ended.
+            self.reporter.count_document(station, &Outcome::Unknown(reason));
+        }
+        if !self.register.leave_open(id, release) {
+            self.board.metrics.recovery_postponed();
+        }
+        self.start(of.clone(), async move { LoopMessage::Answer(of, TapAnswer::Ended) });
     }
 }
 

@@ -78,6 +78,9 @@ impl OutboxTask {
                 last_logged.clear();
                 continue;
             };
+            if *stopped.borrow_and_update() {
+                return;
+            }
             // However much patience the server asks for: one answer must not hold everything up for longer than an outage would.
             let wait = backoff.next(random::word()).max(at_least.min(self.setup.retry_max));
             // Once for each reason: an outage may last for days.
@@ -103,16 +106,7 @@ impl OutboxTask {
         loop {
             event = match delivery.handle(event) {
                 DeliveryStep::LookUp(attempted) => {
-                    // It waits until the last attempt has settled, and has no effect: a stop need not wait for it.
-                    let answer = tokio::select! {
-                        answer = look_up(&self.lookup, stored, attempted) => answer,
-                        _ = stopped.changed() => {
-                            return Err(Later { why: "the agent is being stopped".to_owned(), at_least: Duration::ZERO });
-                        }
-                    };
-                    if answer == Ok(Arrival::Arrived) {
-                        tracing::info!(%tap, "job record had arrived although its answer was lost");
-                    }
+                    let answer = self.look_up(stored, attempted, stopped).await?;
                     DeliveryEvent::LookedUp(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Send { possible_duplicate } => {
@@ -146,6 +140,25 @@ impl OutboxTask {
                 }
             };
         }
+    }
+
+    /// Looks the record up, unless the agent is stopped: it waits until the last attempt has settled, and has no effect.
+    async fn look_up(
+        &self,
+        stored: &StoredRecord,
+        attempted: Timestamp,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<Result<Arrival, Failure>, Later> {
+        let answer = tokio::select! {
+            answer = look_up(&self.lookup, stored, attempted) => answer,
+            _ = stopped.changed() => {
+                return Err(Later { why: "the agent is being stopped".to_owned(), at_least: Duration::ZERO });
+            }
+        };
+        if answer == Ok(Arrival::Arrived) {
+            tracing::info!(tap = %stored.record.tap, "job record had arrived although its answer was lost");
+        }
+        Ok(answer)
     }
 
     /// Marks the record and sends it.
