@@ -20,7 +20,7 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::convert::ConvertError;
@@ -140,7 +140,8 @@ impl Station {
             return late(id, answer);
         };
         let earlier = self.taps.iter().take(index);
-        let taken: HashSet<String> = earlier.flat_map(Tap::documents).map(str::to_owned).collect();
+        let taken = earlier.flat_map(|tap| tap.documents().map(|document| (document.to_owned(), tap.id)));
+        let taken: HashMap<String, TapId> = taken.collect();
         let name = answer.name();
         match self.taps[index].handle(answer, &self.policy, now, &taken) {
             TapStep::Go(effects) => effects,
@@ -148,10 +149,10 @@ impl Station {
                 Some(tap) => self.over(tap, signal, verdict, reason, now),
                 None => Vec::new(),
             },
-            TapStep::Covered => {
-                // The person waits for the same documents, and sees how the tap before ends.
+            TapStep::Covered { by } => {
+                // The person waits for the same documents, and sees how that tap ends.
                 if self.light == Some(id) {
-                    self.light = index.checked_sub(1).and_then(|before| self.taps.get(before)).map(|tap| tap.id);
+                    self.light = Some(by);
                 }
                 let tap = self.taps.remove(index);
                 let reason = Some(Reason::NoDocuments);

@@ -1,10 +1,10 @@
 //! The rules of a station: the checked form of `[[station]]`, and the choice among the documents that wait.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::convert::Conversion;
-use crate::domain::{Document, DocumentStatus, OutputPort, ReleaseOptions, StationName};
+use crate::domain::{Document, DocumentStatus, OutputPort, ReleaseOptions, StationName, TapId};
 
 /// The choice among the waiting documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,11 @@ pub(crate) struct Policy {
 
 /// The documents that a tap is to release, of those that the server listed: those that wait, each once, without those that
 /// are `taken` by an earlier tap.
-pub(super) fn select(mut documents: Vec<Document>, policy: &Policy, taken: &HashSet<String>) -> Vec<Document> {
+pub(super) fn select(mut documents: Vec<Document>, policy: &Policy, taken: &HashMap<String, TapId>) -> Vec<Document> {
     let mut seen = HashSet::new();
     documents.retain(|document| {
         document.status == DocumentStatus::Ready
-            && !taken.contains(&document.uuid)
+            && !taken.contains_key(&document.uuid)
             && seen.insert(document.uuid.clone())
     });
     let chosen = match policy.select {
@@ -88,7 +88,8 @@ mod tests {
     }
 
     fn chosen(documents: Vec<Document>, policy: &Policy, taken: &[&str]) -> Vec<String> {
-        let taken = taken.iter().map(|uuid| (*uuid).to_owned()).collect();
+        let earlier = TapId::new(Timestamp::UNIX_EPOCH, 0);
+        let taken = taken.iter().map(|uuid| ((*uuid).to_owned(), earlier)).collect();
         select(documents, policy, &taken).into_iter().map(|document| document.uuid).collect()
     }
 

@@ -1,7 +1,7 @@
 //! One tap: logging in, listing, storing, releasing. Each phase takes one kind of answer, and any other is a fault that ends
 //! the tap.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::exchange::{Admission, Effect, Ending, Report, TapAnswer};
@@ -17,8 +17,8 @@ pub(super) enum TapStep {
     Go(Vec<Effect>),
     /// The tap is over.
     Over { signal: Signal, verdict: Verdict, reason: Option<Reason> },
-    /// The tap is over: earlier taps are releasing everything that waits.
-    Covered,
+    /// The tap is over: earlier taps are releasing everything that waits, this one among them.
+    Covered { by: TapId },
     /// The answer fits no phase.
     Misfit { phase: &'static str },
 }
@@ -100,8 +100,14 @@ impl Tap {
         stored.chain(admitted.into_iter().flatten().map(|(_, release)| release)).map(|it| it.document.uuid.as_str())
     }
 
-    /// Moves the tap on. `taken` are the documents that earlier taps of this station are about to release.
-    pub(super) fn handle(&mut self, answer: TapAnswer, policy: &Policy, now: Now, taken: &HashSet<String>) -> TapStep {
+    /// Moves the tap on. `taken` are the documents that earlier taps of this station are about to release, each with its tap.
+    pub(super) fn handle(
+        &mut self,
+        answer: TapAnswer,
+        policy: &Policy,
+        now: Now,
+        taken: &HashMap<String, TapId>,
+    ) -> TapStep {
         match (&mut self.phase, answer) {
             (TapPhase::LoggingIn, TapAnswer::LoggedIn(result)) => self.logged_in(result, policy),
             (TapPhase::Listing { .. }, TapAnswer::Listed { asked, result }) => match result {
@@ -146,12 +152,12 @@ impl Tap {
         asked: Instant,
         policy: &Policy,
         now: Now,
-        taken: &HashSet<String>,
+        taken: &HashMap<String, TapId>,
     ) -> TapStep {
-        let is_covered = documents.iter().any(|document| taken.contains(&document.uuid));
+        let covered_by = documents.iter().find_map(|document| taken.get(&document.uuid).copied());
         let documents = select(documents, policy, taken);
         if documents.is_empty() {
-            return if is_covered { TapStep::Covered } else { no_documents() };
+            return covered_by.map_or_else(no_documents, |by| TapStep::Covered { by });
         }
         if now.monotonic >= self.started + policy.deadline {
             let reason = Some(Reason::Deadline);

@@ -151,10 +151,14 @@ fn a_person_who_tapped_twice_sees_how_the_first_tap_ends() {
     let (first, _) = stage.hold("04A1");
     stage.up_to_storing(first, vec![document("a", 1)]);
     stage.pass(Duration::from_secs(3));
+    // Somebody else taps in between.
+    let (other, _) = stage.hold("04B2");
     let (second, _) = stage.hold("04A1");
     stage.logged_in(second);
     let effects = stage.listed(second, vec![document("a", 1)]);
     assert_eq!((signals(&effects), report(&effects).unwrap().reason.clone()), (vec![], Some(Reason::NoDocuments)));
+    let refused = Failure::new(Cause::Refused(Who::Login), "403");
+    assert_eq!(signals(&stage.answer(other, TapAnswer::LoggedIn(Err(refused)))), []);
     let full = Failure::new(Cause::Storage, "disk full");
     assert_eq!(signals(&stage.answer(first, TapAnswer::Stored(Err(full)))), [Signal::Refused]);
 }
