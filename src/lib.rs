@@ -15,6 +15,7 @@
 //!   `durable`: small files that are there whole. [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
 //! - [`planted`]: faults that tests plant to see them found (feature `planted`).
+//! - `simulate`: a world that one number makes, for the agent to live in (feature `simulate`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
 //! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
@@ -42,6 +43,8 @@ pub mod planted;
 pub mod print_server;
 pub mod random;
 pub mod reader;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod station;
 pub mod status;
 pub mod tls;

@@ -28,6 +28,8 @@
 //! A release in the journal may have been sent or not, because it is stored before it is sent and nothing is written in
 //! between. The journal does not talk to the server, and it does not decide what becomes of an entry.
 
+#![cfg_attr(feature = "simulate", expect(dead_code, unused_imports, reason = "a model stands for the database"))]
+
 mod boot_times;
 mod cipher;
 mod counts;
@@ -63,6 +65,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
+#[cfg(feature = "simulate")]
+use crate::simulate::{DiskHandle, DiskModel as Store};
 use cipher::Cipher;
 pub use counts::Counts;
 use database::OpenOptions;
@@ -74,6 +78,7 @@ pub use queue::{LIST_LIMIT, Listing, QueueEntry};
 pub use reserve::RESERVE_BYTES;
 pub use state_dirs::ASIDE_LIMIT;
 use state_dirs::StateDirs;
+#[cfg(not(feature = "simulate"))]
 use store::Store;
 use verify::VerifyProgress;
 pub use verify::{VERIFY_STEP, Verified};
@@ -88,6 +93,9 @@ pub struct Journal {
     jobs: mpsc::Sender<Box<dyn Job>>,
     counts: watch::Receiver<Counts>,
     syncs: Arc<AtomicU64>,
+    /// In the simulated world, the model that stands for the thread and its files.
+    #[cfg(feature = "simulate")]
+    model: Option<DiskHandle>,
 }
 
 impl Journal {
@@ -118,7 +126,19 @@ impl Journal {
             })
             .map_err(|error| JournalError::Disk(format!("start its thread: {error}")))?;
         answer.recv().map_err(|_| JournalError::Closed)??;
-        Ok(Self { jobs, counts, syncs })
+        Ok(Self {
+            jobs,
+            counts,
+            syncs,
+            #[cfg(feature = "simulate")]
+            model: None,
+        })
+    }
+
+    /// A journal of the simulated world: its contract, without a file.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn simulated(model: DiskHandle, counts: watch::Receiver<Counts>) -> Self {
+        Self { jobs: mpsc::channel(1).0, counts, syncs: Arc::default(), model: Some(model) }
     }
 
     /// Whether a journal was ever made there; a caller who only looks must not make one.
@@ -264,6 +284,19 @@ impl Journal {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    #[cfg(feature = "simulate")]
+    async fn call<T: Send + 'static>(
+        &self,
+        kind: JobKind,
+        job: impl FnMut(&mut Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        match &self.model {
+            Some(model) => model.carry_out(kind == JobKind::Duty, job).await,
+            None => Err(JournalError::Closed),
+        }
+    }
+
+    #[cfg(not(feature = "simulate"))]
     async fn call<T: Send + 'static>(
         &self,
         kind: JobKind,

@@ -200,10 +200,27 @@ impl HttpTransport {
 
     /// Sends once, to the print server or another, and reads the whole answer, whatever its status.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
-        let response = request.send().await.map_err(classify)?;
-        let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
-        Ok(HttpAnswer { status, retry_after, date, body: bounded(response).await? })
+        send_once(request).await
     }
+}
+
+#[cfg(not(feature = "simulate"))]
+async fn send_once(request: RequestBuilder) -> Result<HttpAnswer, Failure> {
+    let response = request.send().await.map_err(classify)?;
+    let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
+    Ok(HttpAnswer { status, retry_after, date, body: bounded(response).await? })
+}
+
+/// In the simulated world the server is a model, and the bytes of an answer are read as those of a real one.
+#[cfg(feature = "simulate")]
+async fn send_once(request: RequestBuilder) -> Result<HttpAnswer, Failure> {
+    let answer = crate::simulate::exchange(request.build().map_err(classify)?).await?;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body: Body = answer.body.into();
+    if body.len() > BODY_LIMIT {
+        return Err(Failure::new(Cause::Malformed, format!("answer is longer than {BODY_LIMIT} bytes")));
+    }
+    Ok(HttpAnswer { status, body, retry_after: answer.retry_after, date: answer.date })
 }
 
 /// The bytes of a form.

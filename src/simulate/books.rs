@@ -1,0 +1,315 @@
+//! The books: paper, history, journal and what was told, and whether they agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::boxes::Counted;
+use super::disk::Seen;
+use super::world::{SimulatedWorld, tell};
+use crate::domain::{JobRecord, Outcome, Release, StationName, TapId};
+
+/// What the world knows of each document, and what it found wrong.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    documents: BTreeMap<u32, DocumentBook>,
+    /// By the id of the tap.
+    told: BTreeMap<String, ToldBook>,
+    orders: BTreeMap<(usize, StationName), StationOrder>,
+    events: BTreeMap<usize, BTreeSet<u64>>,
+    /// The runs that a kill or a power cut ended.
+    pub(super) killed: BTreeSet<(usize, u32)>,
+    /// Cards that were held.
+    pub(super) taps: u64,
+    pub(super) releases: u64,
+    pub(super) closings: u64,
+    pub(super) defects: Vec<Defect>,
+    counted: Vec<Counted>,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug)]
+pub(super) struct Defect {
+    pub(super) what: String,
+    /// The names in the story.
+    pub(super) about: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct DocumentBook {
+    releases: BTreeMap<TapId, ReleaseBook>,
+    /// Rows of job records, by box.
+    rows: BTreeMap<usize, u64>,
+}
+
+#[derive(Debug)]
+struct ReleaseBook {
+    number: usize,
+    run: u32,
+    record: bool,
+    retain: bool,
+    outcome: Option<Outcome>,
+    replaced: bool,
+}
+
+#[derive(Debug, Default)]
+struct ToldBook {
+    documents: u64,
+    unknown: bool,
+}
+
+/// The order of a station's records.
+#[derive(Debug, Default)]
+struct StationOrder {
+    next: u64,
+    /// Of each document, the numbers of its records that have not come.
+    due: BTreeMap<u32, Vec<u64>>,
+    newest: u64,
+}
+
+/// The serial number in a document's uuid.
+fn serial(uuid: &str) -> u32 {
+    uuid.strip_prefix("doc-").and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+impl Books {
+    pub(super) fn defect(&mut self, what: String, about: &[String]) {
+        if self.defects.len() < 20 {
+            self.defects.push(Defect { what, about: about.to_vec() });
+        }
+    }
+
+    /// Follows a change of a journal.
+    pub(super) fn see(world: &mut SimulatedWorld, number: usize, seen: Seen) {
+        let run = world.boxes[number].run;
+        match seen {
+            Seen::Stored(release) => {
+                let (document, tap) = (&release.document.uuid, release.tap);
+                tell!(world, "box {number}: release of {document} stored, tap {tap}");
+                world.books.releases += 1;
+                world.books.release(number, run, &release).outcome = None;
+            }
+            Seen::Replaced(stored) => {
+                let release = &stored.release;
+                tell!(world, "box {number}: release of {} by tap {} replaced", release.document.uuid, release.tap);
+                world.books.release(number, run, release).replaced = true;
+            }
+            Seen::Ended(Some(stored), outcome, record) => {
+                let release = &stored.release;
+                let (document, tap) = (&release.document.uuid, release.tap);
+                let reason = outcome.reason().map(|reason| reason.word().to_owned()).unwrap_or_default();
+                tell!(world, "box {number}: release of {document} by tap {tap} ended: {} {reason}", outcome.word());
+                if let Some(record) = record {
+                    world.books.due(number, &record);
+                }
+                world.books.release(number, run, release).outcome = Some(outcome);
+            }
+            Seen::Ended(None, _, record) => {
+                if let Some(record) = record {
+                    world.books.due(number, &record);
+                }
+            }
+            Seen::Buried(record) => {
+                tell!(world, "box {number}: record of {} buried", record.document);
+                world.books.not_due(number, &record);
+            }
+            Seen::Retried(record) => world.books.due(number, &record),
+            Seen::EventStored(id, payload) => {
+                world.books.events.entry(number).or_default().insert(id);
+                world.books.told(&payload);
+            }
+        }
+    }
+
+    fn release(&mut self, number: usize, run: u32, release: &Release) -> &mut ReleaseBook {
+        let book = self.documents.entry(serial(&release.document.uuid)).or_default();
+        book.releases.entry(release.tap).or_insert_with(|| {
+            let (record, retain) = (release.record, release.retain);
+            ReleaseBook { number, run, record, retain, outcome: None, replaced: false }
+        })
+    }
+
+    fn told(&mut self, payload: &str) {
+        let Ok(event) = serde_json::from_str::<Value>(payload) else { return };
+        if event["event"] == "reader" {
+            return;
+        }
+        let book = self.told.entry(event["id"].as_str().unwrap_or_default().to_owned()).or_default();
+        book.documents += event["documents"].as_u64().unwrap_or(0);
+        book.unknown |= event["event"] == "unknown";
+    }
+
+    fn due(&mut self, number: usize, record: &JobRecord) {
+        let order = self.orders.entry((number, record.station.clone())).or_default();
+        order.next += 1;
+        order.due.entry(serial(&record.document)).or_default().push(order.next);
+    }
+
+    fn not_due(&mut self, number: usize, record: &JobRecord) {
+        let order = self.orders.entry((number, record.station.clone())).or_default();
+        if let Some(due) = order.due.get_mut(&serial(&record.document)) {
+            due.pop();
+        }
+    }
+
+    /// A job record has come to the history.
+    pub(super) fn row(&mut self, serial: u32, from: usize) {
+        *self.documents.entry(serial).or_default().rows.entry(from).or_default() += 1;
+        let mut late = None;
+        for ((number, station), order) in &mut self.orders {
+            let due = order.due.get_mut(&serial).filter(|due| *number == from && !due.is_empty());
+            let Some(due) = due else { continue };
+            let came = due.remove(0);
+            if came < order.newest {
+                late = Some(format!("the record of doc-{serial} came after a later one of box {from} {station}"));
+            }
+            order.newest = order.newest.max(came);
+            break;
+        }
+        if let Some(what) = late {
+            self.defect(what, &[format!("doc-{serial}")]);
+        }
+    }
+}
+
+/// Closes the books after a calm: all of it must agree.
+pub(super) fn close(world: &mut SimulatedWorld) {
+    world.books.closings += 1;
+    let counted: Vec<Counted> = world.boxes.iter().map(|it| it.counted()).collect();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    waiting(world, &mut found);
+    let mut surplus: BTreeMap<usize, (u64, Vec<String>)> = BTreeMap::new();
+    let documents = std::mem::take(&mut world.books.documents);
+    for (serial, book) in &documents {
+        for what in document(world, *serial, book, &counted, &mut surplus) {
+            found.push((format!("doc-{serial}: {what}"), vec![format!("doc-{serial}")]));
+        }
+    }
+    for (number, (rows, names)) in surplus {
+        let allowed = counted[number].possible_duplicates;
+        if rows > allowed {
+            found.push((format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")), names));
+        }
+    }
+    told(world, &documents, &counted, &mut found);
+    events(world, &counted, &mut found);
+    world.books.documents = documents;
+    world.books.counted = counted;
+    for (what, about) in found {
+        tell!(world, "DEFECT: {what}");
+        world.books.defect(what, &about);
+    }
+}
+
+/// After the calm nothing waits any more.
+fn waiting(world: &SimulatedWorld, found: &mut Vec<(String, Vec<String>)>) {
+    for (number, it) in world.boxes.iter().enumerate() {
+        for stored in it.disk.records.values() {
+            let document = &stored.record.document;
+            found.push((format!("box {number} has not delivered the record of {document}"), vec![document.clone()]));
+        }
+        for stored in it.disk.releases.values().filter(|stored| stored.outcome.is_none()) {
+            let document = &stored.release.document.uuid;
+            found.push((format!("box {number} has left the release of {document} open"), vec![document.clone()]));
+        }
+    }
+}
+
+/// Paper, outcomes and records of one document.
+fn document(
+    world: &SimulatedWorld,
+    serial: u32,
+    book: &DocumentBook,
+    counted: &[Counted],
+    surplus: &mut BTreeMap<usize, (u64, Vec<String>)>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some(document) = world.server.document(serial) else { return found };
+    let mut boxes: BTreeSet<usize> = book.releases.values().map(|release| release.number).collect();
+    boxes.extend(document.prints.iter().map(|print| print.by));
+    let prints = document.prints.len() as u64;
+    let releases = || book.releases.values();
+    let accepted = releases().filter(|it| it.outcome.as_ref().is_some_and(Outcome::is_released)).count() as u64;
+    let unknown = releases().filter(|it| matches!(it.outcome, Some(Outcome::Unknown(_)))).count() as u64;
+    let retained = releases().any(|it| it.retain);
+    // A release without an entry is counted, and the journal knows nothing of it.
+    let unstored = boxes.iter().map(|number| counted[*number].unstored).sum::<u64>();
+    let outcomes: Vec<String> = releases().map(|it| it.outcome.as_ref().map_or("open".to_owned(), |it| it.word().to_owned())).collect();
+    // Two boxes cannot know of each other.
+    if boxes.len() == 1 {
+        if prints > 1 && !retained && prints > 1 + unknown {
+            found.push(format!("{prints} sheets came out"));
+        }
+        if prints < accepted {
+            found.push(format!("{accepted} were told as released and {prints} came out"));
+        }
+        if prints > accepted + unknown + unstored {
+            found.push(format!("{prints} came out, and its releases ended as {outcomes:?}"));
+        }
+    }
+    let wanted = releases().filter(|it| it.record && it.outcome.as_ref().is_some_and(Outcome::is_released)).count() as u64;
+    let rows: u64 = book.rows.values().sum();
+    let dead = |it: &super::boxes::BoxModel| it.disk.dead.values().filter(|letter| letter.record.document == format!("doc-{serial}")).count();
+    let dead = world.boxes.iter().map(dead).sum::<usize>() as u64;
+    if rows + dead < wanted {
+        found.push(format!("{wanted} were to be recorded, {rows} are in the history and {dead} are dead letters"));
+    }
+    if let Some(number) = boxes.first().filter(|_| rows + dead > wanted) {
+        let (many, names) = surplus.entry(*number).or_default();
+        *many += rows + dead - wanted;
+        names.push(format!("doc-{serial}"));
+    }
+    found
+}
+
+/// The events say what the journal says.
+fn told(
+    world: &mut SimulatedWorld,
+    documents: &BTreeMap<u32, DocumentBook>,
+    counted: &[Counted],
+    found: &mut Vec<(String, Vec<String>)>,
+) {
+    let mut taps: BTreeMap<TapId, (u64, u64, usize, u32, Vec<String>)> = BTreeMap::new();
+    for (serial, book) in documents {
+        for (tap, release) in &book.releases {
+            let entry = taps.entry(*tap).or_insert((0, 0, release.number, release.run, Vec::new()));
+            entry.0 += u64::from(release.outcome.as_ref().is_some_and(Outcome::is_released));
+            entry.1 += u64::from(matches!(release.outcome, Some(Outcome::Unknown(_))) && !release.replaced);
+            entry.4.push(format!("doc-{serial}"));
+        }
+    }
+    for (tap, (accepted, unknown, number, run, names)) in taps {
+        let lost = counted[number].events_lost > 0 || counted[number].unstored > 0;
+        if lost || world.books.killed.contains(&(number, run)) {
+            continue;
+        }
+        let told = world.books.told.get(&tap.to_string());
+        let (documents, says_unknown) = told.map_or((0, false), |told| (told.documents, told.unknown));
+        if documents != accepted {
+            found.push((format!("tap {tap} released {accepted} and {documents} were told"), names));
+        } else if unknown > 0 && !says_unknown {
+            found.push((format!("tap {tap} has {unknown} of unknown outcome and that was not told"), names));
+        }
+    }
+}
+
+/// Every event that was stored has come to the broker.
+fn events(world: &mut SimulatedWorld, _: &[Counted], found: &mut Vec<(String, Vec<String>)>) {
+    for (number, stored) in &world.books.events {
+        let came = world.broker.events.get(number);
+        for id in stored.iter().filter(|id| came.is_none_or(|came| !came.contains(id))) {
+            found.push((format!("event {id} of box {number} never came to the broker"), vec![format!("event {id} of box {number}")]));
+        }
+    }
+    world.books.events.clear();
+}
+
+/// Forgets documents that the server has forgotten.
+pub(super) fn forget(world: &mut SimulatedWorld) {
+    let kept = world.time().checked_sub(super::server::KEPT_FOR).unwrap_or_default();
+    world.server.forget_before(kept);
+    let gone: Vec<u32> = world.books.documents.keys().copied().filter(|serial| world.server.document(*serial).is_none()).collect();
+    for serial in gone {
+        world.books.documents.remove(&serial);
+    }
+}

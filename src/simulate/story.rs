@@ -1,0 +1,59 @@
+//! The events of the world, one line each: their hash, and the last of them for a person who reads about a failure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+
+/// The lines so far.
+pub(super) struct Story {
+    hash: Context,
+    events: u64,
+    /// `None` where nobody will read it.
+    lines: Option<Vec<String>>,
+    line: String,
+}
+
+impl std::fmt::Debug for Story {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Story").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+impl Story {
+    pub(super) fn new(kept: bool) -> Self {
+        Self { hash: Context::new(&SHA256), events: 0, lines: kept.then(Vec::new), line: String::new() }
+    }
+
+    pub(super) fn add(&mut self, age: Duration, text: std::fmt::Arguments<'_>) {
+        self.line.clear();
+        let (seconds, ms) = (age.as_secs(), age.subsec_millis());
+        let (day, hour, minute) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+        let written = writeln!(self.line, "day {day} {hour:02}:{minute:02}:{:02}.{ms:03}  {text}", seconds % 60);
+        debug_assert!(written.is_ok(), "a String takes everything");
+        self.hash.update(self.line.as_bytes());
+        self.events += 1;
+        if let Some(lines) = &mut self.lines {
+            lines.push(self.line.trim_end().to_owned());
+        }
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The hash of all events so far.
+    pub(super) fn hash(&self) -> String {
+        let digest = self.hash.clone().finish();
+        digest.as_ref().iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// The last lines that name one of these.
+    pub(super) fn about(&self, names: &[String], most: usize) -> Vec<String> {
+        let lines = self.lines.as_deref().unwrap_or_default();
+        let told = |line: &&String| names.iter().any(|name| line.contains(name.as_str()));
+        let mut found: Vec<String> = lines.iter().rev().filter(told).take(most).cloned().collect();
+        found.reverse();
+        found
+    }
+}
