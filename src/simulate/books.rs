@@ -8,6 +8,7 @@ use super::boxes::Counted;
 use super::disk::Seen;
 use super::world::{SimulatedWorld, tell};
 use crate::domain::{JobRecord, Outcome, Release, StationName, TapId};
+use crate::journal::DeadLetter;
 
 /// What the world knows of each document, and what it found wrong.
 #[derive(Debug, Default)]
@@ -56,6 +57,12 @@ struct ReleaseBook {
 struct ToldBook {
     documents: u64,
     unknown: bool,
+}
+
+impl ReleaseBook {
+    fn is_released(&self) -> bool {
+        self.outcome.as_ref().is_some_and(Outcome::is_released)
+    }
 }
 
 /// The order of a station's records.
@@ -188,7 +195,10 @@ pub(super) fn close(world: &mut SimulatedWorld) {
     for (number, (rows, names)) in surplus {
         let allowed = counted[number].possible_duplicates;
         if rows > allowed {
-            found.push((format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")), names));
+            found.push((
+                format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")),
+                names,
+            ));
         }
     }
     told(world, &documents, &counted, &mut found);
@@ -229,12 +239,13 @@ fn document(
     boxes.extend(document.prints.iter().map(|print| print.by));
     let prints = document.prints.len() as u64;
     let releases = || book.releases.values();
-    let accepted = releases().filter(|it| it.outcome.as_ref().is_some_and(Outcome::is_released)).count() as u64;
+    let accepted = releases().filter(|it| it.is_released()).count() as u64;
     let unknown = releases().filter(|it| matches!(it.outcome, Some(Outcome::Unknown(_)))).count() as u64;
     let retained = releases().any(|it| it.retain);
     // A release without an entry is counted, and the journal knows nothing of it.
     let unstored = boxes.iter().map(|number| counted[*number].unstored).sum::<u64>();
-    let outcomes: Vec<String> = releases().map(|it| it.outcome.as_ref().map_or("open".to_owned(), |it| it.word().to_owned())).collect();
+    let outcomes: Vec<String> =
+        releases().map(|it| it.outcome.as_ref().map_or("open".to_owned(), |it| it.word().to_owned())).collect();
     // Two boxes cannot know of each other.
     if boxes.len() == 1 {
         if prints > 1 && !retained && prints > 1 + unknown {
@@ -247,17 +258,20 @@ fn document(
             found.push(format!("{prints} came out, and its releases ended as {outcomes:?}"));
         }
     }
-    let wanted = releases().filter(|it| it.record && it.outcome.as_ref().is_some_and(Outcome::is_released)).count() as u64;
-    let rows: u64 = book.rows.values().sum();
-    let dead = |it: &super::boxes::BoxModel| it.disk.dead.values().filter(|letter| letter.record.document == format!("doc-{serial}")).count();
-    let dead = world.boxes.iter().map(dead).sum::<usize>() as u64;
-    if rows + dead < wanted {
-        found.push(format!("{wanted} were to be recorded, {rows} are in the history and {dead} are dead letters"));
-    }
-    if let Some(number) = boxes.first().filter(|_| rows + dead > wanted) {
-        let (many, names) = surplus.entry(*number).or_default();
-        *many += rows + dead - wanted;
-        names.push(format!("doc-{serial}"));
+    for number in boxes.iter().copied() {
+        let due = |it: &&ReleaseBook| it.number == number && it.record && it.is_released();
+        let wanted = releases().filter(due).count() as u64;
+        let rows = book.rows.get(&number).copied().unwrap_or(0);
+        let is_it = |letter: &&DeadLetter| letter.record.document == format!("doc-{serial}");
+        let dead = world.boxes[number].disk.dead.values().filter(is_it).count() as u64;
+        if rows + dead < wanted {
+            found.push(format!("{wanted} were to be recorded, {rows} are in the history and {dead} are dead letters"));
+        }
+        if rows + dead > wanted {
+            let (many, names) = surplus.entry(number).or_default();
+            *many += rows + dead - wanted;
+            names.push(format!("doc-{serial}"));
+        }
     }
     found
 }
@@ -298,7 +312,10 @@ fn events(world: &mut SimulatedWorld, _: &[Counted], found: &mut Vec<(String, Ve
     for (number, stored) in &world.books.events {
         let came = world.broker.events.get(number);
         for id in stored.iter().filter(|id| came.is_none_or(|came| !came.contains(id))) {
-            found.push((format!("event {id} of box {number} never came to the broker"), vec![format!("event {id} of box {number}")]));
+            found.push((
+                format!("event {id} of box {number} never came to the broker"),
+                vec![format!("event {id} of box {number}")],
+            ));
         }
     }
     world.books.events.clear();
@@ -308,7 +325,8 @@ fn events(world: &mut SimulatedWorld, _: &[Counted], found: &mut Vec<(String, Ve
 pub(super) fn forget(world: &mut SimulatedWorld) {
     let kept = world.time().checked_sub(super::server::KEPT_FOR).unwrap_or_default();
     world.server.forget_before(kept);
-    let gone: Vec<u32> = world.books.documents.keys().copied().filter(|serial| world.server.document(*serial).is_none()).collect();
+    let gone: Vec<u32> =
+        world.books.documents.keys().copied().filter(|serial| world.server.document(*serial).is_none()).collect();
     for serial in gone {
         world.books.documents.remove(&serial);
     }

@@ -115,7 +115,8 @@ impl BoxModel {
 
     pub(super) fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            drop(orders.send(order));
+            // A box that has ended takes no orders.
+            let _ = orders.send(order);
         }
     }
 
@@ -188,7 +189,7 @@ pub(super) async fn live(number: usize) {
                 drop(task.await);
             }
             Order::Restart | Order::Reload => {
-                drop(stop.send(()));
+                let _ = stop.send(());
                 drop(task.await);
                 end_run(number, order);
             }
@@ -240,8 +241,10 @@ fn start(number: usize) -> Parts {
     let host = format!("box-{number}-{run}.invalid");
     drop(std::fs::create_dir_all(&state_dir));
     let clock = Clock::open(&state_dir);
-    let setups: Vec<StationSetup> = stations.iter().enumerate().map(|(index, it)| setup(&host, index as u16, it)).collect();
-    let setups: Vec<StationSetup> = setups.into_iter().zip(&stations).filter(|(_, it)| !it.removed).map(|(it, _)| it).collect();
+    let setups: Vec<StationSetup> =
+        stations.iter().enumerate().map(|(index, it)| setup(&host, index as u16, it)).collect();
+    let setups: Vec<StationSetup> =
+        setups.into_iter().zip(&stations).filter(|(_, it)| !it.removed).map(|(it, _)| it).collect();
     let names: Vec<StationName> = setups.iter().map(|setup| setup.policy.name.clone()).collect();
     let board = Board::new(&format!("box-{number}"), names, Timestamp::now());
     board.update(|state| state.time_floor = clock.floor());

@@ -36,7 +36,8 @@ impl Call {
         // Without `/api/v1`.
         let segments: Vec<String> = url.path_segments().into_iter().flatten().skip(2).map(str::to_owned).collect();
         let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
-        let fields = url.query_pairs().chain(form_urlencoded::parse(body)).map(|(name, value)| (name.into(), value.into()));
+        let fields =
+            url.query_pairs().chain(form_urlencoded::parse(body)).map(|(name, value)| (name.into(), value.into()));
         let bearer = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         let kind = match (request.method(), &path[..]) {

@@ -8,9 +8,9 @@ pub(super) struct WorldDice(u64);
 impl WorldDice {
     pub(super) fn new(seed: u64, name: &str) -> Self {
         // FNV-1a: the name only has to be told apart from others.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut dice = Self(seed ^ hash.rotate_left(17));
         dice.word();
         dice

@@ -107,7 +107,11 @@ impl DiskHandle {
         Some(DiskLuck { full, takes, early: (is_duty || !fails) && dice.percent(50), fails })
     }
 
-    fn apply<T>(&self, job: &mut impl FnMut(&mut DiskModel) -> Result<T, JournalError>, full: bool) -> Result<T, JournalError> {
+    fn apply<T>(
+        &self,
+        job: &mut impl FnMut(&mut DiskModel) -> Result<T, JournalError>,
+        full: bool,
+    ) -> Result<T, JournalError> {
         let mut guard = world();
         let world = &mut *guard;
         let moment = world.boxes[self.number].moment();
@@ -327,8 +331,10 @@ impl DiskModel {
     }
 
     pub(crate) fn list(&mut self, after: EntryId) -> Result<Listing, JournalError> {
-        let releases: Vec<_> = self.releases.range(after + 1..).take(LIST_LIMIT).map(|(_, it)| self.read_release(it)).collect();
-        let records: Vec<_> = self.records.range(after + 1..).take(LIST_LIMIT).map(|(_, it)| self.read_record(it)).collect();
+        let releases: Vec<_> =
+            self.releases.range(after + 1..).take(LIST_LIMIT).map(|(_, it)| self.read_release(it)).collect();
+        let records: Vec<_> =
+            self.records.range(after + 1..).take(LIST_LIMIT).map(|(_, it)| self.read_record(it)).collect();
         let dead: Vec<_> = self.dead.range(after + 1..).take(LIST_LIMIT).map(|(_, it)| it.clone()).collect();
         let last = [
             releases.get(LIST_LIMIT - 1).map(|it| it.id),
@@ -384,8 +390,11 @@ impl DiskModel {
             stored.carried_over = Some(now);
         }
         let recorded = |stored: &StoredRelease| {
-            let is_it = |record: &JobRecord| record.tap == stored.release.tap && record.document == stored.release.document.uuid;
-            self.records.values().chain(self.ledger.values()).any(|it| is_it(&it.record)) || self.dead.values().any(|it| is_it(&it.record))
+            let is_it = |record: &JobRecord| {
+                record.tap == stored.release.tap && record.document == stored.release.document.uuid
+            };
+            self.records.values().chain(self.ledger.values()).any(|it| is_it(&it.record))
+                || self.dead.values().any(|it| is_it(&it.record))
         };
         let ended: Vec<EntryId> = self.releases.values().filter(|it| recorded(it)).map(|it| it.id).collect();
         for id in ended {

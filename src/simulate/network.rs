@@ -75,7 +75,9 @@ pub(crate) async fn exchange(request: Request) -> Result<Exchanged, Failure> {
 
 fn note(world: &mut SimulatedWorld, call: &Call, result: &Result<Exchanged, Failure>) {
     let end = match result {
-        Ok(answer) if answer.body.contains("errorCode") => format!("{} {}", answer.status, answer.body.get(..24).unwrap_or(&answer.body)),
+        Ok(answer) if answer.body.contains("errorCode") => {
+            format!("{} {}", answer.status, answer.body.get(..24).unwrap_or(&answer.body))
+        }
         Ok(answer) => format!("{}", answer.status),
         Err(failure) => failure.detail.clone(),
     };
@@ -90,10 +92,18 @@ fn note(world: &mut SimulatedWorld, call: &Call, result: &Result<Exchanged, Fail
 fn fate(world: &mut SimulatedWorld, call: &Call) -> Fate {
     let weather = &mut world.weather;
     let dice = &mut weather.dice;
-    let mut fate =
-        Fate { there: dice.between(2, 40), work: ServerWork::Now, back: dice.between(2, 40), end: RequestEnd::Answered };
+    let mut fate = Fate {
+        there: dice.between(2, 40),
+        work: ServerWork::Now,
+        back: dice.between(2, 40),
+        end: RequestEnd::Answered,
+    };
     if weather.server_away || weather.cut_off.contains(&call.from) {
-        let (there, end) = if dice.percent(80) { (dice.between(1, 30), RequestEnd::Unreachable) } else { (3_000, RequestEnd::Unreachable) };
+        let (there, end) = if dice.percent(80) {
+            (dice.between(1, 30), RequestEnd::Unreachable)
+        } else {
+            (3_000, RequestEnd::Unreachable)
+        };
         return Fate { there, work: ServerWork::Never, back: 0, end };
     }
     if dice.percent(weather.slow) {
@@ -193,7 +203,9 @@ fn date(world: &mut SimulatedWorld) -> Option<Timestamp> {
         return None;
     }
     let beside = if weather.dice.percent(weather.other_second) { weather.dice.roll(3) as i64 - 1 } else { 0 };
-    now.checked_add(SignedDuration::from_secs(beside)).ok().and_then(|time| Timestamp::from_second(time.as_second()).ok())
+    now.checked_add(SignedDuration::from_secs(beside))
+        .ok()
+        .and_then(|time| Timestamp::from_second(time.as_second()).ok())
 }
 
 fn do_work(world: &mut SimulatedWorld, call: &Call) -> (u16, String) {
@@ -232,7 +244,8 @@ fn record(world: &mut SimulatedWorld, call: &Call, late: u64) {
 fn begin_late_work(call: &Call, there: u64, after: u64, end: &RequestEnd) {
     let given_up = if matches!(end, RequestEnd::TimedOut) { REQUEST_TIMEOUT - there.min(REQUEST_TIMEOUT) } else { 0 };
     // A record is settled three time limits after it was sent, a release after it was given up.
-    let after = if call.kind == CallKind::Release { given_up + after } else { after.min(WORKS_ON - there.min(WORKS_ON)) };
+    let after =
+        if call.kind == CallKind::Release { given_up + after } else { after.min(WORKS_ON - there.min(WORKS_ON)) };
     let is_taken = call.kind == CallKind::Record || world().server.is_ready(call);
     if !is_taken {
         return;

@@ -154,7 +154,8 @@ impl ServerModel {
     fn login(&self, call: &Call) -> (u16, String) {
         // A person has two cards: "card-7-0" and "card-7-1".
         let card = call.field("userid").unwrap_or_default();
-        let user = card.strip_prefix("card-").and_then(|rest| rest.split('-').next()).and_then(|user| user.parse().ok());
+        let user =
+            card.strip_prefix("card-").and_then(|rest| rest.split('-').next()).and_then(|user| user.parse().ok());
         match user.filter(|user: &usize| *user < self.by_user.len()) {
             Some(user) => {
                 let name = format!("user-{user}");
@@ -196,7 +197,9 @@ impl ServerModel {
         }
         let mut rows: Vec<(Timestamp, String)> = Vec::new();
         if let Some(user) = number(name).and_then(|user| self.by_user.get(user)) {
-            for (serial, document) in user.documents.iter().filter_map(|serial| Some((serial, self.documents.get(serial)?))) {
+            for (serial, document) in
+                user.documents.iter().filter_map(|serial| Some((serial, self.documents.get(serial)?)))
+            {
                 if (from..to).contains(&document.created) {
                     let mut text = String::new();
                     push_row(&mut text, *serial, document, "");

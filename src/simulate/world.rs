@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::books::Books;
 use super::boxes::BoxModel;
 use super::broker::BrokerModel;
-use super::dice::WorldDice;
 use super::server::ServerModel;
 use super::story::Story;
 use super::weather::Weather;
@@ -28,8 +27,6 @@ pub(super) struct SimulatedWorld {
     pub(super) weather: Weather,
     pub(super) books: Books,
     pub(super) story: Story,
-    /// For what no part has dice of its own for.
-    pub(super) dice: WorldDice,
 }
 
 /// The number that makes the world, and its size.
@@ -57,11 +54,9 @@ pub(super) fn world() -> MutexGuard<'static, SimulatedWorld> {
 
 pub(super) fn make(settings: Settings) {
     let seed = settings.seed;
-    let mut dice = WorldDice::new(seed, "world");
     let boxes = (0..settings.boxes).map(|number| BoxModel::new(number, seed)).collect();
     let server = ServerModel::new(settings.boxes * settings.users_of_a_box);
     let story = Story::new(settings.tell);
-    dice.word();
     let world = SimulatedWorld {
         settings,
         began: Instant::now(),
@@ -71,7 +66,6 @@ pub(super) fn make(settings: Settings) {
         weather: Weather::new(seed),
         books: Books::default(),
         story,
-        dice,
     };
     drop(WORLD.set(Mutex::new(world)));
 }

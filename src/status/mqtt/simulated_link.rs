@@ -45,7 +45,7 @@ pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> Link
                         return LinkEnd::Lost { error: "silent", lived: welcomed.elapsed() };
                     }
                 }
-            }
+            },
         }
     }
 }
