@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::EntryId;
 use crate::journal::Journal;
+use crate::planted;
 use crate::status::Board;
 use crate::status::mqtt::{IN_FLIGHT, MqttClient, MqttNotice, PublishError};
 use crate::status::topics::Topics;
@@ -86,14 +87,21 @@ impl MqttPublisher {
 
     /// Offers the events beyond `after`, as far as the client takes them, and says how far that was.
     async fn offer(&self, mut after: EntryId) -> EntryId {
-        let waiting = match self.journal.events_after(after, IN_FLIGHT).await {
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "only a planted fault changes it"))]
+        let mut waiting = match self.journal.events_after(after, IN_FLIGHT).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "events not read");
                 return after;
             }
         };
+        if planted::is("swap-events") {
+            waiting.reverse();
+        }
         for event in waiting {
+            if planted::is("forget-unacknowledged-events") {
+                drop(self.journal.forget_event(event.id).await);
+            }
             match self.mqtt.offer(event.id, self.topics.station_event(&event.station), event.payload) {
                 Ok(()) => {}
                 Err(PublishError::Full) => break,

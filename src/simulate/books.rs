@@ -18,6 +18,8 @@ pub(super) struct Books {
     told: BTreeMap<String, ToldBook>,
     orders: BTreeMap<(usize, StationName), StationOrder>,
     events: BTreeMap<usize, BTreeSet<u64>>,
+    /// Cards that each run of a box took, and the ends of taps that it told.
+    taken: BTreeMap<(usize, u32), (u64, u64)>,
     /// The runs that a kill or a power cut ended.
     pub(super) killed: BTreeSet<(usize, u32)>,
     /// Cards that were held.
@@ -41,6 +43,8 @@ struct DocumentBook {
     releases: BTreeMap<TapId, ReleaseBook>,
     /// Rows of job records, by box.
     rows: BTreeMap<usize, u64>,
+    /// The ports that they name.
+    ports: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -80,6 +84,11 @@ fn serial(uuid: &str) -> u32 {
 }
 
 impl Books {
+    /// A run of a box has taken so many cards so far.
+    pub(super) fn taken(&mut self, number: usize, run: u32, cards: u64) {
+        self.taken.entry((number, run)).or_default().0 = cards;
+    }
+
     pub(super) fn defect(&mut self, what: String, about: &[String]) {
         if self.defects.len() < 20 {
             self.defects.push(Defect { what, about: about.to_vec() });
@@ -123,7 +132,7 @@ impl Books {
             Seen::Retried(record) => world.books.due(number, &record),
             Seen::EventStored(id, payload) => {
                 world.books.events.entry(number).or_default().insert(id);
-                world.books.told(&payload);
+                world.books.told(number, run, &payload);
             }
         }
     }
@@ -136,7 +145,7 @@ impl Books {
         })
     }
 
-    fn told(&mut self, payload: &str) {
+    fn told(&mut self, number: usize, run: u32, payload: &str) {
         let Ok(event) = serde_json::from_str::<Value>(payload) else { return };
         if event["event"] == "reader" {
             return;
@@ -144,6 +153,10 @@ impl Books {
         let book = self.told.entry(event["id"].as_str().unwrap_or_default().to_owned()).or_default();
         book.documents += event["documents"].as_u64().unwrap_or(0);
         book.unknown |= event["event"] == "unknown";
+        // What the recovery tells took no time and is no tap; a card that is refused takes none either.
+        if event["duration_ms"] != 0 || event["event"] == "refused" {
+            self.taken.entry((number, run)).or_default().1 += 1;
+        }
     }
 
     fn due(&mut self, number: usize, record: &JobRecord) {
@@ -160,8 +173,10 @@ impl Books {
     }
 
     /// A job record has come to the history.
-    pub(super) fn row(&mut self, serial: u32, from: usize) {
-        *self.documents.entry(serial).or_default().rows.entry(from).or_default() += 1;
+    pub(super) fn row(&mut self, serial: u32, from: usize, port: &str) {
+        let book = self.documents.entry(serial).or_default();
+        *book.rows.entry(from).or_default() += 1;
+        book.ports.insert(port.to_owned());
         let mut late = None;
         for ((number, station), order) in &mut self.orders {
             let due = order.due.get_mut(&serial).filter(|due| *number == from && !due.is_empty());
@@ -202,6 +217,7 @@ pub(super) fn close(world: &mut SimulatedWorld) {
         }
     }
     told(world, &documents, &counted, &mut found);
+    taps(world, &counted, &mut found);
     events(world, &counted, &mut found);
     world.books.documents = documents;
     world.books.counted = counted;
@@ -242,8 +258,9 @@ fn document(
     let accepted = releases().filter(|it| it.is_released()).count() as u64;
     let unknown = releases().filter(|it| matches!(it.outcome, Some(Outcome::Unknown(_)))).count() as u64;
     let retained = releases().any(|it| it.retain);
-    // A release without an entry is counted, and the journal knows nothing of it.
-    let unstored = boxes.iter().map(|number| counted[*number].unstored).sum::<u64>();
+    // A release without an entry is counted, and the journal knows nothing of it; only one that is not recorded is sent so.
+    let may_be_unstored = document.prints.iter().any(|print| !world.records_at(&print.port));
+    let unstored = boxes.iter().filter(|_| may_be_unstored).map(|number| counted[*number].unstored).sum::<u64>();
     let outcomes: Vec<String> =
         releases().map(|it| it.outcome.as_ref().map_or("open".to_owned(), |it| it.word().to_owned())).collect();
     // Two boxes cannot know of each other.
@@ -257,6 +274,9 @@ fn document(
         if prints > accepted + unknown + unstored {
             found.push(format!("{prints} came out, and its releases ended as {outcomes:?}"));
         }
+    }
+    if let Some(port) = book.ports.iter().find(|port| document.prints.iter().all(|print| print.port != **port)) {
+        found.push(format!("it is recorded at {port}, where it never came out"));
     }
     for number in boxes.iter().copied() {
         let due = |it: &&ReleaseBook| it.number == number && it.record && it.is_released();
@@ -303,6 +323,25 @@ fn told(
             found.push((format!("tap {tap} released {accepted} and {documents} were told"), names));
         } else if unknown > 0 && !says_unknown {
             found.push((format!("tap {tap} has {unknown} of unknown outcome and that was not told"), names));
+        }
+    }
+}
+
+/// Every card that was taken has one end that was told.
+fn taps(world: &mut SimulatedWorld, counted: &[Counted], found: &mut Vec<(String, Vec<String>)>) {
+    for (number, it) in world.boxes.iter().enumerate() {
+        world.books.taken.entry((number, it.run)).or_default().0 = it.cards();
+    }
+    for ((number, run), (cards, told)) in std::mem::take(&mut world.books.taken) {
+        let is_over = !world.is_alive(number, run);
+        if cards != told && counted[number].events_lost == 0 && !world.books.killed.contains(&(number, run)) {
+            found.push((
+                format!("box {number} took {cards} cards in run {run} and told the end of {told}"),
+                vec![format!("box {number}")],
+            ));
+        }
+        if !is_over {
+            world.books.taken.insert((number, run), (cards, told));
         }
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct StationModel {
     pub(super) removed: bool,
     pub(super) reader: Option<EventSender>,
     pub(super) light: Signal,
+    /// Cards that were held.
+    pub(super) held: u64,
 }
 
 /// The fate of an agent.
@@ -90,6 +92,7 @@ impl BoxModel {
             removed: false,
             reader: None,
             light: Signal::Ready,
+            held: 0,
         };
         let mut stations = vec![station("lobby", 0)];
         stations.extend((number < 2).then(|| station("attic", 1)));
@@ -120,6 +123,12 @@ impl BoxModel {
         }
     }
 
+    /// Cards that this run has taken.
+    pub(super) fn cards(&self) -> u64 {
+        let board = self.board.as_ref().map(|board| board.watch().borrow().stations.values().map(|it| it.taps).sum());
+        board.unwrap_or(0)
+    }
+
     /// What the box has counted so far.
     pub(super) fn counted(&self) -> Counted {
         let now = self.board.as_ref().map(counters).unwrap_or_default();
@@ -145,6 +154,11 @@ fn counters(board: &Board) -> Counted {
 }
 
 impl SimulatedWorld {
+    /// Whether the station at this port records what it releases.
+    pub(super) fn records_at(&self, port: &str) -> bool {
+        self.boxes.iter().flat_map(|it| &it.stations).any(|station| station.port == port && station.record)
+    }
+
     /// Whether this run of a box is still the one that runs.
     pub(super) fn is_alive(&self, number: usize, run: u32) -> bool {
         self.boxes.get(number).is_some_and(|it| it.alive && it.run == run)
@@ -206,6 +220,8 @@ pub(super) async fn live(number: usize) {
 
 fn end_run(number: usize, order: Order) {
     let mut world = world();
+    let (run, cards) = (world.boxes[number].run, world.boxes[number].cards());
+    world.books.taken(number, run, cards);
     let it = &mut world.boxes[number];
     it.counted = it.counted();
     it.alive = false;
@@ -219,7 +235,6 @@ fn end_run(number: usize, order: Order) {
     if order == Order::Reload && it.stations.len() > 1 {
         it.stations[1].removed = !it.stations[1].removed;
     }
-    let run = it.run;
     if matches!(order, Order::Kill | Order::CutPower) {
         world.books.killed.insert((number, run));
     }

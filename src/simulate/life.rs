@@ -97,7 +97,9 @@ fn summary() -> String {
     let world = world();
     let books = &world.books;
     let defects: Vec<_> = books.defects.iter().map(|defect| defect.what.clone()).collect();
-    let about: Vec<String> = books.defects.first().map(|defect| defect.about.clone()).unwrap_or_default();
+    let mut about: Vec<String> = books.defects.first().map(|defect| defect.about.clone()).unwrap_or_default();
+    // Of many documents the first few show it.
+    about.truncate(2);
     let line = json!({
         "seed": world.settings.seed,
         "hash": world.story.hash(),

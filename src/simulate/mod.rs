@@ -12,14 +12,17 @@
 mod books;
 mod boxes;
 mod broker;
+mod bugs;
 mod call;
 mod dice;
 mod disk;
+mod fleet;
 mod life;
 mod network;
 mod people;
 mod program;
 mod server;
+mod shrink;
 mod story;
 mod weather;
 mod world;

@@ -84,6 +84,7 @@ fn note(world: &mut SimulatedWorld, call: &Call, result: &Result<Exchanged, Fail
     let about = match call.kind {
         CallKind::Release => format!(" of {}", call.segment(1)),
         CallKind::Record => format!(" of doc-{}", call.field("colorpages").unwrap_or_default()),
+        CallKind::History => format!(" of {}", call.field("username").unwrap_or("a further page")),
         _ => call.user().map(|user| format!(" by user-{user}")).unwrap_or_default(),
     };
     tell!(world, "box {}: {:?}{about} ended: {end}", call.from, call.kind);
@@ -235,7 +236,8 @@ fn record(world: &mut SimulatedWorld, call: &Call, late: u64) {
     let visible = now.saturating_add(SignedDuration::from_millis(late as i64)).unwrap_or(now);
     let with_port = !world.weather.rows_without_port;
     if let Some(serial) = world.server.record(call, now, visible, with_port) {
-        world.books.row(serial, call.from);
+        let port = call.field("address").or(call.field("serialnumber")).unwrap_or_default();
+        world.books.row(serial, call.from, port);
         tell!(world, "HISTORY: a record of doc-{serial} from box {}", call.from);
     }
 }

@@ -118,12 +118,16 @@ fn submit(user: usize, dice: &mut WorldDice) {
 fn hold(at: Place, dice: &mut WorldDice, card: &str) {
     let strike = {
         let mut world = world();
+        let run = world.boxes[at.number].run;
         let Some(station) = world.boxes[at.number].stations.get(at.index) else { return };
         let (name, reader) = (station.name, station.reader.clone());
         let Some(reader) = reader else { return };
         tell!(world, "box {} {name}: {card} is held", at.number);
         world.books.taps += 1;
         drop(reader.try_send(ReaderEvent::Read(Read(Secret::new(card)))));
+        world.boxes[at.number].stations[at.index].held += 1;
+        let held = world.boxes[at.number].stations[at.index].held;
+        tokio::spawn(look_at_the_light(at, run, held));
         world.weather.take_strike(at.number)
     };
     // Some faults wait until somebody is at work.
@@ -134,6 +138,23 @@ fn hold(at: Place, dice: &mut WorldDice, card: &str) {
             pause(delay).await;
             world().boxes[at.number].order(order);
         });
+    }
+}
+
+/// Nobody waits longer than this for the end of a tap: the deadline, and the last requests after it.
+const PATIENCE: u64 = 180_000;
+
+/// A light that still says "wait" after that, when nobody has come since, is a defect.
+async fn look_at_the_light(at: Place, run: u32, held: u64) {
+    pause(PATIENCE).await;
+    let mut world = world();
+    let station = &world.boxes[at.number].stations[at.index];
+    let is_stuck = station.held == held && station.light == Signal::Reading;
+    if is_stuck && world.is_alive(at.number, run) {
+        let (number, name) = (at.number, station.name);
+        world
+            .books
+            .defect(format!("box {number} {name}: the light says reading for ever"), &[format!("box {number} {name}")]);
     }
 }
 

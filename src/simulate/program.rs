@@ -3,24 +3,88 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::bugs;
+use super::fleet::{Fleet, WorldOrder};
 use super::life;
+use super::shrink::shrink;
 use super::world::Settings;
+
+/// The length of a world. Every kind of fault comes within it.
+const DAYS: u64 = 28;
+
+const USAGE: &str = "simulate [--years N] [--seed S] [--bug NAME] | simulate --bugs | simulate --list";
+
+/// The options, each a name and mostly a value.
+struct Options(Vec<String>);
+
+impl Options {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|option| option == name)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        let at = self.0.iter().position(|option| option == name)?;
+        self.0.get(at + 1).map(String::as_str)
+    }
+
+    fn number(&self, name: &str, default: u64) -> u64 {
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+    }
+}
 
 /// Runs worlds.
 pub fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let of = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).map(String::as_str)
+    let options = Options(std::env::args().skip(1).collect());
+    if options.has("--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if options.has("--world") {
+        return life::run(settings(&options));
+    }
+    if options.has("--list") {
+        bugs::BUGS.iter().for_each(|bug| println!("{:<36} {}", bug.name, bug.does));
+        return ExitCode::SUCCESS;
+    }
+    let fleet = match Fleet::new() {
+        Ok(fleet) => fleet,
+        Err(error) => {
+            eprintln!("failed to prepare a world: {error}");
+            return ExitCode::FAILURE;
+        }
     };
-    let number = |name: &str, default: u64| of(name).and_then(|text| text.parse().ok()).unwrap_or(default);
-    life::run(Settings {
-        seed: number("--seed", 1),
-        days: number("--days", 28),
-        boxes: number("--boxes", 3) as usize,
-        users_of_a_box: number("--users", 25) as usize,
-        without: of("--without").unwrap_or_default().split(',').map(str::to_owned).collect(),
-        tell: arguments.iter().any(|argument| argument == "--tell"),
-        scratch: PathBuf::from(of("--scratch").unwrap_or("/tmp/world-scratch")),
-    })
+    if options.has("--bugs") { bugs::find_all(&fleet, options.text("--bug")) } else { live_years(&fleet, &options) }
+}
+
+fn settings(options: &Options) -> Settings {
+    Settings {
+        seed: options.number("--seed", 1),
+        days: options.number("--days", DAYS),
+        boxes: options.number("--boxes", 3) as usize,
+        users_of_a_box: options.number("--users", 25) as usize,
+        without: options.text("--without").unwrap_or_default().split(',').map(str::to_owned).collect(),
+        tell: options.has("--tell"),
+        scratch: PathBuf::from(options.text("--scratch").unwrap_or(".")),
+    }
+}
+
+/// Lives so many box-years, world after world.
+fn live_years(fleet: &Fleet, options: &Options) -> ExitCode {
+    let hours = options.number("--years", 2).max(1) * 365 * 24;
+    let first = options.number("--seed", 1);
+    let bug = options.text("--bug").map(str::to_owned);
+    let order = WorldOrder { bug, without: without(options), ..WorldOrder::new(first, options.number("--days", DAYS)) };
+    let lived = fleet.live_until(&order, hours);
+    println!("{lived}");
+    match lived.failed {
+        None => ExitCode::SUCCESS,
+        Some(failed) => {
+            println!("{}", shrink(fleet, failed));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn without(options: &Options) -> Vec<String> {
+    options.text("--without").map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }

@@ -48,12 +48,25 @@ impl Story {
         digest.as_ref().iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
-    /// The last lines that name one of these.
+    /// The last lines that name one of these, and between them the faults and the ends of runs.
     pub(super) fn about(&self, names: &[String], most: usize) -> Vec<String> {
         let lines = self.lines.as_deref().unwrap_or_default();
-        let told = |line: &&String| names.iter().any(|name| line.contains(name.as_str()));
-        let mut found: Vec<String> = lines.iter().rev().filter(told).take(most).cloned().collect();
+        let tells = |line: &str| names.iter().any(|name| holds(line, name));
+        let Some(first) = lines.iter().position(|line| tells(line)) else {
+            return Vec::new();
+        };
+        let is_around = |line: &str| {
+            ["FAULT", "Kill", "CutPower", "Restart", "Reload", "clocks"].iter().any(|word| line.contains(word))
+        };
+        let told = |line: &&String| tells(line) || is_around(line);
+        let mut found: Vec<String> = lines[first..].iter().rev().filter(told).take(most).cloned().collect();
         found.reverse();
         found
     }
+}
+
+/// Whether a line holds a name as a whole word.
+fn holds(line: &str, name: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric());
+    line.match_indices(name).any(|(at, _)| ends(&line[at + name.len()..]))
 }
