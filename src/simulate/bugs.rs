@@ -1,12 +1,14 @@
 //! The faults that are planted in the program (`src/planted.rs`), and the search for them. A world that finds nothing planted
 //! proves nothing.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::fleet::{Fleet, WorldOrder};
+use super::shrink::without_numbers;
 
 /// A planted fault: its name in the program, and what it does there.
 #[derive(Debug)]
@@ -39,11 +41,14 @@ pub(super) const BUGS: &[PlantedBug] = bugs! {
     "release-what-another-tap-has": "a station sends a document that another tap has",
     "lose-the-covering-light": "the light of a covered tap stays as it is",
     "lose-the-covered-tap": "a covered tap is not reported",
-    "record-nothing-after-doubt": "a release that was in doubt has no job record",
+    "recovery-gives-up": "an outcome that the recovery cannot store at once is given up",
+    "own-nothing-of-an-earlier-run": "no claim is made for the releases that an earlier run left open",
     "retained-is-waiting": "READY of a document that stays at the server means that it was not printed",
     "wait-without-limit": "the wait between two attempts grows without a limit",
     "forget-unacknowledged-events": "an event is forgotten when it is offered to the broker",
     "swap-events": "events are offered in the wrong order",
+    "lose-an-event-silently": "an event that cannot be stored is not counted as lost",
+    "send-after-the-deadline": "a release is sent when the person has long gone",
 };
 
 /// Seeds that are tried for one bug.
@@ -53,12 +58,13 @@ const SEEDS: u64 = 16;
 const DAYS: u64 = 9;
 
 /// Looks for each bug, or for one, and prints the table. All must be found.
-pub(super) fn find_all(fleet: &Fleet, only: Option<&str>) -> ExitCode {
+pub(super) fn find_all(fleet: &Fleet, only: Option<&str>, without: &[String]) -> ExitCode {
     let wanted: Vec<&PlantedBug> = BUGS.iter().filter(|bug| only.is_none_or(|only| only == bug.name)).collect();
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(vec![None; wanted.len()]));
+    let unplanted = Unplanted::default();
     let one_after_the_other = || {
         while let Some(bug) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let row = find(fleet, bug);
+            let row = find(fleet, &unplanted, bug, without);
             if let Some(at) = wanted.iter().position(|other| other.name == bug.name) {
                 rows.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(row);
             }
@@ -93,12 +99,27 @@ struct Found {
     defect: Option<String>,
 }
 
-fn find(fleet: &Fleet, bug: &PlantedBug) -> Found {
+/// What the same world shows without a planted fault; it is no proof of one.
+type Unplanted = Mutex<BTreeMap<u64, Vec<String>>>;
+
+fn is_new(fleet: &Fleet, unplanted: &Unplanted, order: &WorldOrder, defect: &str) -> bool {
+    let known = unplanted.lock().unwrap_or_else(PoisonError::into_inner).get(&order.seed).cloned();
+    let known = known.unwrap_or_else(|| {
+        let defects = fleet.live(order).defects;
+        unplanted.lock().unwrap_or_else(PoisonError::into_inner).insert(order.seed, defects.clone());
+        defects
+    });
+    known.iter().all(|known| without_numbers(known) != without_numbers(defect))
+}
+
+fn find(fleet: &Fleet, unplanted: &Unplanted, bug: &PlantedBug, without: &[String]) -> Found {
     let (began, mut hours) = (Instant::now(), 0);
     for seed in 1..=SEEDS {
-        let lived = fleet.live(&WorldOrder { bug: Some(bug.name.to_owned()), ..WorldOrder::new(seed, DAYS) });
+        let order = WorldOrder { without: without.to_vec(), ..WorldOrder::new(seed, DAYS) };
+        let lived = fleet.live(&WorldOrder { bug: Some(bug.name.to_owned()), ..order.clone() });
         hours += lived.hours;
-        if let Some(defect) = lived.defects.first() {
+        let new = lived.defects.iter().find(|defect| is_new(fleet, unplanted, &order, defect));
+        if let Some(defect) = new {
             let seconds = began.elapsed().as_secs_f64();
             return Found { seeds: seed, days: hours.div_ceil(24), seconds, defect: Some(defect.clone()) };
         }

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use super::books::Books;
 use super::world::{pause, world};
 use crate::clock::{self, Moment};
-use crate::domain::{EntryId, JobRecord, Outcome, Release};
+use crate::domain::{EntryId, JobRecord, Outcome, Reason, Release};
 use crate::journal::{
     Counts, DeadLetter, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Listing, QueueEntry, StoredEvent,
     StoredRecord, StoredRelease,
@@ -373,10 +373,13 @@ impl DiskModel {
         Err(JournalError::Closed)
     }
 
-    /// An entry of a newer version, which is set aside alone.
+    /// An entry of a newer version, which is set aside alone, and a word of one.
     pub(super) fn newer_entry(&mut self) {
         self.take_id();
         self.unreadable += 1;
+        for stored in self.releases.values_mut().filter(|stored| stored.outcome.is_some()) {
+            stored.outcome = Some(Outcome::Unknown(Reason::Other("toner-was-stolen".into())));
+        }
     }
 
     /// A damage: the database is set aside, and what can be read is carried over. Nobody knows what became of it since.

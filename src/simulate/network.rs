@@ -165,6 +165,9 @@ async fn send(call: &Call, fate: Fate) -> Result<Exchanged, Failure> {
     if matches!(end, RequestEnd::Unreachable) {
         return Err(Failure::new(Cause::Unreachable, "no connection"));
     }
+    if call.kind == CallKind::Record && !matches!(end, RequestEnd::Answered) {
+        stand_beside(&mut world(), call);
+    }
     let own = match work {
         ServerWork::Never => None,
         ServerWork::Now => Some(do_work(&mut world(), call)),
@@ -239,6 +242,19 @@ fn record(world: &mut SimulatedWorld, call: &Call, late: u64) {
         let port = call.field("address").or(call.field("serialnumber")).unwrap_or_default();
         world.books.row(serial, call.from, port);
         tell!(world, "HISTORY: a record of doc-{serial} from box {}", call.from);
+    }
+}
+
+/// Somebody may print the same at another box just now, when an answer is lost.
+fn stand_beside(world: &mut SimulatedWorld, call: &Call) {
+    let now = world.time();
+    if world.weather.strangers && world.weather.dice.percent(25) {
+        world.server.same_row(call, now);
+        tell!(
+            world,
+            "HISTORY: a stranger's record that looks like that of doc-{}",
+            call.field("colorpages").unwrap_or_default()
+        );
     }
 }
 

@@ -53,7 +53,11 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if options.has("--bugs") { bugs::find_all(&fleet, options.text("--bug")) } else { live_years(&fleet, &options) }
+    if options.has("--bugs") {
+        bugs::find_all(&fleet, options.text("--bug"), &without(&options))
+    } else {
+        live_years(&fleet, &options)
+    }
 }
 
 fn settings(options: &Options) -> Settings {

@@ -87,6 +87,12 @@ impl ServerModel {
         self.documents.get(&serial)
     }
 
+    /// The documents that came out.
+    pub(super) fn printed(&self) -> impl Iterator<Item = (u32, &SubmittedDocument)> {
+        let printed = self.documents.iter().filter(|(_, document)| !document.prints.is_empty());
+        printed.map(|(serial, document)| (*serial, document))
+    }
+
     pub(super) fn forget_before(&mut self, time: Timestamp) {
         self.documents.retain(|_, document| document.created >= time);
         for user in &mut self.by_user {
@@ -102,6 +108,18 @@ impl ServerModel {
         let (id, pages) = (self.next, 1 + (variety / 3 % 3) as u32);
         self.next += 1;
         self.by_user[user].rows.push_back(HistoryRow { id, title, pages, port, created: now, visible: now });
+    }
+
+    /// The same for the very job that this call records.
+    pub(super) fn same_row(&mut self, call: &Call, now: Timestamp) {
+        let Some(user) = call.field("username").and_then(number).and_then(|user| self.by_user.get_mut(user)) else {
+            return;
+        };
+        let title = call.field("title").unwrap_or_default().to_owned();
+        let pages = call.field("totalpages").and_then(|pages| pages.parse().ok()).unwrap_or(0);
+        let port = Some("198.51.100.9".to_owned());
+        user.rows.push_back(HistoryRow { id: self.next, title, pages, port, created: now, visible: now });
+        self.next += 1;
     }
 
     /// Whether a release would be taken.

@@ -61,10 +61,14 @@ pub(super) fn shrink(fleet: &Fleet, (mut order, mut world): (WorldOrder, LivedWo
 
 /// The first defect without its numbers.
 fn signature(world: &LivedWorld) -> Option<String> {
-    let first = world.defects.first()?;
-    let mut letters: String = first.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+    world.defects.first().map(|first| without_numbers(first))
+}
+
+/// The kind of a defect: its words, without numbers and the names behind the colon.
+pub(super) fn without_numbers(defect: &str) -> String {
+    let mut letters: String = defect.chars().filter(|letter| !letter.is_ascii_digit()).collect();
     letters.truncate(letters.find(':').filter(|at| *at > 20).unwrap_or(letters.len()));
-    Some(letters)
+    letters
 }
 
 fn tell(seed: u64, order: &WorldOrder, world: &LivedWorld, all: &[String]) -> String {

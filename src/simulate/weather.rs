@@ -34,6 +34,8 @@ pub(super) struct Weather {
     pub(super) failing_syncs: BTreeSet<usize>,
     pub(super) slow_disks: u64,
     pub(super) broker_away: bool,
+    /// Other boxes, which this world does not hold, record the same for the same people.
+    pub(super) strangers: bool,
     /// What happens to a box when somebody holds a card there.
     strikes: BTreeMap<usize, Order>,
     /// How often each kind came.
@@ -70,7 +72,7 @@ pub(super) const FAULTS: &[FaultKind] = faults! {
     "printers-not-ready" every 50 to 200 hours for 600 to 6_000 seconds: |world, _| world.weather.printers_not_ready = true, |it| it.printers_not_ready = false;
     "no-date" every 30 to 100 hours for 3_600 to 40_000 seconds: |world, dice| world.weather.no_date = dice.between(20, 100), |it| it.no_date = 0;
     "other-second" every 30 to 100 hours for 3_600 to 40_000 seconds: |world, _| world.weather.other_second = 50, |it| it.other_second = 0;
-    "strangers" every 1 to 6 hours for 0 to 0 seconds: stranger, |_| {};
+    "strangers" every 2 to 12 hours for 3_600 to 20_000 seconds: stranger, |it| it.strangers = false;
     "kills" every 3 to 20 hours for 0 to 0 seconds: |world, dice| strike(world, dice, Order::Kill), |_| {};
     "power-cuts" every 5 to 40 hours for 0 to 0 seconds: |world, dice| strike(world, dice, Order::CutPower), |_| {};
     "restarts" every 10 to 60 hours for 0 to 0 seconds: |world, dice| strike(world, dice, Order::Restart), |_| {};
@@ -96,6 +98,7 @@ fn strike(world: &mut SimulatedWorld, dice: &mut WorldDice, order: Order) {
 
 /// Another box, which this world does not hold, records the same title for the same person.
 fn stranger(world: &mut SimulatedWorld, dice: &mut WorldDice) {
+    world.weather.strangers = true;
     let (user, now) = (dice.index(world.boxes.len() * world.settings.users_of_a_box), world.time());
     world.server.strange_row(user, dice.word(), now);
     tell!(world, "HISTORY: a stranger's record for user-{user}");
@@ -146,6 +149,7 @@ impl Weather {
             failing_syncs: BTreeSet::new(),
             slow_disks: 0,
             broker_away: false,
+            strangers: false,
             strikes: BTreeMap::new(),
             came: BTreeMap::new(),
         }

@@ -208,7 +208,8 @@ impl Tap {
     /// As many releases as may run at a time. Each attempt judges the deadline itself: one whose document an earlier request
     /// may still print has to ask before it ends.
     pub(super) fn send(&mut self, policy: &Policy) -> Vec<Effect> {
-        let (tap, deadline) = (self.id, self.started + policy.deadline);
+        let patience = if planted::is("send-after-the-deadline") { 20 } else { 1 };
+        let (tap, deadline) = (self.id, self.started + policy.deadline * patience);
         let TapPhase::Releasing(it) = &mut self.phase else {
             return Vec::new();
         };

@@ -78,7 +78,7 @@ impl Register {
             if planted::is("forget-open-releases") {
                 return Ok(Vec::new());
             }
-            for stored in &open {
+            for stored in open.iter().filter(|_| !planted::is("own-nothing-of-an-earlier-run")) {
                 self.claims.was_left_open(&stored.release, Some(stored.id), self.started);
             }
             Ok(open)
