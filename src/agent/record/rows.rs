@@ -1,0 +1,212 @@
+//! Which rows of the server's history are the row of one job record? Pure.
+//!
+//! A record has no key of its own at the server, so it is known by its content: user, title, pages, and printer. Without the printer
+//! another box may have written the row, for the same user and title. A record with a tag (docs/configuration.md, "[outbox]") is known
+//! by its title alone.
+//!
+//! A row names its printer by the output port's name, and a record by address or serial number. The name of the record's own
+//! port stands in the row of the released document, which went to the same port.
+
+use std::collections::HashSet;
+
+use super::delivery::Arrival;
+use crate::domain::{Document, DocumentStatus, JobRecord};
+
+/// The origin of a row, as far as its content tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowOrigin {
+    /// It says all that the record says.
+    Ours,
+    /// It says nothing else, but leaves something out by which another box's row would differ.
+    Perhaps,
+    /// It says the same of another printer.
+    Elsewhere,
+    Other,
+}
+
+/// The marks by which the row of a record is known.
+#[derive(Debug)]
+pub(super) struct RowMarks<'a> {
+    pub(super) record: &'a JobRecord,
+    /// Documents that this box released: their own rows are no job records.
+    pub(super) released: &'a HashSet<String>,
+    /// The server's name of the record's port, if it is known.
+    pub(super) port_name: Option<&'a str>,
+}
+
+impl RowMarks<'_> {
+    fn origin(&self, row: &Document) -> RowOrigin {
+        let record = self.record;
+        let is_tagged = record.is_tagged();
+        // A server may trim a title.
+        let is_title = if is_tagged { row.title.trim() == record.title.trim() } else { row.title == record.title };
+        let contradicts = self.released.contains(&row.uuid)
+            || !matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
+            || !(row.user.is_empty() || row.user == record.user.name)
+            || !(row.title.is_empty() || is_title)
+            || matches!((row.pages, record.pages), (Some(theirs), Some(ours)) if theirs != ours)
+            || matches!((&row.paper_size, &record.paper_size), (Some(theirs), Some(ours)) if theirs != ours);
+        // A job record has no bytes, so a row with bytes is hardly one.
+        let is_whole =
+            is_title && row.user == record.user.name && row.pages == record.pages && row.storage_online != Some(true);
+        match self.is_our_port(row) {
+            _ if contradicts => RowOrigin::Other,
+            _ if is_tagged && is_title => RowOrigin::Ours,
+            Some(false) => RowOrigin::Elsewhere,
+            Some(true) if is_whole => RowOrigin::Ours,
+            Some(true) | None => RowOrigin::Perhaps,
+        }
+    }
+
+    /// Whether the row names the record's port; `None` if nobody can tell.
+    fn is_our_port(&self, row: &Document) -> Option<bool> {
+        let name = row.port_name.as_deref().filter(|name| !name.is_empty())?;
+        if name == self.record.port.name() || self.port_name == Some(name) {
+            return Some(true);
+        }
+        self.port_name.map(|_| false)
+    }
+}
+
+/// Look-alikes of a record that this box itself has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LookAlikes {
+    /// They certainly stand in the history, and name the same port.
+    pub(super) here: usize,
+    /// They certainly stand there, and name another port, which may be the same printer.
+    pub(super) elsewhere: usize,
+    /// They may stand there: they are in doubt themselves.
+    pub(super) in_doubt: usize,
+}
+
+/// The rows of the history that look like the record, counted by their origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowCounts {
+    ours: usize,
+    perhaps: usize,
+    elsewhere: usize,
+}
+
+impl RowCounts {
+    pub(super) fn of(history: &[Document], marks: &RowMarks<'_>) -> Self {
+        let count = |origin| history.iter().filter(|row| marks.origin(row) == origin).count();
+        let [ours, perhaps, elsewhere] = [RowOrigin::Ours, RowOrigin::Perhaps, RowOrigin::Elsewhere].map(count);
+        Self { ours, perhaps, elsewhere }
+    }
+
+    /// Equal records are counted, not merged: there must be one row more than the known ones. If there are still more, somebody
+    /// else writes such rows, and ours may not be among them.
+    pub(super) fn judge(self, known: LookAlikes) -> Arrival {
+        let accounted = known.here + known.elsewhere;
+        if (accounted + 1..=accounted + 1 + known.in_doubt).contains(&self.ours) {
+            return Arrival::Arrived;
+        }
+        // Known ones at another port are not among the candidates if their rows name that port.
+        let certainly_known = known.here + known.elsewhere.saturating_sub(self.elsewhere);
+        if self.ours + self.perhaps <= certainly_known { Arrival::Absent } else { Arrival::Ambiguous }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::Release;
+
+    fn record(tag: bool) -> JobRecord {
+        let mut release = Release { tag, ..Release::sample("document-0", 7) };
+        (release.document.title, release.document.pages) = ("Document1".to_owned(), Some(3));
+        JobRecord::of(&release, Timestamp::UNIX_EPOCH)
+    }
+
+    /// The row that such a record leaves on a server that names the port.
+    fn row() -> Document {
+        Document {
+            title: "Document1".to_owned(),
+            user: "ada".to_owned(),
+            pages: Some(3),
+            status: DocumentStatus::Printed,
+            port_name: Some("Lobby".to_owned()),
+            ..Document::sample("row")
+        }
+    }
+
+    /// The judgement of a box whose port has the name `Lobby` at the server.
+    fn judged(record: &JobRecord, known: LookAlikes, rows: &[Document]) -> Arrival {
+        let released = HashSet::from([record.document.clone()]);
+        RowCounts::of(rows, &RowMarks { record, released: &released, port_name: Some("Lobby") }).judge(known)
+    }
+
+    #[test]
+    fn a_row_counts_only_if_it_says_all_that_the_record_says() {
+        let user = |name: &str| Document { user: name.to_owned(), ..row() };
+        let port = |name: Option<&str>| Document { port_name: name.map(str::to_owned), ..row() };
+        for (what, row, expected) in [
+            ("the same", row(), Arrival::Arrived),
+            ("the port by the name that the record sends", port(Some("DEMO0001")), Arrival::Arrived),
+            ("another port", port(Some("Attic")), Arrival::Absent),
+            ("no port", port(None), Arrival::Ambiguous),
+            ("an empty port", port(Some("")), Arrival::Ambiguous),
+            ("another user", user("grace"), Arrival::Absent),
+            ("a user who is spelled otherwise", user("Ada"), Arrival::Absent),
+            ("no user", user(""), Arrival::Ambiguous),
+            ("another title", Document { title: "Document2".to_owned(), ..row() }, Arrival::Absent),
+            ("no title", Document { title: String::new(), ..row() }, Arrival::Ambiguous),
+            ("other pages", Document { pages: Some(4), ..row() }, Arrival::Absent),
+            ("no pages", Document { pages: None, ..row() }, Arrival::Ambiguous),
+            ("a document that still waits", Document { status: DocumentStatus::Ready, ..row() }, Arrival::Absent),
+            ("a document with its bytes", Document { storage_online: Some(true), ..row() }, Arrival::Ambiguous),
+            ("our own document", Document { uuid: "document-0".to_owned(), ..row() }, Arrival::Absent),
+        ] {
+            assert_eq!(judged(&record(false), LookAlikes::default(), &[row]), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_port_whose_name_is_not_known_tells_nothing() {
+        let (record, released) = (record(false), HashSet::new());
+        let counts = RowCounts::of(&[row()], &RowMarks { record: &record, released: &released, port_name: None });
+        assert_eq!(counts.judge(LookAlikes::default()), Arrival::Ambiguous);
+    }
+
+    #[test]
+    fn a_tag_is_certain_on_any_server() {
+        let record = record(true);
+        let nameless = Document { port_name: None, ..row() };
+        let ours = Document { title: record.title.clone(), ..nameless.clone() };
+        let of_another_tap = Document { title: "Document1 [00000000]".to_owned(), ..nameless.clone() };
+        let strangers = [nameless, of_another_tap];
+        assert_eq!(judged(&record, LookAlikes::default(), &strangers), Arrival::Absent);
+        let with_ours = [strangers.to_vec(), vec![ours.clone()]].concat();
+        assert_eq!(judged(&record, LookAlikes::default(), &with_ours), Arrival::Arrived);
+        // Two documents of one tap with one title have one tag.
+        let twin = LookAlikes { here: 1, ..LookAlikes::default() };
+        assert_eq!(judged(&record, twin, std::slice::from_ref(&ours)), Arrival::Absent);
+        assert_eq!(judged(&record, twin, &[ours.clone(), ours]), Arrival::Arrived);
+    }
+
+    #[test]
+    fn rows_beyond_those_that_can_be_ours_are_a_strangers() {
+        let nameless = Document { port_name: None, ..row() };
+        let attic = Document { port_name: Some("Attic".to_owned()), ..row() };
+        let (none, here) = (LookAlikes::default(), LookAlikes { here: 1, ..LookAlikes::default() });
+        let elsewhere = LookAlikes { elsewhere: 1, ..none };
+        for (known, rows, expected) in [
+            (none, vec![row(), row()], Arrival::Ambiguous),
+            (LookAlikes { in_doubt: 1, ..none }, vec![row(), row()], Arrival::Arrived),
+            (here, vec![row()], Arrival::Absent),
+            (here, vec![row(), row()], Arrival::Arrived),
+            (here, vec![row(), nameless.clone()], Arrival::Ambiguous),
+            (here, vec![nameless.clone()], Arrival::Absent),
+            // The other port may be the same printer by another name.
+            (elsewhere, vec![row()], Arrival::Absent),
+            (elsewhere, vec![row(), attic.clone()], Arrival::Ambiguous),
+            (elsewhere, vec![row(), row()], Arrival::Arrived),
+            (elsewhere, vec![attic], Arrival::Absent),
+            (elsewhere, vec![nameless], Arrival::Absent),
+        ] {
+            assert_eq!(judged(&record(false), known, &rows), expected, "{known:?} {rows:?}");
+        }
+    }
+}
