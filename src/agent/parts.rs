@@ -46,8 +46,6 @@ pub(crate) struct OutboxSetup {
     pub(crate) retry_max: Duration,
     /// True: the server stamps a record with the time that it names.
     pub(crate) datetime: bool,
-    /// Some documents stay at the server after they were printed.
-    pub(crate) retain: bool,
 }
 
 /// The connection to a broker.

@@ -124,7 +124,6 @@ pub(super) fn parts(
         retry_min: config.outbox.retry_min,
         retry_max: config.outbox.retry_max,
         datetime: config.server.history_datetime,
-        retain: config.stations.iter().any(|station| station.release.retain),
     };
     let device = match config.server.device.register {
         true => Some(Keeper::open(&client, &device(config))?),

@@ -1,16 +1,16 @@
 //! Looks a job record up in the server's history, and gathers what [`HistoryWindow`] and [`RowCounts`] need to judge what it says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::Arrival;
-use super::rows::{RowCounts, RowMarks};
+use super::rows::{OwnDocuments, RowCounts, RowMarks};
 use super::window::{Clocks, HistoryWindow, equal};
 use crate::agent::parts::OutboxSetup;
-use crate::domain::{Cause, Document, DocumentStatus, EntryId, Failure, JobRecord};
+use crate::domain::{Cause, Document, EntryId, Failure, JobRecord, OutputPort};
 use crate::journal::{Journal, JournalError, StoredRecord};
 use crate::print_server::{Client, HistoryQuery};
 
@@ -58,8 +58,9 @@ impl Lookup {
         let record = &stored.record;
         let mut ledger = self.journal.ledger().await.map_err(storage)?;
         ledger.retain(|entry| entry.record.user.name == record.user.name);
-        let (mut released, in_doubt) = self.waiting(stored).await?;
-        released.extend(ledger.iter().map(|entry| entry.record.document.clone()));
+        let (mut others, in_doubt) = self.waiting(stored).await?;
+        others.extend(ledger.iter().map(|entry| (entry.record.document.clone(), entry.record.port.clone())));
+        let released = OwnDocuments::of(record, others);
         ledger.retain(|entry| equal(&entry.record, record));
         let window = HistoryWindow::of(stored, &ledger, in_doubt, &clocks);
         let history = self.history(record, window.span.from, window.span.to).await?;
@@ -67,55 +68,36 @@ impl Lookup {
             RowCounts::of(&history, &RowMarks { record, released: &released, port_name }).judge(window.known)
         };
         let arrival = judge(None);
-        // Without the name of the port, rows that name one say nothing.
         if arrival != Arrival::Ambiguous || history.iter().all(|row| row.port_name.is_none()) {
             return Ok(arrival);
         }
-        Ok(judge(self.port_name(record, &history, window.span.from).await?.as_deref()))
-    }
-
-    /// The server's name of the port that this record names: the released document went to the same one. A document that
-    /// stays at the server may have been printed again, elsewhere.
-    async fn port_name(
-        &self,
-        record: &JobRecord,
-        near: &[Document],
-        until: Timestamp,
-    ) -> Result<Option<String>, Failure> {
-        if self.setup.retain {
-            return Ok(None);
-        }
-        let named = |rows: &[Document]| {
-            let own = rows.iter().find(|row| row.uuid == record.document && row.status == DocumentStatus::Printed);
-            own.and_then(|row| row.port_name.clone())
-        };
-        if let Some(name) = named(near) {
-            return Ok(Some(name));
-        }
-        let from = until.checked_sub(WAITS_AT_MOST).unwrap_or(Timestamp::MIN);
-        Ok(named(&self.history(record, from, until).await?))
+        // The rows name ports, so it matters what the server calls this record's.
+        let from = window.span.from.checked_sub(WAITS_AT_MOST).unwrap_or(Timestamp::MIN);
+        let earlier = self.history(record, from, window.span.to).await?;
+        Ok(judge(released.port_name(&earlier)))
     }
 
     async fn history(&self, record: &JobRecord, from: Timestamp, to: Timestamp) -> Result<Vec<Document>, Failure> {
         self.client.history(&HistoryQuery { user: Some(record.user.name.clone()), from, to }).await
     }
 
-    /// The documents of this user that the journal knows as released, or as perhaps released, because they stand in the
-    /// history too; and the number of other records that look the same and are in doubt.
-    async fn waiting(&self, stored: &StoredRecord) -> Result<(HashSet<String>, usize), Failure> {
+    /// The documents of this user that the journal knows as released, or as perhaps released, with their ports; and the
+    /// number of other records that look the same and are in doubt.
+    async fn waiting(&self, stored: &StoredRecord) -> Result<(Vec<(String, OutputPort)>, usize), Failure> {
         let user = &stored.record.user.name;
-        let (mut documents, mut in_doubt) = (HashSet::new(), 0);
+        let (mut documents, mut in_doubt) = (Vec::new(), 0);
         let mut next = Some(0);
         while let Some(after) = next {
             let page = self.journal.list(after).await.map_err(storage)?;
             let same =
                 |it: &&StoredRecord| it.id != stored.id && it.attempted.is_some() && equal(&it.record, &stored.record);
             in_doubt += page.records.iter().filter(same).count();
-            let releases = page.releases.into_iter().map(|it| (it.release.user, it.release.document.uuid));
+            let releases = page.releases.into_iter().map(|it| it.release);
+            let releases = releases.map(|release| (release.user, release.document.uuid, release.port));
             let records = page.records.into_iter().map(|it| it.record);
-            let dead = page.dead.into_iter().map(|letter| letter.record);
-            let known = releases.chain(records.chain(dead).map(|record| (record.user, record.document)));
-            documents.extend(known.filter(|(of, _)| of.name == *user).map(|(_, document)| document));
+            let records = records.chain(page.dead.into_iter().map(|letter| letter.record));
+            let known = releases.chain(records.map(|record| (record.user, record.document, record.port)));
+            documents.extend(known.filter(|(of, ..)| of.name == *user).map(|(_, uuid, port)| (uuid, port)));
             next = page.next;
         }
         Ok((documents, in_doubt))

@@ -5,12 +5,46 @@
 //! by its title alone.
 //!
 //! A row names its printer by the output port's name, and a record by address or serial number. The name of the record's own
-//! port stands in the row of the released document, which went to the same port.
+//! port stands in the rows of documents that this box released to it.
 
 use std::collections::HashSet;
 
 use super::delivery::Arrival;
-use crate::domain::{Document, DocumentStatus, JobRecord};
+use crate::domain::{Document, DocumentStatus, JobRecord, OutputPort};
+
+/// The documents that this box has released, or perhaps released: they stand in the history too.
+#[derive(Debug)]
+pub(super) struct OwnDocuments {
+    all: HashSet<String>,
+    /// Those that went to the port of the record: its own document, and those that went to no other.
+    here: HashSet<String>,
+}
+
+impl OwnDocuments {
+    /// `others` are documents of other releases and records, with their ports.
+    pub(super) fn of(record: &JobRecord, others: Vec<(String, OutputPort)>) -> Self {
+        let (here, elsewhere): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, port)| *port == record.port);
+        let uuids = |documents: Vec<(String, OutputPort)>| documents.into_iter().map(|(uuid, _)| uuid).collect();
+        let (mut here, mut all): (HashSet<String>, HashSet<String>) = (uuids(here), uuids(elsewhere));
+        here.retain(|uuid| !all.contains(uuid));
+        here.insert(record.document.clone());
+        all.extend(here.iter().cloned());
+        Self { all, here }
+    }
+
+    /// The server's name of the record's port, if all these rows agree on it. A document that was kept at the server
+    /// (`release.retain`) may have been printed elsewhere since, and disagrees.
+    pub(super) fn port_name<'a>(&self, history: &'a [Document]) -> Option<&'a str> {
+        let mut names = history.iter().filter(|row| self.here.contains(&row.uuid)).filter_map(port_of);
+        let name = names.next()?;
+        names.all(|other| other == name).then_some(name)
+    }
+}
+
+/// The name of the port that a row gives.
+fn port_of(row: &Document) -> Option<&str> {
+    row.port_name.as_deref().filter(|name| !name.is_empty())
+}
 
 /// The origin of a row, as far as its content tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +62,7 @@ enum RowOrigin {
 #[derive(Debug)]
 pub(super) struct RowMarks<'a> {
     pub(super) record: &'a JobRecord,
-    /// Documents that this box released: their own rows are no job records.
-    pub(super) released: &'a HashSet<String>,
+    pub(super) released: &'a OwnDocuments,
     /// The server's name of the record's port, if it is known.
     pub(super) port_name: Option<&'a str>,
 }
@@ -40,7 +73,7 @@ impl RowMarks<'_> {
         let is_tagged = record.is_tagged();
         // A server may trim a title.
         let is_title = if is_tagged { row.title.trim() == record.title.trim() } else { row.title == record.title };
-        let contradicts = self.released.contains(&row.uuid)
+        let contradicts = self.released.all.contains(&row.uuid)
             || !matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
             || !(row.user.is_empty() || row.user == record.user.name)
             || !(row.title.is_empty() || is_title)
@@ -60,7 +93,7 @@ impl RowMarks<'_> {
 
     /// Whether the row names the record's port; `None` if nobody can tell.
     fn is_our_port(&self, row: &Document) -> Option<bool> {
-        let name = row.port_name.as_deref().filter(|name| !name.is_empty())?;
+        let name = port_of(row)?;
         if name == self.record.port.name() || self.port_name == Some(name) {
             return Some(true);
         }
@@ -134,7 +167,7 @@ mod tests {
 
     /// The judgement of a box whose port has the name `Lobby` at the server.
     fn judged(record: &JobRecord, known: LookAlikes, rows: &[Document]) -> Arrival {
-        let released = HashSet::from([record.document.clone()]);
+        let released = OwnDocuments::of(record, Vec::new());
         RowCounts::of(rows, &RowMarks { record, released: &released, port_name: Some("Lobby") }).judge(known)
     }
 
@@ -165,9 +198,31 @@ mod tests {
 
     #[test]
     fn a_port_whose_name_is_not_known_tells_nothing() {
-        let (record, released) = (record(false), HashSet::new());
+        let record = record(false);
+        let released = OwnDocuments::of(&record, Vec::new());
         let counts = RowCounts::of(&[row()], &RowMarks { record: &record, released: &released, port_name: None });
         assert_eq!(counts.judge(LookAlikes::default()), Arrival::Ambiguous);
+    }
+
+    #[test]
+    fn the_name_of_a_port_is_that_in_the_rows_of_documents_that_were_released_to_it() {
+        let record = record(false);
+        let attic = OutputPort::Serial("DEMO0002".to_owned());
+        let document =
+            |uuid: &str, port: Option<&str>| Document { port_name: port.map(str::to_owned), ..Document::sample(uuid) };
+        let [own, here] = ["document-0", "here"].map(|uuid| document(uuid, Some("Lobby")));
+        let [moved, there, strange] = ["here", "there", "strange"].map(|uuid| document(uuid, Some("Attic")));
+        let others = [("here", record.port.clone()), ("there", attic), ("there", record.port.clone())];
+        let others = others.map(|(uuid, port)| (uuid.to_owned(), port)).to_vec();
+        for (rows, expected) in [
+            (vec![own.clone(), there.clone(), strange.clone()], Some("Lobby")),
+            (vec![here], Some("Lobby")),
+            (vec![own, moved], None),
+            (vec![document("document-0", None)], None),
+            (vec![there, strange], None),
+        ] {
+            assert_eq!(OwnDocuments::of(&record, others.clone()).port_name(&rows), expected, "{rows:?}");
+        }
     }
 
     #[test]

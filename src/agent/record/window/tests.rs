@@ -1,10 +1,9 @@
 use proptest::prelude::*;
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use super::super::delivery::Arrival;
-use super::super::rows::{RowCounts, RowMarks};
+use super::super::rows::{OwnDocuments, RowCounts, RowMarks};
 use super::*;
 use crate::domain::{Document, DocumentStatus, OutputPort, TapId, User};
 use crate::print_server::{ClockReading, ServerClock};
@@ -66,7 +65,8 @@ fn found(stored: &StoredRecord, equals: &[StoredRecord], rows: &[Document], cloc
     let window = HistoryWindow::of(stored, equals, 0, clocks);
     let stands = |row: &&Document| row.created.is_some_and(|at| window.span.from <= at && at <= window.span.to);
     let history: Vec<Document> = rows.iter().filter(stands).cloned().collect();
-    let marks = RowMarks { record: &stored.record, released: &HashSet::new(), port_name: None };
+    let released = OwnDocuments::of(&stored.record, Vec::new());
+    let marks = RowMarks { record: &stored.record, released: &released, port_name: None };
     RowCounts::of(&history, &marks).judge(window.known)
 }
 
