@@ -143,6 +143,7 @@ impl RowCounts {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::domain::Release;
@@ -262,6 +263,31 @@ mod tests {
             (elsewhere, vec![nameless], Arrival::Absent),
         ] {
             assert_eq!(judged(&record(false), known, &rows), expected, "{known:?} {rows:?}");
+        }
+    }
+
+    proptest! {
+        /// However many rows this box and others wrote at whatever printer, and whether or not the server names printers: a
+        /// record that arrived is never taken for absent, and one that did not is only taken for another row at its own printer.
+        #[test]
+        fn a_record_is_never_lost_to_a_row_of_another_printer(
+            arrived in any::<bool>(), here in 0..3usize, elsewhere in 0..3usize, strangers in 0..4usize,
+            names_ports in any::<bool>(), knows_name in any::<bool>(), is_one_printer in any::<bool>(),
+        ) {
+            let at = |port: &str| Document { port_name: names_ports.then(|| port.to_owned()), ..row() };
+            let other = if is_one_printer { "Lobby" } else { "Attic" };
+            let ours = usize::from(arrived) + here;
+            let rows = [vec![at("Lobby"); ours], vec![at(other); elsewhere], vec![at("Cellar"); strangers]].concat();
+            let record = record(false);
+            let released = OwnDocuments::of(&record, Vec::new());
+            let marks = RowMarks { record: &record, released: &released, port_name: knows_name.then_some("Lobby") };
+            let arrival = RowCounts::of(&rows, &marks).judge(LookAlikes { here, elsewhere, in_doubt: 0 });
+            let wrong = if arrived { Arrival::Absent } else { Arrival::Arrived };
+            prop_assert_ne!(arrival, wrong);
+            if names_ports && knows_name && elsewhere == 0 {
+                let right = if arrived { Arrival::Arrived } else { Arrival::Absent };
+                prop_assert_eq!(arrival, right, "it is certain here");
+            }
         }
     }
 }
