@@ -10,7 +10,7 @@ use std::{
 use tracing::Level;
 
 use super::{
-    check::{MAX_NAME, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text},
+    check::{MAX_NAME, boolean, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text},
     secret,
     section::Section,
 };
@@ -82,6 +82,8 @@ pub struct OutboxConfig {
     pub(crate) max_age: Duration,
     /// The handling of a job record whose answer was lost.
     pub(crate) in_doubt: InDoubt,
+    /// The title of a job record ends in the tag of its tap.
+    pub(crate) tag: bool,
     /// First wait before a record is sent again.
     pub(crate) retry_min: Duration,
     /// Longest wait; not below `retry_min`.
@@ -107,6 +109,7 @@ impl OutboxConfig {
                 InDoubt::Reconcile,
                 one_of(&[("reconcile", InDoubt::Reconcile), ("resend", InDoubt::Resend)]),
             ),
+            tag: section.get("tag", false, boolean),
             retry_min: section.get("retry_min", Duration::from_secs(1), duration(RETRY)),
             retry_max: section.get("retry_max", Duration::from_secs(300), duration(RETRY)),
         };

@@ -13,6 +13,7 @@
 
 pub mod device;
 mod history;
+mod server_clock;
 mod session;
 mod transport;
 mod wire;
@@ -28,10 +29,15 @@ use crate::clock;
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
 pub use history::HistoryQuery;
+#[cfg(test)]
+pub(crate) use server_clock::{ClockReading, ServerClock};
 pub use session::Session;
 pub use transport::{BODY_LIMIT, ClientSettings, SetupError};
 use transport::{Body, HttpTransport};
 pub use wire::{OutputPortInfo, Version};
+
+/// Questions for the server's time in a row: the first two answers agree, unless one of them is wrong.
+const TIME_QUESTIONS: usize = 3;
 
 /// The ways to log in; the numbers are `authtype` (docs/print-server-api.md, "Log in").
 #[derive(Clone, Debug)]
@@ -194,14 +200,35 @@ impl Client {
         self.transport.reached()
     }
 
-    /// The time on the server's clock when this box's shows `wall`.
-    pub fn server_time(&self, wall: Timestamp) -> Timestamp {
-        self.transport.server_time(wall)
+    /// The present time on the server's clock, if its answers in this run agree on it. Nothing that sets this box's clock
+    /// changes it.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.transport.clock().agreed(Instant::now())
     }
 
-    /// Whether the server has answered yet: then its clock is known, or it does not give its time.
-    pub fn knows_time(&self) -> bool {
-        self.transport.knows_time()
+    /// The present time on the server's clock, as far as it can be told; by this box's clock, if no answer told it.
+    pub fn likely_server_time(&self) -> Timestamp {
+        self.transport.clock().at(Instant::now()).unwrap_or_else(Timestamp::now)
+    }
+
+    /// Asks the server for its time until it is known, or does not become any clearer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, and no answer before has told its time.
+    pub async fn learn_time(&self) -> Result<(), Failure> {
+        for _ in 0..TIME_QUESTIONS {
+            if self.transport.clock().is_known(Instant::now()) {
+                break;
+            }
+            let answer = self.account().await;
+            if answer.is_err()
+                && *self.reached().borrow() != Some(true)
+                && self.transport.clock().at(Instant::now()).is_none()
+            {
+                return answer;
+            }
+        }
+        Ok(())
     }
 
     /// The time after which the server no longer works on a request that was given up. The vendor states none. Nobody

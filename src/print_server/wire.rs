@@ -92,6 +92,7 @@ pub(super) struct DocumentInfo {
     date_time: Option<i64>,
     status: Option<i64>,
     output_port_name: Option<String>,
+    storage_online: Option<bool>,
 }
 
 impl DocumentInfo {
@@ -125,6 +126,7 @@ impl DocumentInfo {
                 Some(_) => DocumentStatus::Other,
             },
             port_name: self.output_port_name,
+            storage_online: self.storage_online,
         }
     }
 }

@@ -32,6 +32,7 @@ mod pcsc;
 mod readers;
 mod reconcile;
 mod secrets;
+mod strangers;
 mod support;
 mod tap;
 mod tls;
