@@ -33,13 +33,13 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
         },
         Err(problems) if json => (problems.lines().map(CheckResult::of_problem).collect(), Vec::new()),
         Err(problems) => {
-            say_error!("{problems}");
+            super::say_problems(&problems);
             return Exit::Usage;
         }
     };
     if json {
         let rows: Vec<_> = lines.iter().map(CheckResult::document).collect();
-        say!("{}", json!({ "checks": rows, "warnings": warnings }));
+        say_json!("{}", json!({ "checks": rows, "warnings": warnings }));
     } else {
         for warning in &warnings {
             say!("warning  {warning}");

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 
-use super::{Client, wire};
-use crate::domain::{Cause, Document, DocumentStatus, Failure};
+use super::{Client, rows};
+use crate::domain::{Cause, Document, Failure};
 
 /// The server takes at most a week (docs/print-server-api.md, "History"); an hour less keeps clear of its rounding.
 const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24 - 1);
@@ -63,11 +63,9 @@ impl Client {
         let mut documents = Vec::new();
         let mut tokens = HashSet::new();
         for _ in 0..PAGE_LIMIT {
-            let page = self.history_page(url).await?;
-            let empty = page.documents.is_empty();
-            documents.extend(page.documents.into_iter().map(|info| info.into_document(DocumentStatus::Other)));
+            let page = self.history_page(url, &mut documents).await?;
             // Blank, null and missing all end it; so do an empty page and a token that comes back.
-            let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && !empty) else {
+            let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && page.rows > 0) else {
                 return Ok(documents);
             };
             if !tokens.insert(token.clone()) {
@@ -79,9 +77,11 @@ impl Client {
         Err(Failure::new(Cause::Malformed, format!("the history goes on after {PAGE_LIMIT} pages")))
     }
 
-    async fn history_page(&self, url: Url) -> Result<wire::HistoryPage, Failure> {
+    async fn history_page(&self, url: Url, documents: &mut Vec<Document>) -> Result<rows::HistoryPage, Failure> {
         let request = |device: Option<&_>| self.transport.request(Method::GET, url.clone(), device);
-        wire::decode(&self.as_device(&request).await?, "the history")
+        let page = rows::history_page(&self.as_device(&request).await?, |document| documents.push(document))?;
+        self.note_refused_rows(page.refused, "the history");
+        Ok(page)
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod device;
 mod history;
+mod rows;
 mod session;
 mod transport;
 mod wire;
@@ -77,6 +78,7 @@ pub struct Client {
     transport: HttpTransport,
     settings: std::sync::Arc<ClientSettings>,
     device: DeviceToken,
+    refused_rows: watch::Sender<u64>,
 }
 
 impl Client {
@@ -88,7 +90,8 @@ impl Client {
         let transport = HttpTransport::new(&settings)?;
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
         let device = DeviceToken::fixed(device);
-        Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
+        let refused_rows = watch::Sender::default();
+        Ok(Self { transport, settings: std::sync::Arc::new(settings), device, refused_rows })
     }
 
     /// `HEAD /account`: is the server there, and is this its domain? It needs no key.
@@ -130,6 +133,13 @@ impl Client {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
             Failure::new(Cause::Refused(Who::Login), detail)
         })?;
+        if !rows::is_identifier(&info.user_name) {
+            let detail = format!(
+                "the login gave a user name that has control characters or more than {} bytes",
+                rows::IDENTIFIER_LIMIT
+            );
+            return Err(Failure::new(Cause::Malformed, detail));
+        }
         let user = User { name: info.user_name, provider: info.provider_id };
         Session::new(self.clone(), user, tokens)
     }
@@ -192,6 +202,18 @@ impl Client {
     /// watchers.
     pub fn reached(&self) -> watch::Receiver<Option<bool>> {
         self.transport.reached()
+    }
+
+    /// Counts the rows of lists and of the history that no identifier could be taken from.
+    pub fn refused_rows(&self) -> watch::Receiver<u64> {
+        self.refused_rows.subscribe()
+    }
+
+    fn note_refused_rows(&self, rows: usize, what: &str) {
+        if rows > 0 {
+            tracing::warn!(rows, what, "rows skipped: a uuid, user name or port name that cannot be kept exactly");
+            self.refused_rows.send_modify(|count| *count += rows as u64);
+        }
     }
 
     /// The time on the server's clock when this box's shows `wall`.

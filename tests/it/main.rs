@@ -13,6 +13,7 @@ mod faults;
 mod house;
 mod identity;
 mod idle;
+mod injection;
 mod journal_bounds;
 mod journal_clock;
 mod journal_damage;
