@@ -66,7 +66,8 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
         };
         lines.push(CheckResult::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
-    if let Some(address) = config.http.filter(|_| running.is_none()) {
+    if let Some(http) = config.http.as_ref().filter(|_| running.is_none()) {
+        let address = http.listen;
         let free = std::net::TcpListener::bind(address).map(|_| format!("{address} is free to listen on"));
         lines.push(CheckResult::new(
             "page",

@@ -1,8 +1,10 @@
 //! Everything that the box shows to the world. The agent writes it on the [`Board`]; the page, `/status`, `/metrics`, the
 //! control socket and MQTT read it there. A reader of the board can never delay a writer.
 
+mod bounded_stream;
 mod connections;
 pub mod control;
+pub(crate) mod hosts;
 pub(crate) mod http;
 mod metrics;
 pub mod mqtt;
