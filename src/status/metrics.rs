@@ -144,9 +144,12 @@ impl Metrics {
         self.unstored.inc_by(releases);
     }
 
-    /// Counts an event that was dropped, because too many waited for the disk.
-    pub(crate) fn event_lost(&self) {
-        self.events_lost.inc();
+    pub(super) fn add_events_lost(&self, events: u64) {
+        self.events_lost.inc_by(events);
+    }
+
+    pub(super) fn events_lost(&self) -> u64 {
+        self.events_lost.get()
     }
 
     /// Counts a release in doubt for which the recovery had no room: the next start asks how it ended.

@@ -204,7 +204,8 @@ async fn the_page_answers_only_to_names_of_the_box_and_to_those_of_http_hosts() 
     let hostname = hostname.trim();
     let label = hostname.split('.').next().unwrap();
     let local = format!("{label}.local:8631");
-    for known in ["127.0.0.1:8631", "[::1]", "192.0.2.9", "LOCALHOST", hostname, label, &local, "Print.Example.com:80"] {
+    for known in ["127.0.0.1:8631", "[::1]", "192.0.2.9", "LOCALHOST", hostname, label, &local, "Print.Example.com:80"]
+    {
         assert_eq!(asked(agent.page(), &format!("Host: {known}\r\n")).await, "200", "{known}");
     }
     for _ in 0..3 {
