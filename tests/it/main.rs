@@ -24,6 +24,7 @@ mod journal_model;
 mod journal_power_cuts;
 mod journal_queue;
 mod limits;
+mod memory;
 mod mqtt;
 mod nothing_lost;
 mod package;
