@@ -133,11 +133,8 @@ impl Client {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
             Failure::new(Cause::Refused(Who::Login), detail)
         })?;
-        if !rows::is_identifier(&info.user_name) {
-            let detail = format!(
-                "the login gave a user name that has control characters or more than {} bytes",
-                rows::IDENTIFIER_LIMIT
-            );
+        if !rows::is_name(&info.user_name) {
+            let detail = format!("the login gave a user name of more than {} bytes", rows::IDENTIFIER_LIMIT);
             return Err(Failure::new(Cause::Malformed, detail));
         }
         let user = User { name: info.user_name, provider: info.provider_id };

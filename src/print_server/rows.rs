@@ -13,7 +13,7 @@ use super::wire::{cut, malformed, refused_inside};
 use crate::domain::{Document, DocumentStatus, Duplex, Failure};
 
 /// The longest uuid, user name or port name in bytes. With such ones a document still fits into an entry of the journal.
-pub(super) const IDENTIFIER_LIMIT: usize = 512;
+pub(super) const IDENTIFIER_LIMIT: usize = 256;
 
 /// The longest name of a paper size in bytes; a longer one is taken for unknown.
 const PAPER_SIZE_LIMIT: usize = 64;
@@ -48,10 +48,8 @@ struct DocumentInfo {
 impl DocumentInfo {
     /// `None` when one of its identifiers cannot be kept. `unstated` is the status of an entry that names none.
     fn into_document(self, unstated: DocumentStatus) -> Option<Document> {
-        // These are no segment of a path, and a URL would lose them.
-        let is_segment = !["", ".", ".."].contains(&self.uuid.as_str());
-        let named = [Some(&self.uuid), self.user_name.as_ref(), self.output_port_name.as_ref()];
-        if !is_segment || !named.into_iter().flatten().all(|name| is_identifier(name)) {
+        let names = [self.user_name.as_ref(), self.output_port_name.as_ref()];
+        if !is_uuid(&self.uuid) || !names.into_iter().flatten().all(|name| is_name(name)) {
             return None;
         }
         let positive = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
@@ -86,10 +84,14 @@ impl DocumentInfo {
     }
 }
 
-/// Whether a name of the server's can be kept exactly: it is of bounded length, and no control character is in it, which a URL
-/// would lose.
-pub(super) fn is_identifier(name: &str) -> bool {
-    name.len() <= IDENTIFIER_LIMIT && !name.contains(char::is_control)
+/// Whether a user or port name can be kept: any text of bounded length can.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= IDENTIFIER_LIMIT
+}
+
+/// Whether a uuid can be kept and stand in the path of a URL, which would lose line breaks and whole segments of dots.
+fn is_uuid(uuid: &str) -> bool {
+    is_name(uuid) && !uuid.contains(char::is_control) && !["", ".", ".."].contains(&uuid)
 }
 
 /// Reads the answer to `GET /documents`, a list that comes bare or as `items`, and hands each document on. Returns the number of
@@ -267,11 +269,12 @@ mod tests {
         assert_eq!(count, refused.len());
         assert_eq!(documents.iter().map(|document| document.uuid.as_str()).collect::<Vec<_>>(), kept);
         for (field, of) in [("userName", "user"), ("outputPortName", "port_name")] {
-            let names = ["ada\nroot", longer.as_str(), "ada \u{202e}", ""];
+            let names = ["ada\nroot\0", &longer, "\u{1b}[2J\u{202e}", ""];
             let rows: Vec<_> = names.iter().map(|name| json!({ "uuid": "a", field: name })).collect();
             let (documents, count) = listed(&json!(rows).to_string()).unwrap();
-            assert_eq!(count, 2, "{field}");
-            assert_eq!(json!(documents[0])[of], "ada \u{202e}");
+            assert_eq!(count, 1, "{field}");
+            let kept: Vec<_> = documents.iter().map(|document| json!(document)[of].clone()).collect();
+            assert_eq!(kept, [names[0], names[2], names[3]], "{field}");
         }
     }
 
@@ -293,12 +296,12 @@ mod tests {
     fn the_longest_document_fits_into_an_entry_of_the_journal() {
         let longest = Document {
             title: "\0".repeat(Document::TITLE_LIMIT),
-            user: "\"".repeat(IDENTIFIER_LIMIT),
-            port_name: Some("\"".repeat(IDENTIFIER_LIMIT)),
+            user: "\0".repeat(IDENTIFIER_LIMIT),
+            port_name: Some("\0".repeat(IDENTIFIER_LIMIT)),
             paper_size: Some("\0".repeat(PAPER_SIZE_LIMIT)),
             ..Document::sample(&"\"".repeat(IDENTIFIER_LIMIT))
         };
-        let user = "\"".repeat(IDENTIFIER_LIMIT);
+        let user = "\0".repeat(IDENTIFIER_LIMIT);
         let bytes = json!({ "document": longest, "user": user }).to_string().len();
         assert!(bytes + 2_048 < 32 * 1024, "{bytes}");
     }

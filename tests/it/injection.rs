@@ -34,7 +34,7 @@ async fn command(scene: &Scene, arguments: &[&str]) -> String {
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-/// Gives ada documents whose uuid, title or port is hostile, and one person a hostile name and another a turned one.
+/// Gives ada documents whose uuid or title is hostile, and the printer and another person a hostile name.
 fn plant(scene: &Scene) -> Vec<String> {
     let mut world = scene.server.world();
     HOSTILE.clone_into(&mut world.version);
@@ -49,13 +49,14 @@ fn plant(scene: &Scene) -> Vec<String> {
         world.documents.push(ServerDocument::new("ada", title, 1, now));
     }
     world.documents.last_mut().unwrap().uuid = TURNED.to_owned();
+    HOSTILE.clone_into(&mut world.ports[0].name);
     let mut eve = world.users[0].clone();
     (eve.name, eve.cards) = (HOSTILE.to_owned(), vec!["666".to_owned()]);
-    let mut zoe = eve.clone();
-    (zoe.name, zoe.cards) = (TURNED.to_owned(), vec!["777".to_owned()]);
-    world.users.extend([eve, zoe]);
-    world.documents.push(ServerDocument::new(TURNED, "of zoe", 1, now));
-    titles.push("of zoe".to_owned());
+    let mut long = eve.clone();
+    (long.name, long.cards) = ("x".repeat(30_000), vec!["777".to_owned()]);
+    world.users.extend([eve, long]);
+    world.documents.push(ServerDocument::new(HOSTILE, "of eve", 1, now));
+    titles.push("of eve".to_owned());
     titles
 }
 
@@ -66,9 +67,9 @@ async fn play(scene: &Scene, agent: &AgentProcess) {
     let event = soon(scene.tap(agent, "ada")).await.unwrap();
     assert_eq!((&event["event"], &event["documents"]), (&"released".into(), &3.into()), "{}", log(scene));
     let event = soon(scene.hold(agent, "666")).await.unwrap();
-    assert_eq!((&event["event"], &event["reason"]), (&"failed".into(), &"malformed-answer".into()));
-    let event = soon(scene.hold(agent, "777")).await.unwrap();
     assert_eq!((&event["event"], &event["documents"]), (&"released".into(), &1.into()), "{}", log(scene));
+    let event = soon(scene.hold(agent, "777")).await.unwrap();
+    assert_eq!((&event["event"], &event["reason"]), (&"failed".into(), &"malformed-answer".into()));
     scene.reader.send(format!("{HOSTILE}\r").as_bytes()).unwrap();
     scene.status(agent, |status| status["outbox"]["dead"] == 1 && status["outbox"]["pending"] == 3).await.unwrap();
 }
@@ -115,6 +116,6 @@ async fn hostile_text_steers_no_log_and_no_terminal_and_a_record_carries_the_ori
         let world = scene.server.world();
         let recorded: Vec<_> = world.records.iter().map(|record| record.document_name.as_str()).collect();
         assert!(titles.iter().all(|title| recorded.contains(&title.as_str())), "{recorded:?}");
-        assert!(world.records.iter().any(|record| record.user_name == TURNED));
+        assert!(world.records.iter().any(|record| record.user_name == HOSTILE));
     }
 }

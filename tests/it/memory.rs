@@ -1,14 +1,19 @@
 //! A long answer or a long queue costs the memory of its bytes or of a page, and not that of all its entries.
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::routing::{get, post};
+use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::scene::Scene;
-use print_release_agent::domain::{Outcome, Reason};
+use print_release_agent::domain::{Cause, Outcome, Reason, Secret};
+use print_release_agent::print_server::{Client, ClientSettings, HistoryQuery};
+use print_release_agent::tls::Trust;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -116,4 +121,40 @@ async fn a_queue_of_40_000_entries_is_listed_in_the_memory_of_a_page() {
     let grown = peak(agent.id().unwrap()).unwrap() - before;
     println!("the agent: {before} KiB before, grown by {grown} KiB");
     assert!(grown < 8 * 1024, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn a_history_without_end_is_given_up_after_its_limit_of_rows() {
+    let _limit = limit();
+    print_release_agent::tls::install_provider();
+    let pages = Arc::new(AtomicUsize::new(0));
+    let rows: Vec<_> = (0..ROWS).map(|number| format!(r#"{{"uuid":"{number}"}}"#)).collect();
+    let (asked, rows) = (pages.clone(), rows.join(","));
+    let page = move || async move {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        (
+            [(header::CONTENT_TYPE, "application/json")],
+            format!(r#"{{"documents":[{rows}],"nextPageToken":"{number}"}}"#),
+        )
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/api/v1/documents/history", get(page));
+    tokio::spawn(async { axum::serve(listener, router).await });
+    let client = Client::new(ClientSettings {
+        url: format!("{url}/api/v1").parse().unwrap(),
+        oauth_url: format!("{url}/oauth/v1").parse().unwrap(),
+        api_key: Secret::new("key"),
+        device_token: None,
+        trust: Trust::default(),
+        proxy: None,
+        connect_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(60),
+        history_datetime: false,
+    });
+    let now = Timestamp::now();
+    let query = HistoryQuery { user: None, from: now - SignedDuration::from_hours(1), to: now };
+    let failure = soon(client.unwrap().history(&query)).await.unwrap_err();
+    assert_eq!(failure.cause, Cause::Malformed, "{failure}");
+    assert_eq!(pages.load(Ordering::Relaxed), 3, "120,000 rows are more than 100,000");
 }
