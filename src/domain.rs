@@ -148,7 +148,7 @@ impl DocumentStatus {
 pub struct Document {
     /// The server's name for it.
     pub uuid: String,
-    /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
+    /// Its title as the server gave it, up to [`Document::TITLE_LIMIT`]. Anybody can choose one, so it is cleaned where it is shown.
     pub title: String,
     /// The owner's login name; empty when the server does not give it.
     pub user: String,
@@ -176,8 +176,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// The most characters of a title that are kept. A tap's releases are one durable write of bounded size.
-    pub const TITLE_LIMIT: usize = 200;
+    /// The most bytes of a title that are kept. A tap's releases are one durable write of bounded size.
+    pub const TITLE_LIMIT: usize = 4_096;
 
     /// A document that waits and of which nothing more is known, for tests to fill in.
     #[cfg(test)]

@@ -13,6 +13,7 @@
 
 pub mod device;
 mod history;
+mod rows;
 mod server_clock;
 mod session;
 mod transport;
@@ -83,6 +84,7 @@ pub struct Client {
     transport: HttpTransport,
     settings: std::sync::Arc<ClientSettings>,
     device: DeviceToken,
+    refused_rows: watch::Sender<u64>,
 }
 
 impl Client {
@@ -94,7 +96,8 @@ impl Client {
         let transport = HttpTransport::new(&settings)?;
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
         let device = DeviceToken::fixed(device);
-        Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
+        let refused_rows = watch::Sender::default();
+        Ok(Self { transport, settings: std::sync::Arc::new(settings), device, refused_rows })
     }
 
     /// `HEAD /account`: is the server there, and is this its domain? It needs no key.
@@ -136,6 +139,10 @@ impl Client {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
             Failure::new(Cause::Refused(Who::Login), detail)
         })?;
+        if !rows::is_name(&info.user_name) {
+            let detail = format!("the login gave a user name of more than {} bytes", rows::IDENTIFIER_LIMIT);
+            return Err(Failure::new(Cause::Malformed, detail));
+        }
         let user = User { name: info.user_name, provider: info.provider_id };
         Session::new(self.clone(), user, tokens)
     }
@@ -198,6 +205,18 @@ impl Client {
     /// watchers.
     pub fn reached(&self) -> watch::Receiver<Option<bool>> {
         self.transport.reached()
+    }
+
+    /// Counts the rows of lists and of the history that no identifier could be taken from.
+    pub fn refused_rows(&self) -> watch::Receiver<u64> {
+        self.refused_rows.subscribe()
+    }
+
+    fn note_refused_rows(&self, rows: usize, what: &str) {
+        if rows > 0 {
+            tracing::warn!(rows, what, "rows skipped: a uuid, user name or port name that cannot be kept exactly");
+            self.refused_rows.send_modify(|count| *count += rows as u64);
+        }
     }
 
     /// The present time on the server's clock, if its answers in this run agree on it. Nothing that sets this box's clock
