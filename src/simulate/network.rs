@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Request;
 
 use super::call::{Call, CallKind};
+use super::weather::Weather;
 use super::world::{SimulatedWorld, pause, tell, world};
 use crate::domain::{Cause, Failure};
 
@@ -111,6 +112,13 @@ fn fate(world: &mut SimulatedWorld, call: &Call) -> Fate {
         fate.there = dice.between(100, 4_000);
         fate.back = dice.between(100, 4_000);
     }
+    if call.kind == CallKind::Release && dice.percent(weather.flapping) {
+        let later = dice.roll(WORKS_ON);
+        fate.work = [ServerWork::Never, ServerWork::Now, ServerWork::Later(later)][dice.index(3)];
+        fate.end = RequestEnd::Cut;
+        cut_off(weather, call.from);
+        return fate;
+    }
     if dice.percent(weather.rough) {
         let later = dice.roll(WORKS_ON);
         (fate.work, fate.end) = match dice.roll(8) {
@@ -157,6 +165,17 @@ fn fate(world: &mut SimulatedWorld, call: &Call) -> Fate {
         (fate.work, fate.end) = (ServerWork::Never, RequestEnd::Instead(200, None, r#"{"errorCode":1042}"#.to_owned()));
     }
     fate
+}
+
+/// The link of a box goes down with a request, for longer than its person waits, and comes back.
+fn cut_off(weather: &mut Weather, number: usize) {
+    let back = weather.dice.between(20_000, 240_000);
+    weather.cut_off.insert(number);
+    tokio::spawn(async move {
+        // The request itself comes as far as its fate says.
+        pause(back).await;
+        world().weather.cut_off.remove(&number);
+    });
 }
 
 async fn send(call: &Call, fate: Fate) -> Result<Exchanged, Failure> {

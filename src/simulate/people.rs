@@ -85,18 +85,23 @@ async fn visit(seed: u64, mut at: Place, user: usize) {
     let card = format!("card-{user}-{}", dice.roll(2));
     hold(at, &mut dice, &card);
     for _ in 0..3 {
-        pause(dice.between(1_200, 25_000)).await;
+        let soon = if dice.percent(40) { dice.between(1_050, 3_000) } else { dice.between(3_000, 25_000) };
+        pause(soon).await;
         let light = world().boxes[at.number].stations[at.index].light;
         let failed = matches!(light, Signal::ServerUnreachable | Signal::Refused | Signal::Partly);
-        let again = if failed { 50 } else { 8 };
+        let again = if failed { 85 } else { 12 };
         if !dice.percent(again) {
             return;
         }
-        if dice.percent(15) {
+        if failed && dice.percent(50) {
+            // After a cup of coffee.
+            pause(dice.between(40_000, 300_000)).await;
+        }
+        if dice.percent(35) {
             // To the other station of the box, or sometimes to another box.
             let stations = world().boxes[at.number].stations.len();
             at.index = dice.index(stations);
-            if dice.percent(20) {
+            if dice.percent(10) {
                 at = Place { number: dice.index(world().boxes.len()), index: 0 };
                 pause(dice.between(5_000, 60_000)).await;
             }

@@ -239,7 +239,8 @@ impl ServerModel {
 impl HistoryRow {
     fn json(&self, user: &str) -> String {
         let (id, title, pages, created) = (self.id, &self.title, self.pages, self.created.as_millisecond());
-        let port = self.port.as_ref().map(|port| format!(r#","outputPortName":"{port}""#)).unwrap_or_default();
+        let port =
+            self.port.as_ref().map(|port| format!(r#","outputPortName":"{}""#, port_name(port))).unwrap_or_default();
         format!(
             r#"{{"uuid":"row-{id}","documentName":"{title}","userName":"{user}","totalPages":{pages},"dateTime":{created},"status":1{port}}}"#
         )
@@ -252,7 +253,8 @@ fn push_row(text: &mut String, serial: u32, document: &SubmittedDocument, more: 
     }
     let SubmittedDocument { user, title, pages, created, ready, prints } = document;
     let status = u8::from(!ready);
-    let port = prints.last().map(|print| format!(r#","outputPortName":"{}""#, print.port)).unwrap_or_default();
+    let port =
+        prints.last().map(|print| format!(r#","outputPortName":"{}""#, port_name(&print.port))).unwrap_or_default();
     let written = write!(
         text,
         r#"{{"uuid":"doc-{serial}","documentName":"{title}","userName":"user-{user}","totalPages":{pages},"dateTime":{},"status":{status}{port}{more}}}"#,
@@ -263,6 +265,11 @@ fn push_row(text: &mut String, serial: u32, document: &SubmittedDocument, more: 
 
 fn tokens(user: &str) -> Value {
     json!({ "access_token": format!("token-{user}"), "refresh_token": format!("again-{user}"), "expires_in": 3600 })
+}
+
+/// The server's name of a port, which is not its address.
+fn port_name(address: &str) -> String {
+    format!("printer at {address}")
 }
 
 /// The number in a name such as `user-7`.

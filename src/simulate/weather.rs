@@ -18,7 +18,8 @@ pub(super) struct Weather {
     pub(super) quiet: bool,
     pub(super) server_away: bool,
     pub(super) cut_off: BTreeSet<usize>,
-    /// Of a hundred requests, as the next five.
+    /// Of a hundred requests, as the next six.
+    pub(super) flapping: u64,
     pub(super) rough: u64,
     pub(super) slow: u64,
     pub(super) overloaded: u64,
@@ -62,6 +63,7 @@ pub(super) const FAULTS: &[FaultKind] = faults! {
     "server-away" every 20 to 90 hours for 60 to 7_200 seconds: |world, _| world.weather.server_away = true, |it| it.server_away = false;
     "server-away-for-days" every 150 to 600 hours for 50_000 to 200_000 seconds: |world, _| world.weather.server_away = true, |it| it.server_away = false;
     "link-down" every 15 to 60 hours for 30 to 10_000 seconds: |world, dice| { let number = some_box(world, dice); world.weather.cut_off.insert(number); }, |it| it.cut_off.clear();
+    "flapping-links" every 5 to 25 hours for 3_600 to 20_000 seconds: |world, dice| world.weather.flapping = dice.between(10, 40), |it| it.flapping = 0;
     "rough-network" every 4 to 20 hours for 1_800 to 20_000 seconds: |world, dice| world.weather.rough = dice.between(8, 45), |it| it.rough = 0;
     "slow-network" every 10 to 40 hours for 1_800 to 15_000 seconds: |world, dice| world.weather.slow = dice.between(10, 60), |it| it.slow = 0;
     "overloaded-server" every 12 to 50 hours for 1_200 to 9_000 seconds: |world, dice| world.weather.overloaded = dice.between(10, 45), |it| it.overloaded = 0;
@@ -78,7 +80,7 @@ pub(super) const FAULTS: &[FaultKind] = faults! {
     "restarts" every 10 to 60 hours for 0 to 0 seconds: |world, dice| strike(world, dice, Order::Restart), |_| {};
     "reloads" every 10 to 60 hours for 0 to 0 seconds: |world, dice| strike(world, dice, Order::Reload), |_| {};
     "full-disks" every 40 to 150 hours for 1_800 to 30_000 seconds: |world, dice| { let number = some_box(world, dice); world.weather.full_disks.insert(number); }, |it| it.full_disks.clear();
-    "failing-syncs" every 20 to 90 hours for 300 to 5_000 seconds: |world, dice| { let number = some_box(world, dice); world.weather.failing_syncs.insert(number); }, |it| it.failing_syncs.clear();
+    "failing-syncs" every 8 to 40 hours for 1_200 to 20_000 seconds: |world, dice| { let number = some_box(world, dice); world.weather.failing_syncs.insert(number); }, |it| it.failing_syncs.clear();
     "slow-disks" every 30 to 120 hours for 1_800 to 15_000 seconds: |world, dice| world.weather.slow_disks = dice.between(5, 30), |it| it.slow_disks = 0;
     "rotten-disks" every 80 to 300 hours for 0 to 0 seconds: rot, |_| {};
     "newer-entries" every 80 to 300 hours for 0 to 0 seconds: |world, dice| { let number = some_box(world, dice); world.boxes[number].disk.newer_entry(); }, |_| {};
@@ -135,6 +137,7 @@ impl Weather {
             quiet: false,
             server_away: false,
             cut_off: BTreeSet::new(),
+            flapping: 0,
             rough: 0,
             slow: 0,
             overloaded: 0,

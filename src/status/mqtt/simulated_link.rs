@@ -9,16 +9,27 @@ use super::publish_queue::{MessageKind, Publication};
 use super::{BrokerSettings, SharedState};
 use crate::simulate;
 
+/// The reason why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("{0}")]
+    Gone(&'static str),
+    /// Nobody in the world sends such a message.
+    #[expect(dead_code, reason = "the real link has it, and its owner matches on it")]
+    #[error("a message of {0} bytes")]
+    TooLarge(usize),
+}
+
 /// The end of a link.
 pub(super) enum LinkEnd {
     Stopped,
-    Lost { error: &'static str, lived: Duration },
+    Lost { error: LinkError, lived: Duration },
 }
 
 /// Publishes what is due while the broker is there.
-pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> LinkEnd {
+pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState, _: bool) -> LinkEnd {
     if !simulate::reach_broker(&settings.host).await {
-        return LinkEnd::Lost { error: "no broker", lived: Duration::ZERO };
+        return LinkEnd::Lost { error: LinkError::Gone("no broker"), lived: Duration::ZERO };
     }
     let welcomed = Instant::now();
     shared.connected();
@@ -29,7 +40,7 @@ pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> Link
             Some(Publication { kind, topic, payload }) => {
                 let event = if let MessageKind::Event(id) = kind { Some(id) } else { None };
                 if !simulate::publish(&settings.host, event, &topic, &payload).await {
-                    return LinkEnd::Lost { error: "cut", lived: welcomed.elapsed() };
+                    return LinkEnd::Lost { error: LinkError::Gone("cut"), lived: welcomed.elapsed() };
                 }
                 if let Some(id) = event {
                     shared.acknowledged(id);
@@ -42,7 +53,7 @@ pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> Link
                 () = shared.stopped() => {}
                 () = time::sleep(simulate::LINK_CHECK) => {
                     if !simulate::reach_broker(&settings.host).await {
-                        return LinkEnd::Lost { error: "silent", lived: welcomed.elapsed() };
+                        return LinkEnd::Lost { error: LinkError::Gone("silent"), lived: welcomed.elapsed() };
                     }
                 }
             },
@@ -51,6 +62,6 @@ pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> Link
 }
 
 /// Only the command `check` asks, and there is none in the world.
-pub(super) async fn probe(_: &BrokerSettings) -> Result<(), &'static str> {
-    Err("no broker")
+pub(super) async fn probe(_: &BrokerSettings) -> Result<(), LinkError> {
+    Err(LinkError::Gone("no broker"))
 }
