@@ -13,6 +13,9 @@ use super::delivery::Arrival;
 use crate::domain::{Document, DocumentStatus, JobRecord, OutputPort};
 use crate::planted;
 
+/// A server that cuts a title leaves at least so many of its letters.
+const CUT_TITLE: usize = 60;
+
 /// The documents that this box has released, or perhaps released: they stand in the history too.
 #[derive(Debug)]
 pub(super) struct OwnDocuments {
@@ -40,6 +43,13 @@ impl OwnDocuments {
         let name = names.next()?;
         names.all(|other| other == name).then_some(name)
     }
+}
+
+/// Whether a server may have made `theirs` of our title, by cutting it or by leaving spaces and control characters out.
+fn is_altered(theirs: &str, ours: &str) -> bool {
+    let letters = |title: &str| title.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect::<String>();
+    let (theirs, ours) = (letters(theirs), letters(ours));
+    theirs == ours || (theirs.chars().count() >= CUT_TITLE && ours.starts_with(&theirs))
 }
 
 /// The name of the port that a row gives.
@@ -77,7 +87,7 @@ impl RowMarks<'_> {
         let contradicts = (self.released.all.contains(&row.uuid) && !planted::is("a-document-is-a-record"))
             || !matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
             || !(row.user.is_empty() || row.user == record.user.name)
-            || !(row.title.is_empty() || is_title)
+            || !(row.title.is_empty() || is_title || is_altered(&row.title, &record.title))
             || matches!((row.pages, record.pages), (Some(theirs), Some(ours)) if theirs != ours)
             || matches!((&row.paper_size, &record.paper_size), (Some(theirs), Some(ours)) if theirs != ours);
         // A job record has no bytes, so a row with bytes is hardly one.
@@ -201,6 +211,22 @@ mod tests {
             ("our own document", Document { uuid: "document-0".to_owned(), ..row() }, Arrival::Absent),
         ] {
             assert_eq!(judged(&record(false), LookAlikes::default(), &[row]), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_title_that_the_server_cut_or_cleaned_leaves_a_doubt() {
+        let long = format!("{}\u{1b}[2J the report", "a".repeat(100));
+        let record = JobRecord { title: long.clone(), ..record(false) };
+        for (title, expected) in [
+            (long.clone(), Arrival::Arrived),
+            (long.chars().take(80).collect(), Arrival::Ambiguous),
+            (long.replace('\u{1b}', ""), Arrival::Ambiguous),
+            (long.chars().take(CUT_TITLE - 1).collect(), Arrival::Absent),
+            (format!("{}b", "a".repeat(80)), Arrival::Absent),
+        ] {
+            let row = Document { title: title.clone(), ..row() };
+            assert_eq!(judged(&record, LookAlikes::default(), &[row]), expected, "{title:?}");
         }
     }
 
