@@ -9,7 +9,7 @@ use super::boxes::Counted;
 use super::disk::Seen;
 use super::server::Print;
 use super::world::{SimulatedWorld, tell};
-use crate::domain::{JobRecord, Outcome, Release, StationName, TapId};
+use crate::domain::{Outcome, Release, TapId};
 use crate::journal::DeadLetter;
 
 /// After the deadline of a tap nothing is sent; the last request may work on for three time limits.
@@ -21,7 +21,8 @@ pub(super) struct Books {
     documents: BTreeMap<u32, DocumentBook>,
     /// By the id of the tap.
     told: BTreeMap<String, ToldBook>,
-    orders: BTreeMap<(usize, StationName), StationOrder>,
+    /// The records of each station that have come, by the journal's number.
+    orders: BTreeMap<(usize, String), BTreeSet<u64>>,
     events: BTreeMap<usize, BTreeSet<u64>>,
     /// Cards that each run of a box took, and the ends of taps that it told.
     taken: BTreeMap<(usize, u32), (u64, u64)>,
@@ -76,15 +77,6 @@ impl ReleaseBook {
     }
 }
 
-/// The order of a station's records.
-#[derive(Debug, Default)]
-struct StationOrder {
-    next: u64,
-    /// Of each document, the numbers of its records that have not come.
-    due: BTreeMap<u32, Vec<u64>>,
-    newest: u64,
-}
-
 /// The serial number in a document's uuid.
 fn serial(uuid: &str) -> u32 {
     uuid.strip_prefix("doc-").and_then(|number| number.parse().ok()).unwrap_or(0)
@@ -118,26 +110,16 @@ impl Books {
                 tell!(world, "box {number}: release of {} by tap {} replaced", release.document.uuid, release.tap);
                 world.books.release(number, run, release).replaced = true;
             }
-            Seen::Ended(Some(stored), outcome, record) => {
+            Seen::Ended(stored, outcome) => {
                 let release = &stored.release;
                 let (document, tap) = (&release.document.uuid, release.tap);
                 let reason = outcome.reason().map(|reason| reason.word().to_owned()).unwrap_or_default();
                 tell!(world, "box {number}: release of {document} by tap {tap} ended: {} {reason}", outcome.word());
-                if let Some(record) = record {
-                    world.books.due(number, &record);
-                }
                 world.books.release(number, run, release).outcome = Some(outcome);
-            }
-            Seen::Ended(None, _, record) => {
-                if let Some(record) = record {
-                    world.books.due(number, &record);
-                }
             }
             Seen::Buried(record) => {
                 tell!(world, "box {number}: record of {} buried", record.document);
-                world.books.not_due(number, &record);
             }
-            Seen::Retried(record) => world.books.due(number, &record),
             Seen::EventStored(id, payload) => {
                 world.books.events.entry(number).or_default().insert(id);
                 world.books.told(number, run, &payload);
@@ -168,37 +150,19 @@ impl Books {
         }
     }
 
-    fn due(&mut self, number: usize, record: &JobRecord) {
-        let order = self.orders.entry((number, record.station.clone())).or_default();
-        order.next += 1;
-        order.due.entry(serial(&record.document)).or_default().push(order.next);
-    }
-
-    fn not_due(&mut self, number: usize, record: &JobRecord) {
-        let order = self.orders.entry((number, record.station.clone())).or_default();
-        if let Some(due) = order.due.get_mut(&serial(&record.document)) {
-            due.pop();
-        }
-    }
-
     /// A job record has come to the history.
-    pub(super) fn row(&mut self, serial: u32, from: usize, port: &str) {
+    pub(super) fn row(&mut self, serial: u32, from: usize, port: &str, record: Option<(u64, String)>) {
         let book = self.documents.entry(serial).or_default();
         *book.rows.entry(from).or_default() += 1;
         book.ports.insert(port.to_owned());
-        let mut late = None;
-        for ((number, station), order) in &mut self.orders {
-            let due = order.due.get_mut(&serial).filter(|due| *number == from && !due.is_empty());
-            let Some(due) = due else { continue };
-            let came = due.remove(0);
-            if came < order.newest {
-                late = Some(format!("the record of doc-{serial} came after a later one of box {from} {station}"));
-            }
-            order.newest = order.newest.max(came);
-            break;
-        }
-        if let Some(what) = late {
-            self.defect(what, &[format!("doc-{serial}")]);
+        let Some((id, station)) = record else { return };
+        let order = self.orders.entry((from, station)).or_default();
+        let newest = order.last().copied().unwrap_or(0);
+        if order.insert(id) && id < newest {
+            self.defect(
+                format!("the record of doc-{serial} came after a later one of its station"),
+                &[format!("doc-{serial}")],
+            );
         }
     }
 }

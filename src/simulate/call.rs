@@ -27,6 +27,8 @@ pub(super) struct Call {
     segments: Vec<String>,
     pub(super) fields: Vec<(String, String)>,
     bearer: String,
+    /// The journal's number of a record, and its station.
+    pub(super) record: Option<(u64, String)>,
 }
 
 impl Call {
@@ -52,7 +54,15 @@ impl Call {
             _ => CallKind::Unknown,
         };
         let fields = fields.collect();
-        Self { kind, from, run, fields, bearer: bearer.trim_start_matches("Bearer ").to_owned(), segments }
+        Self {
+            kind,
+            from,
+            run,
+            fields,
+            bearer: bearer.trim_start_matches("Bearer ").to_owned(),
+            segments,
+            record: None,
+        }
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&str> {

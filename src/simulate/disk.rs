@@ -28,6 +28,8 @@ pub(crate) struct DiskModel {
     pub(super) events: BTreeMap<EntryId, StoredEvent>,
     set_aside: usize,
     unreadable: usize,
+    /// The record that was marked last.
+    marked: Option<EntryId>,
     /// The boots in which entries were stored without a time, with the time at which they began where that is known.
     boots: BTreeMap<String, Option<Timestamp>>,
     /// The present moment, by the box.
@@ -41,9 +43,8 @@ pub(crate) struct DiskModel {
 pub(super) enum Seen {
     Stored(Release),
     Replaced(StoredRelease),
-    Ended(Option<StoredRelease>, Outcome, Option<JobRecord>),
+    Ended(StoredRelease, Outcome),
     Buried(JobRecord),
-    Retried(JobRecord),
     EventStored(EntryId, String),
 }
 
@@ -157,6 +158,13 @@ impl DiskModel {
         }
     }
 
+    /// The record that was marked last, with its station.
+    pub(super) fn marked(&self) -> Option<(EntryId, String)> {
+        let id = self.marked?;
+        let stored = self.records.get(&id).or_else(|| self.ledger.get(&id))?;
+        Some((id, stored.record.station.to_string()))
+    }
+
     fn take_id(&mut self) -> EntryId {
         self.next += 1;
         self.next - 1
@@ -222,7 +230,7 @@ impl DiskModel {
         if release.is_none() && record.is_none_or(|record| self.is_recorded(record)) {
             return Ok(());
         }
-        self.seen.push(Seen::Ended(release.clone(), outcome.clone(), record.cloned()));
+        self.seen.extend(release.clone().map(|stored| Seen::Ended(stored, outcome.clone())));
         match &release {
             Some(stored) if matches!(outcome, Outcome::Unknown(_)) => {
                 self.releases.insert(id, StoredRelease { outcome: Some(outcome.clone()), ..stored.clone() });
@@ -274,6 +282,9 @@ impl DiskModel {
     }
 
     pub(crate) fn mark_record(&mut self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
+        if attempted.is_some() {
+            self.marked = Some(id);
+        }
         if let Some(stored) = self.records.get_mut(&id) {
             (stored.attempted, stored.carried_over) = (attempted, None);
         }
@@ -354,7 +365,6 @@ impl DiskModel {
     pub(crate) fn retry(&mut self, id: EntryId) -> Result<EntryId, JournalError> {
         let letter = self.dead.remove(&id).ok_or(JournalError::Unknown(id))?;
         let next = self.take_id();
-        self.seen.push(Seen::Retried(letter.record.clone()));
         let stored = StoredRecord { id: next, record: letter.record, attempted: None, carried_over: None, made: None };
         self.records.insert(next, stored);
         Ok(next)

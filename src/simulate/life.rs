@@ -100,6 +100,7 @@ fn summary() -> String {
     let mut about: Vec<String> = books.defects.first().map(|defect| defect.about.clone()).unwrap_or_default();
     // Of many documents the first few show it.
     about.truncate(2);
+    about.extend(world.settings.about.iter().cloned());
     let line = json!({
         "seed": world.settings.seed,
         "hash": world.story.hash(),
@@ -111,7 +112,7 @@ fn summary() -> String {
         "closings": books.closings,
         "faults": world.weather.came,
         "defects": defects,
-        "story": world.story.about(&about, 60),
+        "story": world.story.about(&about, world.settings.lines),
     });
     format!("{line}\n")
 }

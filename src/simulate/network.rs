@@ -54,9 +54,12 @@ struct Fate {
 
 /// Sends a request of an agent. One of a run that is over has no effect and no end.
 pub(crate) async fn exchange(request: Request) -> Result<Exchanged, Failure> {
-    let call = Call::of(&request);
+    let mut call = Call::of(&request);
     let fate = {
         let mut world = world();
+        if call.kind == CallKind::Record {
+            call.record = world.boxes.get(call.from).and_then(|it| it.disk.marked());
+        }
         world.is_alive(call.from, call.run).then(|| fate(&mut world, &call))
     };
     let Some(fate) = fate else {
@@ -259,7 +262,7 @@ fn record(world: &mut SimulatedWorld, call: &Call, late: u64) {
     let with_port = !world.weather.rows_without_port;
     if let Some(serial) = world.server.record(call, now, visible, with_port) {
         let port = call.field("address").or(call.field("serialnumber")).unwrap_or_default();
-        world.books.row(serial, call.from, port);
+        world.books.row(serial, call.from, port, call.record.clone());
         tell!(world, "HISTORY: a record of doc-{serial} from box {}", call.from);
     }
 }

@@ -68,6 +68,8 @@ fn settings(options: &Options) -> Settings {
         users_of_a_box: options.number("--users", 25) as usize,
         without: options.text("--without").unwrap_or_default().split(',').map(str::to_owned).collect(),
         tell: options.has("--tell"),
+        about: options.text("--about").map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        lines: options.number("--lines", 60) as usize,
         scratch: PathBuf::from(options.text("--scratch").unwrap_or(".")),
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct Settings {
     pub(super) without: Vec<String>,
     /// Whether the story is kept to be printed.
     pub(super) tell: bool,
+    /// More names that the story is about, and the most lines of it.
+    pub(super) about: Vec<String>,
+    pub(super) lines: usize,
     /// A directory for the small files of the boxes.
     pub(super) scratch: PathBuf,
 }

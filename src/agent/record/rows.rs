@@ -30,8 +30,9 @@ impl OwnDocuments {
         let (here, elsewhere): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, port)| *port == record.port);
         let uuids = |documents: Vec<(String, OutputPort)>| documents.into_iter().map(|(uuid, _)| uuid).collect();
         let (mut here, mut all): (HashSet<String>, HashSet<String>) = (uuids(here), uuids(elsewhere));
-        here.retain(|uuid| !all.contains(uuid));
+        // One that was kept at the server may have gone to another port since, and names that.
         here.insert(record.document.clone());
+        here.retain(|uuid| !all.contains(uuid));
         all.extend(here.iter().cloned());
         Self { all, here }
     }
