@@ -15,7 +15,7 @@ use crate::journal::DeadLetter;
 /// After the deadline of a tap nothing is sent; the last request may work on for three time limits.
 const LATEST: SignedDuration = SignedDuration::from_secs(90 + 45);
 
-/// What the world knows of each document, and what it found wrong.
+/// The facts about each document, and the defects that were found.
 #[derive(Debug, Default)]
 pub(super) struct Books {
     documents: BTreeMap<u32, DocumentBook>,
@@ -35,6 +35,8 @@ pub(super) struct Books {
     pub(super) defects: Vec<Defect>,
     counted: Vec<Counted>,
     now: Timestamp,
+    closed_at: Timestamp,
+    closing_at: Timestamp,
 }
 
 /// Something that must not be.
@@ -144,7 +146,7 @@ impl Books {
         let book = self.told.entry(event["id"].as_str().unwrap_or_default().to_owned()).or_default();
         book.documents += event["documents"].as_u64().unwrap_or(0);
         book.unknown |= event["event"] == "unknown";
-        // What the recovery tells took no time and is no tap; a card that is refused takes none either.
+        // An event of the recovery took no time and is no tap's; a card that is refused takes none either.
         if event["duration_ms"] != 0 || event["event"] == "refused" {
             self.taken.entry((number, run)).or_default().1 += 1;
         }
@@ -170,6 +172,8 @@ impl Books {
 /// Closes the books after a calm: all of it must agree.
 pub(super) fn close(world: &mut SimulatedWorld) {
     world.books.closings += 1;
+    world.books.closed_at = world.books.closing_at;
+    world.books.closing_at = world.time();
     let counted: Vec<Counted> = world.boxes.iter().map(|it| it.counted()).collect();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     waiting(world, &mut found);
@@ -182,7 +186,7 @@ pub(super) fn close(world: &mut SimulatedWorld) {
         }
     }
     for (number, (rows, names)) in surplus {
-        let allowed = counted[number].possible_duplicates;
+        let allowed = counted[number].possible_duplicates + world.boxes[number].killed_while_recording;
         if rows > allowed {
             found.push((
                 format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")),
@@ -283,7 +287,9 @@ fn document(
         if rows > wanted {
             let (many, names) = surplus.entry(number).or_default();
             *many += rows - wanted;
-            names.push(format!("doc-{serial}"));
+            if document.created > world.books.closed_at {
+                names.push(format!("doc-{serial}"));
+            }
         }
     }
     found

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use super::dice::WorldDice;
-use super::disk::{DiskHandle, DiskModel};
+use super::disk::DiskModel;
+use super::disk_handle::DiskHandle;
 use super::network::REQUEST_TIMEOUT;
 use super::world::{SimulatedWorld, pause, tell, world};
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup, Supervisor, UserNames};
@@ -38,6 +39,10 @@ pub(super) struct BoxModel {
     booted: Instant,
     orders: Option<mpsc::UnboundedSender<Order>>,
     board: Option<Board>,
+    /// A job record is on its way.
+    pub(super) is_recording: bool,
+    /// Runs that were killed just then: what they would have counted is gone with them.
+    pub(super) killed_while_recording: u64,
     /// Counted by runs that are over.
     counted: Counted,
 }
@@ -110,6 +115,8 @@ impl BoxModel {
             booted: Instant::now(),
             orders: None,
             board: None,
+            is_recording: false,
+            killed_while_recording: 0,
             counted: Counted::default(),
         }
     }
@@ -132,7 +139,7 @@ impl BoxModel {
         board.unwrap_or(0)
     }
 
-    /// What the box has counted so far.
+    /// The counters of all its runs so far.
     pub(super) fn counted(&self) -> Counted {
         let now = self.board.as_ref().map(counters).unwrap_or_default();
         Counted {
@@ -228,6 +235,8 @@ fn end_run(number: usize, order: Order) {
     let it = &mut world.boxes[number];
     it.counted = it.counted();
     it.alive = false;
+    let recording = std::mem::take(&mut it.is_recording) && matches!(order, Order::Kill | Order::CutPower);
+    it.killed_while_recording += u64::from(recording);
     it.board = None;
     for station in &mut it.stations {
         station.reader = None;

@@ -115,7 +115,7 @@ struct Found {
     defect: Option<String>,
 }
 
-/// What the same world shows without a planted fault; it is no proof of one.
+/// The defects of the same worlds without a planted fault: they prove nothing about one.
 type Unplanted = Mutex<BTreeMap<u64, Vec<String>>>;
 
 fn is_new(fleet: &Fleet, unplanted: &Unplanted, order: &WorldOrder, defect: &str) -> bool {

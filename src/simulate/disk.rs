@@ -2,13 +2,9 @@
 //! way is there or not, and nothing else changes. `tests/it/journal_model.rs` ties the real journal to the same contract.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, watch};
 
-use super::books::Books;
-use super::world::{pause, world};
 use crate::clock::{self, Moment};
 use crate::domain::{EntryId, JobRecord, Outcome, Reason, Release};
 use crate::journal::{
@@ -34,8 +30,8 @@ pub(crate) struct DiskModel {
     boots: BTreeMap<String, Option<Timestamp>>,
     /// The present moment, by the box.
     pub(super) now: Option<Moment>,
-    /// What the books have to learn.
-    seen: Vec<Seen>,
+    /// Changes that the books have not followed yet.
+    pub(super) seen: Vec<Seen>,
 }
 
 /// A change that the books follow.
@@ -46,96 +42,6 @@ pub(super) enum Seen {
     Ended(StoredRelease, Outcome),
     Buried(JobRecord),
     EventStored(EntryId, String),
-}
-
-/// The way of a run to the disk of its box.
-#[derive(Clone, Debug)]
-pub(crate) struct DiskHandle {
-    pub(super) number: usize,
-    pub(super) run: u32,
-    turn: Arc<Mutex<()>>,
-    counts: watch::Sender<Counts>,
-}
-
-impl DiskHandle {
-    pub(super) fn new(number: usize, run: u32) -> (Self, watch::Receiver<Counts>) {
-        let counts = world().boxes[number].disk.counts(false);
-        let (counts, receiver) = watch::channel(counts);
-        (Self { number, run, turn: Arc::default(), counts }, receiver)
-    }
-
-    /// Does a job, one after the other. `is_duty`: an earlier promise needs it, so a full disk does it too.
-    pub(crate) async fn carry_out<T>(
-        &self,
-        is_duty: bool,
-        mut job: impl FnMut(&mut DiskModel) -> Result<T, JournalError>,
-    ) -> Result<T, JournalError> {
-        let _turn = self.turn.lock().await;
-        let Some(luck) = self.luck(is_duty) else {
-            return std::future::pending().await;
-        };
-        if luck.full && !is_duty {
-            pause(1).await;
-            return Err(JournalError::Full);
-        }
-        let mut result = None;
-        if luck.early {
-            result = Some(self.apply(&mut job, luck.full));
-        }
-        pause(luck.takes).await;
-        if !world().is_alive(self.number, self.run) {
-            return std::future::pending().await;
-        }
-        if luck.fails {
-            // It may be there or not; nobody was told that it is. A promise that nobody was told of is taken back.
-            return Err(JournalError::Disk("a sync failed".to_owned()));
-        }
-        result.unwrap_or_else(|| self.apply(&mut job, luck.full))
-    }
-
-    /// The luck of the next job; `None` when this run is over.
-    fn luck(&self, is_duty: bool) -> Option<DiskLuck> {
-        let mut world = world();
-        if !world.is_alive(self.number, self.run) {
-            return None;
-        }
-        let full = world.weather.full_disks.contains(&self.number);
-        let (slow, failing) = (world.weather.slow_disks, world.weather.failing_syncs.contains(&self.number));
-        let dice = &mut world.boxes[self.number].dice;
-        let takes = if dice.percent(slow) { dice.between(200, 6_000) } else { dice.between(1, 12) };
-        let fails = failing && dice.percent(30);
-        // A failed write of a promise leaves nothing behind: its numbers were never given out.
-        Some(DiskLuck { full, takes, early: (is_duty || !fails) && dice.percent(50), fails })
-    }
-
-    fn apply<T>(
-        &self,
-        job: &mut impl FnMut(&mut DiskModel) -> Result<T, JournalError>,
-        full: bool,
-    ) -> Result<T, JournalError> {
-        let mut guard = world();
-        let world = &mut *guard;
-        let moment = world.boxes[self.number].moment();
-        let disk = &mut world.boxes[self.number].disk;
-        disk.now = Some(moment);
-        disk.note_time()?;
-        let result = job(disk);
-        let counts = disk.counts(full);
-        let seen = std::mem::take(&mut disk.seen);
-        for seen in seen {
-            Books::see(world, self.number, seen);
-        }
-        drop(guard);
-        self.counts.send_if_modified(|known| std::mem::replace(known, counts) != counts);
-        result
-    }
-}
-
-struct DiskLuck {
-    full: bool,
-    takes: u64,
-    early: bool,
-    fails: bool,
 }
 
 /// The methods of the real store, by their contract.

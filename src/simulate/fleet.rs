@@ -19,7 +19,7 @@ const CLOCK: &str = include_str!("../../tests/simulate/clock.c");
 /// A world that takes longer, in real seconds, hangs.
 const REAL_LIMIT: &str = "300";
 
-/// What a process that starts worlds needs.
+/// The parts of a process that starts worlds.
 #[derive(Debug)]
 pub(super) struct Fleet {
     program: PathBuf,
@@ -41,7 +41,7 @@ pub(super) struct WorldOrder {
     pub(super) tell: bool,
 }
 
-/// What a world printed.
+/// The summary that a world printed.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct LivedWorld {
     #[serde(default)]

@@ -16,6 +16,7 @@ mod bugs;
 mod call;
 mod dice;
 mod disk;
+mod disk_handle;
 mod fleet;
 mod life;
 mod network;
@@ -28,7 +29,8 @@ mod weather;
 mod world;
 
 pub(crate) use broker::{LINK_CHECK, publish, reach_broker};
-pub(crate) use disk::{DiskHandle, DiskModel};
+pub(crate) use disk::DiskModel;
+pub(crate) use disk_handle::DiskHandle;
 pub(crate) use network::exchange;
 pub(crate) use people::be_a_reader;
 pub use program::main;

@@ -59,6 +59,9 @@ pub(crate) async fn exchange(request: Request) -> Result<Exchanged, Failure> {
         let mut world = world();
         if call.kind == CallKind::Record {
             call.record = world.boxes.get(call.from).and_then(|it| it.disk.marked());
+            if world.is_alive(call.from, call.run) {
+                world.boxes[call.from].is_recording = true;
+            }
         }
         world.is_alive(call.from, call.run).then(|| fate(&mut world, &call))
     };
@@ -69,6 +72,9 @@ pub(crate) async fn exchange(request: Request) -> Result<Exchanged, Failure> {
     let alive = {
         let mut world = world();
         let alive = world.is_alive(call.from, call.run);
+        if alive && call.kind == CallKind::Record {
+            world.boxes[call.from].is_recording = false;
+        }
         if alive && call.kind != CallKind::Probe {
             note(&mut world, &call, &result);
         }

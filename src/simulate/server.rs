@@ -115,7 +115,8 @@ impl ServerModel {
         let Some(user) = call.field("username").and_then(number).and_then(|user| self.by_user.get_mut(user)) else {
             return;
         };
-        let title = call.field("title").unwrap_or_default().to_owned();
+        // The tag of a tap is nobody else's.
+        let title = call.field("title").unwrap_or_default().split(" [").next().unwrap_or_default().to_owned();
         let pages = call.field("totalpages").and_then(|pages| pages.parse().ok()).unwrap_or(0);
         let port = Some("198.51.100.9".to_owned());
         user.rows.push_back(HistoryRow { id: self.next, title, pages, port, created: now, visible: now });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::fleet::{Fleet, LivedWorld, WorldOrder};
 
 /// So long, in real time, a smaller story is looked for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Leaves out one thing after the other while the world still fails in the same way, and tells the story that is left.
 pub(super) fn shrink(fleet: &Fleet, (mut order, mut world): (WorldOrder, LivedWorld)) -> String {

@@ -37,9 +37,9 @@ pub(super) struct Weather {
     pub(super) broker_away: bool,
     /// Other boxes, which this world does not hold, record the same for the same people.
     pub(super) strangers: bool,
-    /// What happens to a box when somebody holds a card there.
+    /// Blows that wait until somebody holds a card at the box.
     strikes: BTreeMap<usize, Order>,
-    /// How often each kind came.
+    /// The number of times that each kind came.
     pub(super) came: BTreeMap<&'static str, u64>,
 }
 
