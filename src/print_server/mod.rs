@@ -126,6 +126,11 @@ impl Client {
             _ => failure,
         })?;
         let info: wire::UserInfo = wire::decode(&answer, "the login")?;
+        let (bytes, limit) = (info.user_name.len(), User::NAME_LIMIT);
+        if bytes > limit {
+            let detail = format!("the login gave a user name of {bytes} bytes; it may have at most {limit}");
+            return Err(Failure::new(Cause::Malformed, detail));
+        }
         let tokens = info.token.ok_or_else(|| {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
             Failure::new(Cause::Refused(Who::Login), detail)

@@ -25,6 +25,7 @@ mod journal_queue;
 mod limits;
 mod mqtt;
 mod nothing_lost;
+mod odd_answers;
 mod package;
 mod page;
 #[cfg(feature = "pcsc")]
