@@ -173,7 +173,7 @@ pub struct Document {
 
 impl User {
     /// The most bytes of a login name. It stands in every release, record and dead letter.
-    pub const NAME_LIMIT: usize = 1_024;
+    pub const NAME_LIMIT: usize = 512;
 }
 
 impl Document {

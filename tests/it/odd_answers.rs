@@ -1,5 +1,5 @@
-//! Answers to a job record that no server should give, one after the other by the real program: the record moves on, or it is kept
-//! and tried again, and it never holds up the records of another station.
+//! Answers that no server should give, to the real program: nothing is printed or recorded twice, a record moves on, or it is kept and
+//! tried again, and it never holds up the records of another station.
 
 use std::time::Duration;
 
@@ -8,22 +8,29 @@ use print_release_agent::demo::process::AgentProcess;
 use print_release_agent::demo::reader::VirtualReader;
 use print_release_agent::demo::scene::Scene;
 use print_release_agent::demo::server::{Call, Kind, World};
-use serde_json::Value;
 
-use crate::support::odd_proxy::{OddAnswer, OddEnd, OddProxy};
+use crate::support::odd_proxy::{IsOdd, OddAnswer, OddEnd, OddProxy};
 use crate::support::table::Row;
 use crate::support::{attic, limit, log, program, queue, wait_until};
 
 const GRACE: &str = "2490285352";
 
-/// The end of a record that got such an answer, once the server is itself again.
+/// Longer than the debounce time of a scene: the same card is a new tap after it.
+const CARD_AWAY: Duration = Duration::from_millis(300);
+
+/// So many odd answers are tried at a time, each with an agent of its own.
+const LANES: usize = 5;
+
+/// The meaning of an odd answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is kept, and delivered once.
-    Delivered,
-    /// It became a dead letter.
-    Dead,
-    /// The server said 2xx and nothing against it, so it is believed.
+    /// Nobody can tell whether the work was done: it is found out, or tried again.
+    Unclear,
+    /// No work was done, for now.
+    Refused,
+    /// The request was refused for good.
+    ForGood,
+    /// It is a 2xx and says nothing against the work, so it is believed.
     Believed,
 }
 
@@ -49,35 +56,35 @@ fn odd_answers() -> Vec<(&'static str, OddAnswer, Fate)> {
     let endless = |head: &str, piece: &str| answer(head.replace('\n', "\r\n"), OddEnd::Again(piece.into()));
     let busy = |code| format!("HTTP/1.1 {code} Busy\nRetry-After: 1\nContent-Length: 0\n\n");
     vec![
-        ("a page of HTML", body("<html><body>please log in</body></html>"), Fate::Delivered),
+        ("a page of HTML", body("<html><body>please log in</body></html>"), Fate::Unclear),
         ("an empty body", body(""), Fate::Believed),
         ("null", body("null"), Fate::Believed),
         ("a list", body("[1,2,3]"), Fate::Believed),
-        ("an errorCode of 40 kB", body(&format!("{{\"errorCode\":\"{huge}\"}}")), Fate::Dead),
-        ("an errorCode of control characters", body("{\"errorCode\":\"\\u001b[2J\\n\\u0000\"}"), Fate::Dead),
-        ("an errorCode that is a list", body(&format!("{{\"errorCode\":[\"{huge}\"]}}")), Fate::Dead),
-        ("a deep nesting", body(&nested), Fate::Delivered),
-        ("an errorCode of deep nesting", body(&format!("{{\"errorCode\":{nested}")), Fate::Delivered),
-        ("a body that never ends", endless(chunked, "1\r\nx\r\n"), Fate::Delivered),
-        ("a body that never comes", answer(chunked.replace('\n', "\r\n"), OddEnd::Silence), Fate::Delivered),
-        ("a header that never ends", endless("HTTP/1.1 200 OK\nX-Odd: ", "xxxxxxxx"), Fate::Delivered),
-        ("headers that never end", endless("HTTP/1.1 200 OK\n", "X-Odd: x\r\n"), Fate::Delivered),
-        ("100 again and again", endless("", "HTTP/1.1 100 Continue\r\n\r\n"), Fate::Delivered),
-        ("101", raw("HTTP/1.1 101 Switching Protocols\nUpgrade: odd\nConnection: Upgrade\n\n"), Fate::Delivered),
-        ("302", raw("HTTP/1.1 302 Found\nLocation: http://127.0.0.1:9/\nContent-Length: 0\n\n"), Fate::Delivered),
-        ("304", raw("HTTP/1.1 304 Not Modified\n\n"), Fate::Delivered),
+        ("an errorCode of 40 kB", body(&format!("{{\"errorCode\":\"{huge}\"}}")), Fate::ForGood),
+        ("an errorCode of control characters", body("{\"errorCode\":\"\\u001b[2J\\n\\u0000\"}"), Fate::ForGood),
+        ("an errorCode that is a list", body(&format!("{{\"errorCode\":[\"{huge}\"]}}")), Fate::ForGood),
+        ("a deep nesting", body(&nested), Fate::Unclear),
+        ("an errorCode of deep nesting", body(&format!("{{\"errorCode\":{nested}")), Fate::Unclear),
+        ("a body that never ends", endless(chunked, "1\r\nx\r\n"), Fate::Unclear),
+        ("a body that never comes", answer(chunked.replace('\n', "\r\n"), OddEnd::Silence), Fate::Unclear),
+        ("a header that never ends", endless("HTTP/1.1 200 OK\nX-Odd: ", "xxxxxxxx"), Fate::Unclear),
+        ("headers that never end", endless("HTTP/1.1 200 OK\n", "X-Odd: x\r\n"), Fate::Unclear),
+        ("100 again and again", endless("", "HTTP/1.1 100 Continue\r\n\r\n"), Fate::Unclear),
+        ("101", raw("HTTP/1.1 101 Switching Protocols\nUpgrade: odd\nConnection: Upgrade\n\n"), Fate::Unclear),
+        ("302", raw("HTTP/1.1 302 Found\nLocation: http://127.0.0.1:9/\nContent-Length: 0\n\n"), Fate::Unclear),
+        ("304", raw("HTTP/1.1 304 Not Modified\n\n"), Fate::Unclear),
         ("204 with a body", raw("HTTP/1.1 204 No Content\nContent-Length: 5\n\nhello"), Fate::Believed),
-        ("a length that is too long", raw("HTTP/1.1 200 OK\nContent-Length: 500\n\n{}"), Fate::Delivered),
+        ("a length that is too long", raw("HTTP/1.1 200 OK\nContent-Length: 500\n\n{}"), Fate::Unclear),
         ("a length that is too short", raw("HTTP/1.1 200 OK\nContent-Length: 2\n\n{}trailing"), Fate::Believed),
-        ("two lengths", raw("HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 9\n\n{}"), Fate::Delivered),
-        ("chunks that are cut", raw(&format!("{chunked}5\n{{\"err")), Fate::Delivered),
-        ("no HTTP at all", raw("hello?\n\n"), Fate::Delivered),
-        ("a status that does not exist", raw("HTTP/1.1 999 Odd\nContent-Length: 0\n\n"), Fate::Delivered),
-        ("404", raw("HTTP/1.1 404 Not Found\nContent-Length: 0\n\n"), Fate::Delivered),
-        ("403", raw("HTTP/1.1 403 Forbidden\nContent-Length: 0\n\n"), Fate::Delivered),
-        ("429", raw(&busy(429)), Fate::Delivered),
-        ("500", raw("HTTP/1.1 500 Odd\nContent-Length: 0\n\n"), Fate::Delivered),
-        ("503", raw(&busy(503)), Fate::Delivered),
+        ("two lengths", raw("HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 9\n\n{}"), Fate::Unclear),
+        ("chunks that are cut", raw(&format!("{chunked}5\n{{\"err")), Fate::Unclear),
+        ("no HTTP at all", raw("hello?\n\n"), Fate::Unclear),
+        ("a status that does not exist", raw("HTTP/1.1 999 Odd\nContent-Length: 0\n\n"), Fate::Unclear),
+        ("404", raw("HTTP/1.1 404 Not Found\nContent-Length: 0\n\n"), Fate::Refused),
+        ("403", raw("HTTP/1.1 403 Forbidden\nContent-Length: 0\n\n"), Fate::Refused),
+        ("429", raw(&busy(429)), Fate::Unclear),
+        ("500", raw("HTTP/1.1 500 Odd\nContent-Length: 0\n\n"), Fate::Unclear),
+        ("503", raw(&busy(503)), Fate::Unclear),
     ]
 }
 
@@ -107,6 +114,7 @@ impl OddScene {
 
     /// Prints a document of linus, whose record stands in the lobby's queue.
     async fn print_at_the_lobby(&self, title: &str) -> String {
+        tokio::time::sleep(CARD_AWAY).await;
         let uuid = self.scene.submit("linus", title);
         self.scene.present("linus").unwrap();
         self.scene.until(|world| world.times_released(&uuid) == 1).await.unwrap();
@@ -115,6 +123,7 @@ impl OddScene {
 
     /// Prints a document of grace, whose record stands in the attic's queue.
     async fn print_in_the_attic(&self, title: &str) -> String {
+        tokio::time::sleep(CARD_AWAY).await;
         let uuid = self.scene.submit("grace", title);
         self.attic.hold(GRACE).unwrap();
         self.scene.until(|world| world.times_released(&uuid) == 1).await.unwrap();
@@ -127,50 +136,133 @@ impl OddScene {
         self.scene.counts(uuid).1 == 1
     }
 
-    async fn outbox(&self) -> Value {
-        self.scene.status(&self.agent, |_| true).await.unwrap()["outbox"].clone()
+    async fn dead(&self) -> u64 {
+        self.scene.status(&self.agent, |_| true).await.unwrap()["outbox"]["dead"].as_u64().unwrap()
+    }
+
+    /// Whatever the answers say: short lines, short dead letters, and nothing that a terminal obeys.
+    async fn is_told_in_plain_words(&self) {
+        for letter in queue(&self.scene).await["dead"].as_array().unwrap() {
+            assert!(letter.to_string().len() < 2_000, "{letter}");
+        }
+        let lines = log(&self.scene);
+        assert!(lines.lines().all(|line| line.len() < 2_000), "a line of the log has no end: {lines}");
+        assert!(!lines.contains(|c: char| c.is_control() && c != '\n'), "{lines:?}");
     }
 }
 
-async fn an_odd_answer_befalls(name: &str, odd: OddAnswer, fate: Fate) {
-    let it = OddScene::set().await;
-    it.proxy.answer_oddly("linus", odd);
-    let odd = it.print_at_the_lobby("Odd.pdf").await;
-    wait_until(|| it.proxy.given() > 0).await;
-    for title in ["One.pdf", "Other.pdf"] {
-        let other = it.print_in_the_attic(title).await;
-        assert!(
-            it.is_recorded_soon(&other).await,
-            "{name}: the attic's record waits for the lobby's\n{}",
-            log(&it.scene)
-        );
-        // The same card is a new tap when it has been away.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    it.proxy.be_honest();
-    it.scene.settled(&it.agent).await.unwrap();
-    let dead = it.outbox().await["dead"] == 1;
-    let found = match (it.scene.counts(&odd), dead) {
-        ((1, 1), false) => Fate::Delivered,
-        ((1, 0), true) => Fate::Dead,
-        ((1, 0), false) => Fate::Believed,
-        other => panic!("{name}: {other:?}\n{}", log(&it.scene)),
-    };
-    assert_eq!(found, fate, "{name}\n{}", log(&it.scene));
-    let letters = queue(&it.scene).await["dead"].to_string();
-    assert!(letters.len() < 2_000, "{name}: a dead letter of {} bytes", letters.len());
-    let lines = log(&it.scene);
-    assert!(lines.lines().all(|line| line.len() < 2_000), "{name}: a line of the log has no end");
-    assert!(!lines.contains(|c: char| c.is_control() && c != '\n'), "{name}: {lines:?}");
+/// Tries these answers, some at a time, and counts them for the table.
+async fn each(answers: Vec<(&'static str, OddAnswer, Fate)>, befall: impl AsyncFn(&OddScene, &str, OddAnswer, Fate)) {
+    let (tried, befall) = (answers.len(), &befall);
+    let lanes = (0..LANES).map(|lane| answers.iter().skip(lane).step_by(LANES).cloned().collect());
+    join_all(lanes.map(|lane: Vec<_>| async move {
+        let it = OddScene::set().await;
+        for (name, odd, fate) in lane {
+            befall(&it, name, odd, fate).await;
+        }
+        it.is_told_in_plain_words().await;
+    }))
+    .await;
+    Row::held("odd answers", tried).tell();
+}
+
+fn is_record_of_linus(head: &str, body: &str) -> bool {
+    head.starts_with("POST /api/v1/documents/history ") && body.split('&').any(|field| field == "username=linus")
+}
+
+fn is_release(head: &str, _: &str) -> bool {
+    head.starts_with("POST /api/v1/documents/") && !head.starts_with("POST /api/v1/documents/history ")
+}
+
+fn is_login(head: &str, _: &str) -> bool {
+    head.starts_with("POST /api/v1/login ")
+}
+
+fn is_list(head: &str, _: &str) -> bool {
+    head.starts_with("GET /api/v1/documents?")
 }
 
 #[tokio::test]
 async fn no_odd_answer_to_a_record_stops_the_records_of_another_station() {
     let _limit = limit();
-    let answers = odd_answers();
-    let tried = answers.len();
-    join_all(answers.into_iter().map(|(name, odd, fate)| an_odd_answer_befalls(name, odd, fate))).await;
-    Row::held("odd answers to a record", tried).tell();
+    each(odd_answers(), async |it, name, odd, fate| {
+        let dead_before = it.dead().await;
+        it.proxy.answer_oddly(is_record_of_linus, odd, false);
+        let uuid = it.print_at_the_lobby(name).await;
+        wait_until(|| it.proxy.given() > 0).await;
+        let other = it.print_in_the_attic(&format!("beside {name}")).await;
+        assert!(it.is_recorded_soon(&other).await, "{name}: the attic waits for the lobby\n{}", log(&it.scene));
+        it.proxy.be_honest();
+        it.scene.settled(&it.agent).await.unwrap();
+        let expected = match fate {
+            Fate::Unclear | Fate::Refused => (1, 0),
+            Fate::ForGood => (0, 1),
+            Fate::Believed => (0, 0),
+        };
+        let found = (it.scene.counts(&uuid).1, it.dead().await - dead_before);
+        assert_eq!(found, expected, "{name}\n{}", log(&it.scene));
+    })
+    .await;
+}
+
+/// The server does the work all the same, so an answer that says that none was done is no odd answer, it is a lie.
+fn answers_after_the_work() -> Vec<(&'static str, OddAnswer, Fate)> {
+    odd_answers().into_iter().filter(|(_, _, fate)| matches!(fate, Fate::Unclear | Fate::Believed)).collect()
+}
+
+#[tokio::test]
+async fn a_record_that_arrived_is_recorded_once_whatever_the_answer() {
+    let _limit = limit();
+    each(answers_after_the_work(), async |it, name, odd, _| {
+        it.proxy.answer_oddly(is_record_of_linus, odd, true);
+        let uuid = it.print_at_the_lobby(name).await;
+        it.scene.settled(&it.agent).await.unwrap();
+        it.scene.status(&it.agent, |status| status["outbox"]["pending"] == 0).await.unwrap();
+        it.scene.recorded(&uuid).await;
+        assert_eq!((it.scene.counts(&uuid), it.proxy.given()), ((1, 1), 1), "{name}\n{}", log(&it.scene));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_document_that_came_out_is_recorded_once_and_never_released_again_whatever_the_answer() {
+    let _limit = limit();
+    each(answers_after_the_work(), async |it, name, odd, _| {
+        it.proxy.answer_oddly(is_release, odd, true);
+        let uuid = it.scene.submit("linus", name);
+        it.scene.tap(&it.agent, "linus").await.unwrap();
+        it.scene.recorded(&uuid).await;
+        it.proxy.be_honest();
+        it.scene.tap(&it.agent, "linus").await.unwrap();
+        it.scene.settled(&it.agent).await.unwrap();
+        assert_eq!(it.scene.counts(&uuid), (1, 1), "{name}\n{}", log(&it.scene));
+        assert!(it.scene.server.world().repeated.is_empty(), "{name}");
+    })
+    .await;
+}
+
+/// The first answers are odd, and the server has done nothing. A release is tried again in the same tap, or by the next one.
+#[tokio::test]
+async fn after_an_odd_answer_without_work_the_same_tap_or_the_next_one_prints_once() {
+    let _limit = limit();
+    for (is_odd, is_release) in [(is_login as IsOdd, false), (is_list, false), (is_release, true)] {
+        // A release that is believed would be recorded and never printed.
+        let is_tried = |fate| !is_release || fate != Fate::Believed;
+        let unbelieved = odd_answers().into_iter().filter(|(_, _, fate)| is_tried(*fate));
+        each(unbelieved.collect(), async |it, name, odd, _| {
+            it.proxy.answer_oddly(is_odd, odd, false);
+            let uuid = it.scene.submit("linus", name);
+            tokio::time::sleep(CARD_AWAY).await;
+            it.scene.present("linus").unwrap();
+            wait_until(|| it.proxy.given() > 0).await;
+            it.proxy.be_honest();
+            it.scene.status(&it.agent, |status| status["stations"]["lobby"]["phase"] != "busy").await.unwrap();
+            it.scene.tap(&it.agent, "linus").await.unwrap();
+            it.scene.settled(&it.agent).await.unwrap();
+            assert_eq!(it.scene.counts(&uuid), (1, 1), "{name}\n{}", log(&it.scene));
+        })
+        .await;
+    }
 }
 
 /// Records of one station keep their order: one that cannot move has those behind it wait.
@@ -178,7 +270,7 @@ async fn no_odd_answer_to_a_record_stops_the_records_of_another_station() {
 async fn a_record_that_cannot_move_holds_up_those_behind_it_at_its_station_and_all_leave_in_order() {
     let _limit = limit();
     let it = OddScene::set().await;
-    it.proxy.answer_oddly("linus", body("<html>"));
+    it.proxy.answer_oddly(is_record_of_linus, body("<html>"), false);
     it.print_at_the_lobby("First.pdf").await;
     wait_until(|| it.proxy.given() > 0).await;
     it.scene.submit("ada", "Second.pdf");

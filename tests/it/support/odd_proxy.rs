@@ -1,11 +1,11 @@
-//! A proxy before a print server that answers some job records itself, with bytes that no server should send.
+//! A proxy before a print server that answers some requests with bytes that no server should send.
 
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The answer to a job record, byte for byte.
+/// An answer, byte for byte.
 #[derive(Clone)]
 pub struct OddAnswer {
     pub bytes: Vec<u8>,
@@ -23,10 +23,15 @@ pub enum OddEnd {
     Again(Vec<u8>),
 }
 
-/// The user whose records get an odd answer, and the number of records that got it so far.
+/// Whether a request with this head and this body gets an odd answer.
+pub type IsOdd = fn(&str, &str) -> bool;
+
+/// The requests that get an odd answer, and the number of those that got it so far.
 #[derive(Default)]
 struct Oddity {
-    answer: Option<(String, OddAnswer)>,
+    answer: Option<(IsOdd, OddAnswer)>,
+    /// The server does the work first, and only its answer is replaced.
+    works: bool,
     given: usize,
 }
 
@@ -55,9 +60,9 @@ impl OddProxy {
         self.port
     }
 
-    /// Answers every record of this user so, from now on.
-    pub fn answer_oddly(&self, user: &str, answer: OddAnswer) {
-        *self.oddity.lock().unwrap() = Oddity { answer: Some((format!("username={user}"), answer)), given: 0 };
+    /// Answers such requests so from now on; with `works` the server does their work before.
+    pub fn answer_oddly(&self, is_odd: IsOdd, answer: OddAnswer, works: bool) {
+        *self.oddity.lock().unwrap() = Oddity { answer: Some((is_odd, answer)), works, given: 0 };
     }
 
     /// Forwards everything again.
@@ -65,7 +70,7 @@ impl OddProxy {
         self.oddity.lock().unwrap().answer = None;
     }
 
-    /// The number of records that got an odd answer.
+    /// The number of requests that got an odd answer.
     pub fn given(&self) -> usize {
         self.oddity.lock().unwrap().given
     }
@@ -74,19 +79,21 @@ impl OddProxy {
 /// Serves one request and closes the connection.
 async fn serve(mut client: TcpStream, target: u16, oddity: Arc<Mutex<Oddity>>) -> std::io::Result<()> {
     let (head, body) = request(&mut client).await?;
-    let is_record = head.starts_with("POST ") && head.lines().next().unwrap_or_default().contains("/documents/history");
-    let answer = {
-        let mut oddity = oddity.lock().unwrap();
-        let is_his = |(user, _): &&(String, OddAnswer)| is_record && body.split('&').any(|field| field == user);
-        let answer = oddity.answer.as_ref().filter(is_his).map(|(_, answer)| answer.clone());
-        oddity.given += usize::from(answer.is_some());
-        answer
+    let (answer, works) = {
+        let oddity = oddity.lock().unwrap();
+        let fits = |(is_odd, _): &&(IsOdd, OddAnswer)| is_odd(&head, &body);
+        (oddity.answer.as_ref().filter(fits).map(|(_, answer)| answer.clone()), oddity.works)
     };
-    let Some(OddAnswer { bytes, end }) = answer else {
+    let mut honest = Vec::new();
+    if works || answer.is_none() {
         let mut server = TcpStream::connect(("127.0.0.1", target)).await?;
         server.write_all(format!("{head}\r\nConnection: close\r\n\r\n{body}").as_bytes()).await?;
-        return copy(&mut server, &mut client).await.map(drop);
+        server.read_to_end(&mut honest).await?;
+    }
+    let Some(OddAnswer { bytes, end }) = answer else {
+        return client.write_all(&honest).await;
     };
+    oddity.lock().unwrap().given += 1;
     client.write_all(&bytes).await?;
     match end {
         OddEnd::Close => Ok(()),
