@@ -140,7 +140,7 @@ impl OddScene {
         self.scene.status(&self.agent, |_| true).await.unwrap()["outbox"]["dead"].as_u64().unwrap()
     }
 
-    /// Whatever the answers say: short lines, short dead letters, and nothing that a terminal obeys.
+    /// Checks for short lines, short dead letters, and nothing that a terminal obeys.
     async fn is_told_in_plain_words(&self) {
         for letter in queue(&self.scene).await["dead"].as_array().unwrap() {
             assert!(letter.to_string().len() < 2_000, "{letter}");
