@@ -257,6 +257,7 @@ async fn after_an_odd_answer_without_work_the_same_tap_or_the_next_one_prints_on
             wait_until(|| it.proxy.given() > 0).await;
             it.proxy.be_honest();
             it.scene.status(&it.agent, |status| status["stations"]["lobby"]["phase"] != "busy").await.unwrap();
+            tokio::time::sleep(CARD_AWAY).await;
             it.scene.tap(&it.agent, "linus").await.unwrap();
             it.scene.settled(&it.agent).await.unwrap();
             assert_eq!(it.scene.counts(&uuid), (1, 1), "{name}\n{}", log(&it.scene));
