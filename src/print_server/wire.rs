@@ -121,6 +121,7 @@ pub(super) fn refused_inside(body: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if code == NOT_READY { Cause::NotReady } else { Cause::Rejected };
+    // It may be of any kind and size, and the failure cuts it.
     Err(Failure::new(cause, format!("server answered errorCode {code}")))
 }
 
