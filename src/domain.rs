@@ -368,13 +368,14 @@ pub enum Who {
 }
 
 impl Cause {
-    /// True when the request may have been carried out although no good answer came.
+    /// True when the request may have been carried out although no good answer came. A plea for patience is no proof: a back
+    /// end may go on behind the balancer that gave it.
     pub fn is_in_doubt(self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Malformed)
+        matches!(self, Self::Lost { .. } | Self::Malformed | Self::Overloaded { .. })
     }
 }
 
-/// A cause with its story for the log. The detail never holds a secret.
+/// A cause with its story for the log. The detail never holds a secret, and is short and in one line whatever a server says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} ({})", self.detail, Reason::from(self.cause))]
 pub struct Failure {
@@ -385,8 +386,24 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its story.
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into() }
+    /// The most characters of a story: it stands in a line of the log, and in an entry of the journal.
+    pub const DETAIL_LIMIT: usize = 300;
+
+    /// A failure with its story, which is cut to [`Failure::DETAIL_LIMIT`]. Control characters in it are replaced.
+    pub fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Self { cause, detail: detail.as_ref().chars().take(Self::DETAIL_LIMIT).map(shown).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_one_short_line_whatever_a_server_says() {
+        let failure = Failure::new(Cause::Rejected, "\u{1b}[2J\n\0\u{9b}".to_owned() + &"ü".repeat(40_000));
+        assert!(failure.detail.starts_with("\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}ü"), "{}", failure.detail);
+        assert_eq!(failure.detail.chars().count(), Failure::DETAIL_LIMIT);
     }
 }

@@ -9,6 +9,7 @@ use super::release::register::{EndedRelease, Register};
 use super::release::sender;
 use crate::backoff::Backoff;
 use crate::domain::{CardNumber, Cause, Failure, Release, ReleaseOptions};
+use crate::journal::JournalError;
 use crate::print_server::{Client, Credential, Session};
 use crate::random;
 use crate::station::{Admission, TapAnswer};
@@ -84,7 +85,11 @@ pub(super) async fn store(
         }
     }
     let admitted = stored.map(|admissions| admissions.into_iter().zip(releases).collect());
-    let result = admitted.map_err(|error| Failure::new(Cause::Storage, error.to_string()));
+    let result = admitted.map_err(|error| {
+        // Nothing is wrong with the disk when the server says more of a document than any server should.
+        let too_large = matches!(error, JournalError::TooLarge { .. });
+        Failure::new(if too_large { Cause::Malformed } else { Cause::Storage }, error.to_string())
+    });
     LoopMessage::Answer(of, TapAnswer::Stored(result))
 }
 

@@ -7,10 +7,10 @@
 //! 2. **One owner.** One thread owns the database and does one job after the other; jobs that come together share a sync.
 //!    One process at a time uses a state directory (`lock`).
 //! 3. **One transaction.** A release leaves the journal in the same transaction that stores its job record.
-//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open. Job records leave
-//!    oldest first, so the records of each station keep their order.
-//! 5. **At most one record is attempted**, besides those that were carried over from a damaged database. It is marked on
-//!    disk before it is sent, so that after a crash only that one is in doubt.
+//! 4. **Order.** An entry's id is a number that only grows, whatever is lost while the journal is open. The job
+//!    records of each station leave oldest first.
+//! 5. **At most one record of each station is attempted**, besides those that were carried over from a damaged database. It
+//!    is marked on disk before it is sent, so that after a crash only these are in doubt.
 //! 6. **Nothing disappears silently.** Every transaction writes a tally of all entries. A database that does not agree with
 //!    its tally is damaged, and so is one that is gone or is an older state of itself (`high_water_mark`). It is set aside
 //!    whole (`db.damaged-<time>`, at most [`ASIDE_LIMIT`]) and its readable entries are carried over, since sled is never given
@@ -57,6 +57,7 @@ mod times;
 mod verify;
 mod worker;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +65,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret};
+use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret, StationName};
 #[cfg(feature = "simulate")]
 use crate::simulate::{DiskHandle, DiskModel as Store};
 use cipher::Cipher;
@@ -75,6 +76,7 @@ pub use error::JournalError;
 pub use events::EVENT_LIMIT;
 pub use limits::{ENTRY_LIMIT, GROUP_BYTES, LEDGER_AGE, LEDGER_LIMIT, Limits, PAYLOAD_LIMIT};
 pub use queue::{LIST_LIMIT, Listing, QueueEntry};
+pub use records::RecordSearch;
 pub use reserve::RESERVE_BYTES;
 pub use state_dirs::ASIDE_LIMIT;
 use state_dirs::StateDirs;
@@ -174,10 +176,18 @@ impl Journal {
         self.call(JobKind::Duty, |store| store.open_releases()).await
     }
 
+    /// One step of the search for the oldest record after the number `after` of a station that is not `held`.
+    pub async fn search_records(
+        &self,
+        after: EntryId,
+        held: Arc<HashSet<StationName>>,
+    ) -> Result<RecordSearch, JournalError> {
+        self.call(JobKind::Duty, move |store| store.search_records(after, &held)).await
+    }
+
     /// The record that has waited longest.
     pub async fn oldest_record(&self) -> Result<Option<StoredRecord>, JournalError> {
-        let first = if crate::planted::is("second-record-first") { 2 } else { 1 };
-        Ok(self.oldest_records(first).await?.pop())
+        Ok(self.oldest_records(1).await?.pop())
     }
 
     /// The records that have waited longest, oldest first, at most `limit`.

@@ -266,8 +266,8 @@ async fn bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// The cause that a status stands for. 429, and 503 with a time to come again, are refused before any work; other server
-/// errors may have come after it, also from a proxy in between.
+/// The cause that a status stands for. A server error may come after the work, also from a proxy in between, and so may a
+/// plea for patience.
 fn failure_of(status: StatusCode, retry_after: Option<u32>) -> Option<Cause> {
     match status.as_u16() {
         200..=299 => None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::domain::{Cause, Failure};
 
 /// The `errorCode` for an output that is not ready.
-const NOT_READY: i64 = 1042;
+const NOT_READY: f64 = 1042.0;
 
 /// The longest version that is kept, in bytes.
 const VERSION_LIMIT: usize = 100;
@@ -116,11 +116,15 @@ pub(super) fn refused_inside(body: &[u8]) -> Result<(), Failure> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Ok(());
     }
-    let code = serde_json::from_slice::<ErrorCodeInfo>(body).map(|info| info.error_code).unwrap_or_default();
-    if code.is_null() || code == 0 || code == "0" {
+    // An answer that has it twice says nothing.
+    let info: ErrorCodeInfo = serde_json::from_slice(body).map_err(|error| malformed(&error, "an answer"))?;
+    let code = info.error_code;
+    let number = code.as_str().map_or_else(|| code.as_f64(), |text| text.trim().parse().ok());
+    if code.is_null() || number == Some(0.0) {
         return Ok(());
     }
-    let cause = if code == NOT_READY { Cause::NotReady } else { Cause::Rejected };
+    let cause = if number == Some(NOT_READY) { Cause::NotReady } else { Cause::Rejected };
+    // It may be of any kind and size, and the failure cuts it.
     Err(Failure::new(cause, format!("server answered errorCode {code}")))
 }
 
@@ -146,6 +150,9 @@ mod tests {
         assert_eq!(code(r#"{"errorCode":1042}"#), Err(Cause::NotReady));
         assert_eq!(code(r#"{"errorCode":4711}"#), Err(Cause::Rejected));
         assert_eq!(code(r#"{"errorCode":"1001"}"#), Err(Cause::Rejected));
+        assert_eq!(code(r#"{"errorCode":"1042"}"#), Err(Cause::NotReady));
+        assert_eq!((code(r#"{"errorCode":0.0}"#), code(r#"{"errorCode":"0"}"#)), (Ok(()), Ok(())));
+        assert_eq!(code(r#"{"errorCode":1001,"errorCode":0}"#), Err(Cause::Malformed));
         assert_eq!(code(r#"{"errorCode":null}"#), Ok(()));
         assert_eq!(code("<html>"), Err(Cause::Malformed));
     }

@@ -35,8 +35,10 @@ pub(super) struct Books {
     pub(super) defects: Vec<Defect>,
     counted: Vec<Counted>,
     now: Timestamp,
-    closed_at: Timestamp,
-    closing_at: Timestamp,
+    /// Rows too many of a box and document, as they stood when the books were closed last.
+    surplus: BTreeMap<(usize, u32), u64>,
+    /// Possible duplicates that each box had counted by then.
+    allowed: BTreeMap<usize, u64>,
 }
 
 /// Something that must not be.
@@ -153,47 +155,38 @@ impl Books {
     }
 
     /// A job record has come to the history.
-    pub(super) fn row(&mut self, serial: u32, from: usize, port: &str, record: Option<(u64, String)>) {
+    /// It says whether the same record has come before.
+    pub(super) fn row(&mut self, serial: u32, from: usize, port: &str, record: Option<(u64, String)>) -> bool {
         let book = self.documents.entry(serial).or_default();
         *book.rows.entry(from).or_default() += 1;
         book.ports.insert(port.to_owned());
-        let Some((id, station)) = record else { return };
+        let Some((id, station)) = record else { return false };
         let order = self.orders.entry((from, station)).or_default();
         let newest = order.last().copied().unwrap_or(0);
-        if order.insert(id) && id < newest {
-            self.defect(
-                format!("the record of doc-{serial} came after a later one of its station"),
-                &[format!("doc-{serial}")],
-            );
+        let is_new = order.insert(id);
+        if is_new && id < newest {
+            let what = format!("the record of doc-{serial} came after a later one of its station");
+            self.defect(what, &[format!("doc-{serial}")]);
         }
+        !is_new
     }
 }
 
 /// Closes the books after a calm: all of it must agree.
 pub(super) fn close(world: &mut SimulatedWorld) {
     world.books.closings += 1;
-    world.books.closed_at = world.books.closing_at;
-    world.books.closing_at = world.time();
     let counted: Vec<Counted> = world.boxes.iter().map(|it| it.counted()).collect();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     waiting(world, &mut found);
     unknown_paper(world, &mut found);
-    let mut surplus: BTreeMap<usize, (u64, Vec<String>)> = BTreeMap::new();
+    let mut surplus = Vec::new();
     let documents = std::mem::take(&mut world.books.documents);
     for (serial, book) in &documents {
         for what in document(world, *serial, book, &counted, &mut surplus) {
             found.push((format!("doc-{serial}: {what}"), vec![format!("doc-{serial}")]));
         }
     }
-    for (number, (rows, names)) in surplus {
-        let allowed = counted[number].possible_duplicates + world.boxes[number].killed_while_recording;
-        if rows > allowed {
-            found.push((
-                format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")),
-                names,
-            ));
-        }
-    }
+    counted_duplicates(world, surplus, &counted, &mut found);
     told(world, &documents, &counted, &mut found);
     taps(world, &counted, &mut found);
     events(world, &counted, &mut found);
@@ -238,7 +231,7 @@ fn document(
     serial: u32,
     book: &DocumentBook,
     counted: &[Counted],
-    surplus: &mut BTreeMap<usize, (u64, Vec<String>)>,
+    surplus: &mut Vec<(usize, u32, u64, u64)>,
 ) -> Vec<String> {
     let mut found = Vec::new();
     let Some(document) = world.server.document(serial) else { return found };
@@ -285,14 +278,40 @@ fn document(
         }
         // A dead letter may have come to the history by an earlier attempt.
         if rows > wanted {
-            let (many, names) = surplus.entry(number).or_default();
-            *many += rows - wanted;
-            if document.created > world.books.closed_at {
-                names.push(format!("doc-{serial}"));
+            let before = world.books.surplus.get(&(number, serial)).copied().unwrap_or(0);
+            if rows - wanted > before {
+                surplus.push((number, serial, rows - wanted, before));
             }
         }
     }
     found
+}
+
+/// A record that is in the history twice was counted as possible.
+fn counted_duplicates(
+    world: &mut SimulatedWorld,
+    surplus: Vec<(usize, u32, u64, u64)>,
+    counted: &[Counted],
+    found: &mut Vec<(String, Vec<String>)>,
+) {
+    let mut rows: BTreeMap<usize, (u64, Vec<String>)> = BTreeMap::new();
+    for (number, serial, now, before) in surplus {
+        let (many, names) = rows.entry(number).or_default();
+        *many += now - before;
+        names.push(format!("doc-{serial}"));
+        world.books.surplus.insert((number, serial), now);
+    }
+    for (number, it) in world.boxes.iter().enumerate() {
+        let so_far = counted[number].possible_duplicates + it.killed_while_recording;
+        let allowed = so_far - world.books.allowed.insert(number, so_far).unwrap_or(0);
+        let (rows, names) = rows.remove(&number).unwrap_or_default();
+        if rows > allowed {
+            found.push((
+                format!("box {number} recorded {rows} too many and counted {allowed}: {}", names.join(" ")),
+                names,
+            ));
+        }
+    }
 }
 
 /// The events say what the journal says.

@@ -59,7 +59,7 @@ pub(super) const BUGS: &[PlantedBug] = bugs! {
     "every-port-is-ours": "a row that names another port counts as this record",
     "a-document-is-a-record": "the released document counts as its job record",
     "ambiguous-has-arrived": "a row that may be another box's counts as this record",
-    "second-record-first": "the records of a station change their order",
+    "hold-no-station": "a record that cannot be delivered does not hold the next one of its station",
     "wait-without-limit": "the wait between two attempts grows without a limit",
     "forget-unacknowledged-events": "an event is forgotten when it is offered to the broker",
     "swap-events": "events are offered in the wrong order",

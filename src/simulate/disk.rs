@@ -1,15 +1,15 @@
 //! The journal of a box as its contract (`src/journal/mod.rs`): what is answered is there after every cut, what was under
 //! way is there or not, and nothing else changes. `tests/it/journal_model.rs` ties the real journal to the same contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
 use crate::clock::{self, Moment};
-use crate::domain::{EntryId, JobRecord, Outcome, Reason, Release};
+use crate::domain::{EntryId, JobRecord, Outcome, Reason, Release, StationName};
 use crate::journal::{
-    Counts, DeadLetter, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Listing, QueueEntry, StoredEvent,
-    StoredRecord, StoredRelease,
+    Counts, DeadLetter, JournalError, LEDGER_AGE, LEDGER_LIMIT, LIST_LIMIT, Listing, QueueEntry, RecordSearch,
+    StoredEvent, StoredRecord, StoredRelease,
 };
 
 /// The durable state of a box.
@@ -181,6 +181,16 @@ impl DiskModel {
     pub(crate) fn open_releases(&mut self) -> Result<Vec<StoredRelease>, JournalError> {
         let open = self.releases.values().filter(|stored| stored.outcome.is_none());
         Ok(open.map(|stored| self.read_release(stored)).collect())
+    }
+
+    pub(crate) fn search_records(
+        &mut self,
+        after: EntryId,
+        held: &HashSet<StationName>,
+    ) -> Result<RecordSearch, JournalError> {
+        let mut rest = self.records.range(after + 1..).map(|(_, stored)| stored);
+        let found = rest.find(|stored| !held.contains(&stored.record.station));
+        Ok(found.map_or(RecordSearch::End, |stored| RecordSearch::Found(Box::new(self.read_record(stored)))))
     }
 
     pub(crate) fn oldest_records(&mut self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {

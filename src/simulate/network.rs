@@ -268,8 +268,9 @@ fn record(world: &mut SimulatedWorld, call: &Call, late: u64) {
     let with_port = !world.weather.rows_without_port;
     if let Some(serial) = world.server.record(call, now, visible, with_port) {
         let port = call.field("address").or(call.field("serialnumber")).unwrap_or_default();
-        world.books.row(serial, call.from, port, call.record.clone());
-        tell!(world, "HISTORY: a record of doc-{serial} from box {}", call.from);
+        let again = world.books.row(serial, call.from, port, call.record.clone());
+        let again = if again { ", AGAIN" } else { "" };
+        tell!(world, "HISTORY: a record of doc-{serial} from box {}{again}", call.from);
     }
 }
 

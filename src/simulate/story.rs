@@ -58,10 +58,12 @@ impl Story {
         let is_around = |line: &str| {
             ["FAULT", "Kill", "CutPower", "Restart", "Reload", "clocks"].iter().any(|word| line.contains(word))
         };
-        let told = |line: &&String| tells(line) || is_around(line);
-        let mut found: Vec<String> = lines[first..].iter().rev().filter(told).take(most).cloned().collect();
-        found.reverse();
-        found
+        let last = lines.iter().rposition(|line| tells(line) && !line.contains("DEFECT")).unwrap_or(first);
+        // The faults between the first event and the last; if the whole is too long, the events alone.
+        let all: Vec<&String> = lines[first..=last].iter().filter(|line| tells(line) || is_around(line)).collect();
+        let told: Vec<&String> =
+            if all.len() > most { all.into_iter().filter(|line| tells(line)).collect() } else { all };
+        told[told.len().saturating_sub(most)..].iter().map(|line| (*line).clone()).collect()
     }
 }
 

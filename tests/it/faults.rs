@@ -14,8 +14,16 @@ const fn status(code: u16) -> Kind {
     Kind::Status { code, retry_after: None }
 }
 
+/// Later than the patience that is asked for, and before the request has settled, which takes three seconds.
+const LATER: Duration = Duration::from_millis(2_500);
+
+/// A balancer asks for patience while its back end does the work.
+const fn busy_and_done(code: u16, retry_after: Option<u32>, after: Duration) -> Kind {
+    Kind::StatusAndWork { code, retry_after, after }
+}
+
 /// The ways in which the embedded server can fail. A delay is longer than the agent waits for an answer.
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 21] = [
     Kind::Delay(Duration::from_millis(1_500)),
     Kind::CutBefore,
     Kind::CutAfter,
@@ -33,6 +41,10 @@ const KINDS: [Kind; 17] = [
     Kind::Status { code: 429, retry_after: Some(1) },
     status(500),
     status(503),
+    busy_and_done(429, None, Duration::ZERO),
+    busy_and_done(429, Some(1), LATER),
+    busy_and_done(503, Some(1), Duration::ZERO),
+    busy_and_done(503, None, LATER),
 ];
 
 /// Lets one fault meet one document; then the fault has passed and the person taps again.

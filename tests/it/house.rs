@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "agent::release::claims",
     "agent::release::evidence",
     "agent::record::delivery",
+    "agent::record::holds",
     "agent::record::rows",
     "agent::record::window",
     "print_server::server_clock",

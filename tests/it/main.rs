@@ -27,6 +27,7 @@ mod limits;
 mod memory;
 mod mqtt;
 mod nothing_lost;
+mod odd_answers;
 mod package;
 mod page;
 #[cfg(feature = "pcsc")]

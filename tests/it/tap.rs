@@ -451,3 +451,27 @@ async fn a_release_left_open_is_ended_even_if_the_next_run_starts_on_a_full_disk
     assert_eq!(scene.counts(&uuid), (1, 1), "{}", log(&scene));
     assert_eq!(queue(&scene).await["releases"].as_array().unwrap().len(), 0);
 }
+
+/// A name of 30 kB stands in the login, in each document and so twice in each release: more than an entry of the journal holds.
+#[tokio::test]
+async fn a_user_name_that_no_server_should_have_ends_its_tap_with_a_reason_and_the_next_tap_prints() {
+    let _limit = limit();
+    let (scene, agent) = playing().await;
+    let name = "l".repeat(30_000);
+    {
+        let mut world = scene.server.world();
+        world.users.iter_mut().find(|user| user.name == "linus").unwrap().name.clone_from(&name);
+        world
+            .documents
+            .iter_mut()
+            .filter(|document| document.user_name == "linus")
+            .for_each(|document| document.user_name.clone_from(&name));
+    }
+    let event = scene.hold(&agent, "1234567").await.unwrap();
+    assert_eq!((&event["event"], &event["reason"]), (&"failed".into(), &"malformed-answer".into()), "{event}");
+    let status = scene.status(&agent, |status| status["stations"]["lobby"]["phase"] == "ready").await.unwrap();
+    assert_eq!(status["journal"]["full"], false);
+    assert!(log(&scene).contains("the login gave a user name"), "{}", log(&scene));
+    assert!(log(&scene).len() < 20_000, "the name stands in the log");
+    assert_eq!(scene.tap(&agent, "grace").await.unwrap()["event"], "released");
+}

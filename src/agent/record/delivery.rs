@@ -5,8 +5,6 @@
 //! have arrived: it is in doubt. It is looked up first and sent again only if it is not there; where nobody may look, or the
 //! history does not tell, it is sent again and counted as a possible duplicate.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::config::InDoubt;
@@ -45,8 +43,8 @@ pub(super) enum DeliveryStep {
     Acknowledge,
     /// The server refused it for good: it becomes a dead letter.
     Bury,
-    /// It stays, and is tried again, but not before so long.
-    Keep { mark: MarkAfter, at_least: Duration },
+    /// It stays for this cause, and is tried again.
+    Keep { mark: MarkAfter, cause: Cause },
 }
 
 /// The mark on disk of a record that stays.
@@ -118,7 +116,7 @@ impl Delivery {
                 self.keep(MarkAfter::Is(self.attempted), cause)
             }
             // No caller does this; and if one did, nothing would be sent or forgotten.
-            _ => DeliveryStep::Keep { mark: MarkAfter::Stays, at_least: Duration::ZERO },
+            _ => DeliveryStep::Keep { mark: MarkAfter::Stays, cause: Cause::Malformed },
         }
     }
 
@@ -136,11 +134,7 @@ impl Delivery {
     /// This delivery is over; the outbox begins another one with the mark on disk.
     fn keep(&mut self, mark: MarkAfter, cause: Cause) -> DeliveryStep {
         let mark = if planted::is("take-the-mark-back") { MarkAfter::Is(None) } else { mark };
-        let at_least = match cause {
-            Cause::Overloaded { retry_after: Some(seconds) } => Duration::from_secs(seconds.into()),
-            _ => Duration::ZERO,
-        };
-        self.end(DeliveryStep::Keep { mark, at_least })
+        self.end(DeliveryStep::Keep { mark, cause })
     }
 }
 
@@ -169,7 +163,7 @@ mod tests {
             delivery.handle(DeliveryEvent::LookedUp(Ok(Arrival::Absent))),
             DeliveryStep::Send { possible_duplicate: false }
         );
-        let unmarked = DeliveryStep::Keep { mark: MarkAfter::Is(None), at_least: Duration::ZERO };
+        let unmarked = DeliveryStep::Keep { mark: MarkAfter::Is(None), cause: Cause::Unreachable };
         assert_eq!(
             delivery.handle(DeliveryEvent::Answered(Err(Cause::Unreachable))),
             unmarked,
@@ -191,7 +185,7 @@ mod tests {
                 step = delivery.handle(DeliveryEvent::LookedUp(answer));
             }
             assert_eq!(step, DeliveryStep::Send { possible_duplicate: true });
-            let still = DeliveryStep::Keep { mark: MarkAfter::Is(Some(at(0))), at_least: Duration::ZERO };
+            let still = DeliveryStep::Keep { mark: MarkAfter::Is(Some(at(0))), cause: Cause::Unreachable };
             assert_eq!(
                 delivery.handle(DeliveryEvent::Answered(Err(Cause::Unreachable))),
                 still,
@@ -204,29 +198,32 @@ mod tests {
     fn a_history_that_cannot_be_reached_now_tells_nothing() {
         let mut delivery = Delivery::new(Some(at(0)), InDoubt::Reconcile);
         assert_eq!(delivery.handle(DeliveryEvent::Due), DeliveryStep::LookUp(at(0)));
-        let later = DeliveryStep::Keep { mark: MarkAfter::Stays, at_least: Duration::ZERO };
+        let later = DeliveryStep::Keep { mark: MarkAfter::Stays, cause: Cause::Unreachable };
         assert_eq!(delivery.handle(DeliveryEvent::LookedUp(Err(Cause::Unreachable))), later);
     }
 
     #[test]
-    fn a_refusal_for_good_buries_and_patience_is_what_the_server_asks_for() {
+    fn a_refusal_for_good_buries_and_a_record_that_may_have_arrived_stays_marked() {
         let answered = |cause| {
             let mut delivery = Delivery::new(None, InDoubt::Reconcile);
             assert_eq!(delivery.handle(DeliveryEvent::Due), DeliveryStep::Send { possible_duplicate: false });
             delivery.handle(DeliveryEvent::Answered(Err(cause)))
         };
         assert_eq!((answered(Cause::Rejected), answered(Cause::NotReady)), (DeliveryStep::Bury, DeliveryStep::Bury));
-        let patience = answered(Cause::Overloaded { retry_after: Some(7) });
-        assert_eq!(patience, DeliveryStep::Keep { mark: MarkAfter::Is(None), at_least: Duration::from_secs(7) });
-        let in_doubt = DeliveryStep::Keep { mark: MarkAfter::Stays, at_least: Duration::ZERO };
-        assert_eq!((answered(LOST), answered(Cause::Malformed)), (in_doubt, in_doubt));
+        let busy = |retry_after| Cause::Overloaded { retry_after };
+        for cause in [LOST, Cause::Lost { at_work: false }, Cause::Malformed, busy(None), busy(Some(7))] {
+            assert_eq!(answered(cause), DeliveryStep::Keep { mark: MarkAfter::Stays, cause });
+        }
+        for cause in [Cause::Unreachable, Cause::Refused(Who::Token), Cause::NotFound] {
+            assert_eq!(answered(cause), DeliveryStep::Keep { mark: MarkAfter::Is(None), cause });
+        }
     }
 
     #[test]
     fn an_event_that_nobody_asked_for_neither_sends_nor_forgets() {
         let mut delivery = Delivery::new(None, InDoubt::Reconcile);
-        let kept = DeliveryStep::Keep { mark: MarkAfter::Stays, at_least: Duration::ZERO };
-        assert_eq!(delivery.handle(DeliveryEvent::Answered(Ok(()))), kept);
+        let step = delivery.handle(DeliveryEvent::Answered(Ok(())));
+        assert!(matches!(step, DeliveryStep::Keep { mark: MarkAfter::Stays, .. }), "{step:?}");
     }
 
     /// The states of a record, which is always in exactly one of them.
@@ -247,8 +244,12 @@ mod tests {
         Unreachable,
         /// Refused for good.
         Rejected,
-        /// Refused for now: by the token, or for want of patience.
-        RefusedNow(bool),
+        /// Refused for now, by the token.
+        RefusedNow,
+        /// Something before the server asks for patience; the server may go on and record it after so many seconds.
+        Overloaded {
+            recorded: Option<i64>,
+        },
         /// It is recorded after so many seconds, and the answer comes or is lost.
         Recorded {
             after: i64,
@@ -273,7 +274,8 @@ mod tests {
         let fate = prop_oneof![
             Just(Fate::Unreachable),
             Just(Fate::Rejected),
-            any::<bool>().prop_map(Fate::RefusedNow),
+            Just(Fate::RefusedNow),
+            prop::option::of(0..SETTLES_IN).prop_map(|recorded| Fate::Overloaded { recorded }),
             (0..SETTLES_IN, any::<bool>()).prop_map(|(after, answered)| Fate::Recorded { after, answered }),
             Just(Fate::Vanished),
         ];
@@ -345,8 +347,11 @@ mod tests {
                         DeliveryEvent::Answered(match round.fate {
                             Fate::Unreachable => Err(Cause::Unreachable),
                             Fate::Rejected => Err(Cause::Rejected),
-                            Fate::RefusedNow(true) => Err(Cause::Refused(Who::Token)),
-                            Fate::RefusedNow(false) => Err(Cause::Overloaded { retry_after: None }),
+                            Fate::RefusedNow => Err(Cause::Refused(Who::Token)),
+                            Fate::Overloaded { recorded } => {
+                                arrivals.extend(recorded.map(|after| sent + after));
+                                Err(Cause::Overloaded { retry_after: None })
+                            }
                             Fate::Vanished => Err(LOST),
                             Fate::Recorded { after, answered } => {
                                 arrivals.push(sent + after);

@@ -12,7 +12,6 @@ use super::window::{Clocks, HistoryWindow, equal};
 use crate::agent::parts::OutboxSetup;
 use crate::domain::{Cause, Document, EntryId, Failure, JobRecord, OutputPort};
 use crate::journal::{Journal, JournalError, StoredRecord};
-use crate::planted;
 use crate::print_server::{Client, HistoryQuery};
 
 /// A document was submitted at most so long before its record was sent: two windows of the history.
@@ -44,16 +43,13 @@ impl Lookup {
     }
 
     /// The moment from which the server is certainly no longer at work on a record. It goes by the one clock that nobody sets.
-    fn settles_at(&self, id: EntryId) -> Instant {
+    pub(super) fn settles_at(&self, id: EntryId) -> Instant {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.get(&id).copied().unwrap_or(self.started) + self.client.settled_after()
     }
 
-    /// Looks for a record that may have arrived. Waits first until the server cannot be at work on it any more.
+    /// Looks for a record that may have arrived, and on which the server cannot be at work any more.
     pub(super) async fn look_up(&self, stored: &StoredRecord) -> Result<Arrival, Failure> {
-        if !planted::is("look-before-it-settled") {
-            tokio::time::sleep_until(self.settles_at(stored.id).into()).await;
-        }
         self.client.learn_time().await?;
         let now = self.client.likely_server_time();
         let ahead = Timestamp::now().duration_until(now);

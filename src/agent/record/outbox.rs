@@ -1,15 +1,18 @@
-//! Carries deliveries out: brings job records to the server, oldest first, one at a time, as [`Delivery`] says.
+//! Carries deliveries out: brings job records to the server, one at a time, in the turn that [`Holds`] gives them and as
+//! [`Delivery`] says.
 
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::delivery::{Arrival, Delivery, DeliveryEvent, DeliveryStep, MarkAfter};
+use super::holds::{Holds, Obstacle, Turn};
 use super::lookup::Lookup;
 use crate::agent::parts::OutboxSetup;
 use crate::backoff::Backoff;
-use crate::domain::{Cause, Failure};
-use crate::journal::{Journal, JournalError, StoredRecord};
+use crate::domain::{Cause, Failure, StationName};
+use crate::journal::{Journal, JournalError, RecordSearch, StoredRecord};
 use crate::planted;
 use crate::print_server::Client;
 use crate::random;
@@ -28,16 +31,38 @@ pub(in crate::agent) struct OutboxTask {
 /// The reason why a record that was looked up is sent again all the same.
 const AMBIGUOUS: &str = "the server's history has rows like it that another box may have written";
 
-/// Why a record stays for now.
+/// The story of a record that stays, for the log, and what keeps it.
 struct Later {
     why: String,
-    at_least: Duration,
+    obstacle: Obstacle,
+}
+
+impl Later {
+    fn failed(why: String, cause: Cause) -> Self {
+        Self { why, obstacle: Obstacle::Failed(cause) }
+    }
+
+    fn until(time: Instant) -> Self {
+        Self { why: "the server may still be at work on it".to_owned(), obstacle: Obstacle::Unsettled(time) }
+    }
 }
 
 impl From<JournalError> for Later {
     fn from(error: JournalError) -> Self {
-        Self { why: error.to_string(), at_least: Duration::ZERO }
+        // An error of one entry is none of the others.
+        let cause = match error {
+            JournalError::Entry { .. } | JournalError::TooLarge { .. } => Cause::Rejected,
+            _ => Cause::Storage,
+        };
+        Self::failed(error.to_string(), cause)
     }
+}
+
+/// The turns of the records, and what the log was told of each station that waits.
+struct Deliveries {
+    holds: Holds,
+    told: HashMap<StationName, String>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl OutboxTask {
@@ -54,61 +79,93 @@ impl OutboxTask {
     }
 
     /// Delivers until it is stopped.
-    pub(in crate::agent) async fn run(self, mut stopped: watch::Receiver<bool>) {
-        let Ok(mut backoff) = Backoff::new(self.setup.retry_min, self.setup.retry_max) else {
+    pub(in crate::agent) async fn run(self, stopped: watch::Receiver<bool>) {
+        let Ok(retry) = Backoff::new(self.setup.retry_min, self.setup.retry_max) else {
             tracing::error!("outbox: retry_min and retry_max do not fit together");
             return;
         };
+        let holds = Holds::new(retry, self.setup.retry_max);
+        let mut it = Deliveries { holds, told: HashMap::new(), stopped };
         let mut counts = self.journal.counts();
-        let mut last_logged = String::new();
-        while !*stopped.borrow_and_update() {
-            counts.mark_unchanged();
-            let next = match self.journal.oldest_record().await {
-                Ok(None) => {
-                    self.show_in_doubt(false);
-                    tokio::select! {
-                        _ = counts.changed() => {}
-                        _ = stopped.changed() => {}
+        let (mut set_aside, mut lost) = (0, 0);
+        while !*it.stopped.borrow_and_update() {
+            let seen = *counts.borrow_and_update();
+            // A journal that lost its newest state may have got records back that had left.
+            if (seen.set_aside, seen.lost) != (set_aside, lost) {
+                (set_aside, lost) = (seen.set_aside, seen.lost);
+                it.holds.search_all();
+            }
+            let until = match it.holds.turn(Instant::now()) {
+                Turn::Pause(until) => Some(until),
+                Turn::Search { after, held } => match self.journal.search_records(after, held).await {
+                    Ok(RecordSearch::Found(stored)) => {
+                        self.attempt(&mut it, &stored).await;
+                        continue;
                     }
-                    continue;
+                    Ok(RecordSearch::Passed(number)) => {
+                        it.holds.passed(number);
+                        continue;
+                    }
+                    Ok(RecordSearch::End) => {
+                        it.holds.nothing_found();
+                        it.holds.first_end()
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "job records not read; trying again");
+                        it.holds.not_searched(Instant::now(), random::word());
+                        continue;
+                    }
+                },
+            };
+            self.show_in_doubt(&it.holds);
+            let sleep = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
                 }
-                Ok(Some(stored)) => self.deliver(&stored, &mut stopped).await,
-                Err(error) => Err(Later::from(error)),
             };
-            let Err(Later { why, at_least }) = next else {
-                backoff.reset();
-                last_logged.clear();
-                continue;
-            };
-            if *stopped.borrow_and_update() {
-                return;
-            }
-            // However much patience the server asks for: one answer must not hold everything up for longer than an outage would.
-            let wait = backoff.next(random::word()).max(at_least.min(self.setup.retry_max));
-            // Once for each reason: an outage may last for days.
-            if last_logged == why {
-                tracing::debug!(error = why, wait_ms = wait.as_millis(), "job record not delivered; trying again");
-            } else {
-                tracing::warn!(error = why, "job record not delivered; trying again until it is");
-                last_logged = why;
-            }
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = stopped.changed() => {}
+                () = sleep => {}
+                _ = counts.changed() => {}
+                _ = it.stopped.changed() => {}
             }
         }
     }
 
-    /// Brings the oldest record as far as it comes now: it is gone from the queue, or it stays and says for how long.
-    async fn deliver(&self, stored: &StoredRecord, stopped: &mut watch::Receiver<bool>) -> Result<(), Later> {
-        let tap = stored.record.tap;
+    /// Brings a record as far as it comes now: it is gone from the queue, or it stays and its station is held.
+    async fn attempt(&self, it: &mut Deliveries, stored: &StoredRecord) {
+        let station = &stored.record.station;
+        it.holds.found(station, stored.id, Instant::now());
+        self.note_doubt(it, station, stored.attempted.is_some());
+        match self.deliver(it, stored).await {
+            Ok(()) => {
+                it.holds.left(station);
+                it.told.remove(station);
+            }
+            Err(Later { why, obstacle }) => {
+                let wait = it.holds.stays(station, obstacle, Instant::now(), random::word());
+                let (station, wait_ms) = (&**station, wait.as_millis());
+                // Once for each reason: an outage may last for days.
+                let is_told = it.told.get(station).is_some_and(|told| *told == why);
+                if is_told || matches!(obstacle, Obstacle::Unsettled(_)) {
+                    tracing::debug!(station, error = why, wait_ms, "job record not delivered; trying again");
+                } else {
+                    tracing::warn!(station, error = why, "job record not delivered; trying again until it is");
+                    it.told.insert(station.into(), why);
+                }
+            }
+        }
+        self.show_in_doubt(&it.holds);
+    }
+
+    async fn deliver(&self, it: &mut Deliveries, stored: &StoredRecord) -> Result<(), Later> {
+        let (tap, station) = (stored.record.tap, &stored.record.station);
         let mut delivery = Delivery::new(stored.attempted, self.setup.in_doubt);
         let (mut event, mut why) = (DeliveryEvent::Due, "outbox.in_doubt is resend".to_owned());
-        self.show_in_doubt(stored.attempted.is_some());
         loop {
             event = match delivery.handle(event) {
                 DeliveryStep::LookUp(_) => {
-                    let answer = self.look_up(stored, stopped).await?;
+                    let answer = self.look_up(it, stored).await?;
                     if answer == Ok(Arrival::Ambiguous) {
                         AMBIGUOUS.clone_into(&mut why);
                     }
@@ -125,42 +182,41 @@ impl OutboxTask {
                     DeliveryEvent::Answered(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Acknowledge => {
-                    self.show_in_doubt(false);
+                    self.note_doubt(it, station, false);
                     return Ok(self.journal.acknowledge_record(stored.id).await?);
                 }
                 DeliveryStep::Bury => {
-                    self.show_in_doubt(false);
+                    self.note_doubt(it, station, false);
                     if planted::is("bury-without-a-grave") {
                         return Ok(self.journal.acknowledge_record(stored.id).await?);
                     }
                     tracing::error!(%tap, error = why, "the server refused a job record for good; see `queue list`");
                     return Ok(self.journal.bury_record(stored.id, why).await?);
                 }
-                DeliveryStep::Keep { mark, at_least } => {
+                DeliveryStep::Keep { mark, cause } => {
                     match mark {
                         MarkAfter::Is(attempted) => {
-                            self.show_in_doubt(attempted.is_some());
+                            self.note_doubt(it, station, attempted.is_some());
                             self.journal.mark_record(stored.id, attempted).await?;
                         }
-                        MarkAfter::Stays => self.show_in_doubt(true),
+                        MarkAfter::Stays => self.note_doubt(it, station, true),
                     }
-                    return Err(Later { why, at_least });
+                    return Err(Later { why, obstacle: Obstacle::Failed(cause) });
                 }
             };
         }
     }
 
-    /// Looks the record up, unless the agent is stopped: it waits until the last attempt has settled, and has no effect.
-    async fn look_up(
-        &self,
-        stored: &StoredRecord,
-        stopped: &mut watch::Receiver<bool>,
-    ) -> Result<Result<Arrival, Failure>, Later> {
+    /// Looks the record up, unless the agent is stopped: it has no effect.
+    async fn look_up(&self, it: &mut Deliveries, stored: &StoredRecord) -> Result<Result<Arrival, Failure>, Later> {
+        // Others need not wait with it.
+        let settled = self.lookup.settles_at(stored.id);
+        if Instant::now() < settled && !planted::is("look-before-it-settled") {
+            return Err(Later::until(settled));
+        }
         let answer = tokio::select! {
             answer = self.lookup.look_up(stored) => answer,
-            _ = stopped.changed() => {
-                return Err(Later { why: "the agent is being stopped".to_owned(), at_least: Duration::ZERO });
-            }
+            _ = it.stopped.changed() => return Err(Later::until(Instant::now())),
         };
         if answer == Ok(Arrival::Arrived) {
             tracing::info!(tap = %stored.record.tap, "job record had arrived although its answer was lost");
@@ -172,7 +228,7 @@ impl OutboxTask {
     async fn send(&self, stored: &StoredRecord) -> Result<Result<(), Failure>, Later> {
         // The server's clock first: by it the record is looked for if its own answer is lost.
         if let Err(failure) = self.client.learn_time().await {
-            return Err(Later { why: failure.to_string(), at_least: Duration::ZERO });
+            return Err(Later::failed(failure.to_string(), failure.cause));
         }
         self.journal.mark_record(stored.id, Some(self.client.likely_server_time())).await?;
         if planted::is("send-unmarked") {
@@ -188,9 +244,14 @@ impl OutboxTask {
         Ok(answer)
     }
 
-    /// At most one record is in doubt: the oldest.
-    fn show_in_doubt(&self, yes: bool) {
-        let count = u64::from(yes);
+    fn note_doubt(&self, it: &mut Deliveries, station: &StationName, in_doubt: bool) {
+        it.holds.note_doubt(station, in_doubt);
+        self.show_in_doubt(&it.holds);
+    }
+
+    /// At most one record of each station is in doubt: its oldest.
+    fn show_in_doubt(&self, holds: &Holds) {
+        let count = holds.in_doubt();
         if self.board.watch().borrow().outbox.in_doubt != count {
             self.board.update(|state| state.outbox.in_doubt = count);
         }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::ServerState;
 use super::ask::{Ask, Refusal, Reply};
 use super::documents;
-use super::faults::{Damaged, Kind};
+use super::faults::{Damaged, Kind, status};
 use super::world::World;
 
 /// The calls of the API, as tests and faults name them.
@@ -96,12 +96,16 @@ impl CallHandler {
             Ok(ask) => ask,
             Err(refusal) => return server.close(number, None, Err(refusal)).deliver(&connection).await,
         };
+        let works_after = fault.and_then(Kind::works_after);
         if self.0 == Call::Release {
-            documents::release_arrived(&mut server.world(), &ask, matches!(fault, Some(Kind::Late(_))));
+            documents::release_arrived(&mut server.world(), &ask, works_after.is_some());
         }
-        if let Some(Kind::Late(time)) = fault {
-            tokio::spawn(self.late(time, number, ask, server.clone()));
-            return connection.cut().await;
+        if let Some(time) = works_after {
+            tokio::spawn(self.late(time, number, fault, ask, server.clone()));
+            return match fault {
+                Some(Kind::StatusAndWork { code, retry_after, .. }) => status(code, retry_after),
+                _ => connection.cut().await,
+            };
         }
         let instead = match fault {
             Some(kind) => kind.instead(&connection, ask.bearer()).await,
@@ -114,11 +118,11 @@ impl CallHandler {
         server.close(number, fault, reply).deliver(&connection).await
     }
 
-    /// Does the work when nobody waits for it any more.
-    async fn late(self, time: Duration, number: u64, ask: Ask, server: Arc<ServerState>) {
+    /// Does the work when nobody waits for it any more; only then is the call over.
+    async fn late(self, time: Duration, number: u64, fault: Option<Kind>, ask: Ask, server: Arc<ServerState>) {
         tokio::time::sleep(time).await;
         let reply = self.work(&mut server.world(), &ask);
-        drop(server.close(number, Some(Kind::Late(time)), reply));
+        drop(server.close(number, fault, reply));
     }
 
     fn work(self, world: &mut World, ask: &Ask) -> Reply {

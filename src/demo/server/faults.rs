@@ -55,6 +55,16 @@ pub enum Kind {
         /// `Retry-After`, in seconds.
         retry_after: Option<u32>,
     },
+    /// This status, and the work is done all the same after this time, as by a back end behind a balancer that asks for
+    /// patience. Until then nothing at the server shows it.
+    StatusAndWork {
+        /// The status.
+        code: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u32>,
+        /// The time from the answer to the work; zero: the work is done first.
+        after: Duration,
+    },
     /// No work, and a 200 with this `errorCode`.
     ErrorCode(u32),
     /// The token of this request has expired; its refresh token stays good.
@@ -81,6 +91,15 @@ impl World {
 }
 
 impl Kind {
+    /// The time after which the work is done when the client has its answer, or none, already.
+    pub(super) fn works_after(self) -> Option<Duration> {
+        match self {
+            Kind::Late(time) => Some(time),
+            Kind::StatusAndWork { after, .. } => Some(after).filter(|after| !after.is_zero()),
+            _ => None,
+        }
+    }
+
     /// Acts before the work. `Some` is the answer in place of the work; `None` means that the work is done.
     pub(super) async fn instead(self, connection: &ClientConnection, token: Option<&str>) -> Option<Response> {
         match self {
@@ -90,7 +109,7 @@ impl Kind {
             Kind::Status { code, retry_after } => return Some(status(code, retry_after)),
             Kind::ErrorCode(code) => return Some(error_code(code)),
             // The caller does it: it outlives the connection.
-            Kind::Late(_) => {}
+            Kind::Late(_) | Kind::StatusAndWork { .. } => {}
             Kind::CutAfter | Kind::HangAfter | Kind::Garbage | Kind::HugeBody | Kind::WrongType | Kind::Date(_) => {}
         }
         None
@@ -104,6 +123,7 @@ impl Kind {
             Kind::Garbage => Damaged::Answer(as_json(Body::from("<html><body>please log in</body></html>"))),
             Kind::HugeBody => Damaged::Answer(as_json(endless())),
             Kind::WrongType => Damaged::Answer(json(&["maintenance"])),
+            Kind::StatusAndWork { code, retry_after, .. } => Damaged::Answer(status(code, retry_after)),
             Kind::Delay(_)
             | Kind::CutBefore
             | Kind::Status { .. }
@@ -143,7 +163,8 @@ impl Damaged {
     }
 }
 
-fn status(code: u16, retry_after: Option<u32>) -> Response {
+/// An answer without a body.
+pub(super) fn status(code: u16, retry_after: Option<u32>) -> Response {
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = status.into_response();
     if let Some(seconds) = retry_after {

@@ -121,6 +121,23 @@ async fn a_status_or_an_error_code_comes_without_the_work() {
 }
 
 #[tokio::test]
+async fn a_status_may_come_although_the_work_is_done_before_it_or_later() {
+    let talk = Talk::ada().await;
+    for (index, after) in [(0, Duration::ZERO), (1, Duration::from_millis(1)), (2, Duration::MAX)] {
+        let uuid = talk.uuid(index);
+        talk.fail(Call::Release, Kind::StatusAndWork { code: 429, retry_after: Some(1), after });
+        let answer = talk.form(&format!("POST /documents/{uuid}/192.0.2.10"), &[]).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+        match after {
+            Duration::MAX => assert_eq!(talk.server.world().times_released(&uuid), 0),
+            _ => talk.wait_until(|world| world.times_released(&uuid) == 1).await,
+        }
+        talk.release(&uuid, &[]).await;
+        assert_eq!(talk.server.world().repeated.last(), Some(&uuid), "a second request before the work is remembered");
+    }
+}
+
+#[tokio::test]
 async fn an_expired_token_is_forbidden_and_can_be_refreshed() {
     let mut talk = Talk::with(OPEN_KEY).await;
     let user = talk.json(talk.form("POST /login", &[("authtype", "1"), ("userid", ADA)])).await;
