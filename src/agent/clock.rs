@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinError;
 
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -34,11 +35,7 @@ pub(super) async fn note(board: &Board, clock: Clock, last: bool) -> Clock {
         return clock;
     }
     let mut noted = clock.clone();
-    // In the simulated world no thread may wait beside the one that makes the time.
-    #[cfg(feature = "simulate")]
-    let written: Result<_, tokio::task::JoinError> = Ok(noted.seen(Timestamp::now(), last).map(|()| noted));
-    #[cfg(not(feature = "simulate"))]
-    let written = tokio::task::spawn_blocking(move || noted.seen(Timestamp::now(), last).map(|()| noted)).await;
+    let written = on_a_thread(move || noted.seen(Timestamp::now(), last).map(|()| noted)).await;
     match written.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped))) {
         Ok(noted) => noted,
         Err(error) => {
@@ -46,4 +43,16 @@ pub(super) async fn note(board: &Board, clock: Clock, last: bool) -> Clock {
             clock
         }
     }
+}
+
+/// Does slow work on a thread of its own.
+#[cfg(not(feature = "simulate"))]
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+/// In the simulated world no thread may wait beside the one that makes the time.
+#[cfg(feature = "simulate")]
+async fn on_a_thread<T>(work: impl FnOnce() -> T) -> Result<T, JoinError> {
+    std::future::ready(Ok(work())).await
 }

@@ -25,7 +25,7 @@ impl WorldDice {
 
     /// A number below `sides`.
     pub(super) fn roll(&mut self, sides: u64) -> u64 {
-        (u128::from(self.word()) * u128::from(sides) >> 64) as u64
+        ((u128::from(self.word()) * u128::from(sides)) >> 64) as u64
     }
 
     pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {

@@ -40,7 +40,7 @@ pub(super) enum Seen {
     Stored(Release),
     Replaced(StoredRelease),
     Ended(StoredRelease, Outcome),
-    Buried(JobRecord),
+    Buried(EntryId, JobRecord),
     EventStored(EntryId, String),
 }
 
@@ -234,7 +234,7 @@ impl DiskModel {
 
     pub(crate) fn bury_record(&mut self, id: EntryId, reason: &str) -> Result<(), JournalError> {
         if let Some(stored) = self.records.remove(&id) {
-            self.seen.push(Seen::Buried(stored.record.clone()));
+            self.seen.push(Seen::Buried(id, stored.record.clone()));
             self.dead.insert(id, DeadLetter { id, record: stored.record, reason: reason.to_owned() });
         }
         Ok(())

@@ -98,8 +98,8 @@ fn summary() -> String {
     let books = &world.books;
     let defects: Vec<_> = books.defects.iter().map(|defect| defect.what.clone()).collect();
     let mut about: Vec<String> = books.defects.first().map(|defect| defect.about.clone()).unwrap_or_default();
-    // Of many documents the first few show it.
-    about.truncate(2);
+    // Of many documents the first four show it.
+    about.truncate(4);
     about.extend(world.settings.about.iter().cloned());
     let line = json!({
         "seed": world.settings.seed,
