@@ -25,8 +25,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("reader", &["backoff", "domain", "feedback", "random"]),
     ("lamp", &["feedback"]),
     ("durable", &[]),
+    ("token_store", &["domain", "durable"]),
     ("clock", &["durable"]),
-    ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
+    ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls", "token_store"]),
+    ("directory", &["config", "domain", "durable", "random", "tls", "token_store"]),
     ("journal", &["clock", "domain", "durable", "random"]),
     ("status", &["backoff", "domain"]),
     (

@@ -1,0 +1,247 @@
+//! The people of a file, checked before anything is sent (docs/directory.md, "Orbix"). Pure.
+
+use std::collections::BTreeMap;
+
+use super::csv::{CsvError, CsvRecord, records};
+
+/// The first line of every file.
+pub const HEADER: &str = "group,description,logon,domain,name,email";
+
+/// The most characters of a value. Only that a group's name can be too long is documented; a name of 159 characters was.
+const GROUP_LIMIT: usize = 128;
+const LOGON_LIMIT: usize = 128;
+const TEXT_LIMIT: usize = 255;
+/// RFC 5321, section 4.5.3.1.
+const EMAIL_LIMIT: usize = 254;
+
+/// One person in one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrbixPerson {
+    /// The line of the file.
+    pub line: usize,
+    /// The group's name.
+    pub group: String,
+    /// The group's description; may be empty.
+    pub description: String,
+    /// The login name.
+    pub logon: String,
+    /// Its domain.
+    pub domain: String,
+    /// The full name; may be empty.
+    pub name: String,
+    /// The e-mail address; may be empty.
+    pub email: String,
+}
+
+impl OrbixPerson {
+    /// The name of the person as the server's answers have it.
+    pub fn user(&self) -> String {
+        format!("{}//{}", self.domain, self.logon)
+    }
+}
+
+/// A line that cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonProblem {
+    /// The line of the file.
+    pub line: usize,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl From<CsvError> for PersonProblem {
+    fn from(error: CsvError) -> Self {
+        Self { line: error.line, why: error.why.to_owned() }
+    }
+}
+
+/// Reads and checks a file. A person who stands in a group twice with the same data counts once.
+///
+/// # Errors
+/// Every line that cannot be sent.
+pub fn people(text: &str) -> Result<Vec<OrbixPerson>, Vec<PersonProblem>> {
+    let records = records(text).map_err(|error| vec![error.into()])?;
+    let header = records.first().map(|record| record.fields.join(","));
+    if header.as_deref() != Some(HEADER) {
+        return Err(vec![PersonProblem { line: 1, why: format!("must be the header {HEADER}") }]);
+    }
+    let mut problems = Vec::new();
+    let mut found = Vec::new();
+    for record in records.into_iter().skip(1) {
+        match person(record) {
+            Ok(person) => found.push(person),
+            Err(mut why) => problems.append(&mut why),
+        }
+    }
+    let (found, mut contradictions) = consistent(found);
+    problems.append(&mut contradictions);
+    problems.sort_by_key(|problem| problem.line);
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+fn person(record: CsvRecord) -> Result<OrbixPerson, Vec<PersonProblem>> {
+    let line = record.line;
+    let count = record.fields.len();
+    let Ok([group, description, logon, domain, name, email]) = <[String; 6]>::try_from(record.fields) else {
+        return Err(vec![PersonProblem { line, why: format!("has {count} values and not 6") }]);
+    };
+    let checks = [
+        ("group", required(&group).or(text(&group, GROUP_LIMIT))),
+        ("description", text(&description, TEXT_LIMIT)),
+        ("logon", login(&logon)),
+        ("domain", login(&domain)),
+        ("name", text(&name, TEXT_LIMIT)),
+        ("email", email_address(&email)),
+    ];
+    let problems =
+        checks.into_iter().filter_map(|(key, why)| Some(PersonProblem { line, why: format!("{key} {}", why?) }));
+    let problems: Vec<_> = problems.collect();
+    match problems.is_empty() {
+        true => Ok(OrbixPerson { line, group, description, logon, domain, name, email }),
+        false => Err(problems),
+    }
+}
+
+fn required(value: &str) -> Option<String> {
+    value.trim().is_empty().then(|| "is missing".to_owned())
+}
+
+fn text(value: &str, limit: usize) -> Option<String> {
+    if value.chars().any(char::is_control) {
+        return Some("has a control character".to_owned());
+    }
+    let length = value.chars().count();
+    (length > limit).then(|| format!("is too long: {length} characters, and {limit} are allowed"))
+}
+
+/// "Do not use accents, symbols or spaces", and the documented example has a point.
+fn login(value: &str) -> Option<String> {
+    let wrong = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    required(value).or_else(|| text(value, LOGON_LIMIT)).or_else(|| {
+        value.chars().find(wrong).map(|c| match c {
+            ' ' => "has a space".to_owned(),
+            c if c.is_alphabetic() => format!("has the accent or foreign letter {c}"),
+            c => format!("has the symbol {}", c.escape_debug()),
+        })
+    })
+}
+
+fn email_address(value: &str) -> Option<String> {
+    let is_address = || match value.split_once('@') {
+        Some((name, host)) => !name.is_empty() && !host.is_empty() && !host.contains('@') && !value.contains(' '),
+        None => false,
+    };
+    let fault = || (!is_address()).then(|| "is no e-mail address".to_owned());
+    if value.is_empty() { None } else { text(value, EMAIL_LIMIT).or_else(fault) }
+}
+
+/// Leaves out what stands there twice, and finds lines that would overwrite each other.
+fn consistent(people: Vec<OrbixPerson>) -> (Vec<OrbixPerson>, Vec<PersonProblem>) {
+    let mut problems = Vec::new();
+    let mut descriptions: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut data: BTreeMap<(String, String), (usize, String, String)> = BTreeMap::new();
+    let mut members = std::collections::BTreeSet::new();
+    let mut kept = Vec::new();
+    for person in people {
+        let OrbixPerson { line, .. } = person;
+        let described = descriptions.entry(person.group.clone()).or_insert((line, person.description.clone()));
+        if described.1.is_empty() {
+            *described = (line, person.description.clone());
+        } else if !person.description.is_empty() && described.1 != person.description {
+            let why = format!("description differs from that of the same group in line {}", described.0);
+            problems.push(PersonProblem { line, why });
+        }
+        let key = (person.domain.clone(), person.logon.clone());
+        let known = data.entry(key.clone()).or_insert((line, person.name.clone(), person.email.clone()));
+        if (&known.1, &known.2) != (&person.name, &person.email) {
+            let why = format!("name or email differs from that of the same user in line {}", known.0);
+            problems.push(PersonProblem { line, why });
+        }
+        if members.insert((person.group.clone(), key)) {
+            kept.push(person);
+        }
+    }
+    for person in &mut kept {
+        // A part of a group without the description would take it away from the others.
+        if let Some((_, description)) = descriptions.get(&person.group) {
+            person.description.clone_from(description);
+        }
+    }
+    (kept, problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(lines: &[&str]) -> String {
+        format!("{HEADER}\n{}\n", lines.join("\n"))
+    }
+
+    fn problems(lines: &[&str]) -> Vec<(usize, String)> {
+        let problems = people(&file(lines)).expect_err("problems");
+        problems.into_iter().map(|problem| (problem.line, problem.why)).collect()
+    }
+
+    #[test]
+    fn the_people_of_the_documented_example_are_fine() {
+        let text = file(&[
+            "Group 1,Group 1 description,carlos.silva,NDD,Carlos Silva,carlos.silva@ndd.tech",
+            "Group 1,,joao.souza,NDD,João Souza,",
+        ]);
+        let people = people(&text).unwrap();
+        assert_eq!((people[1].line, people[1].user()), (3, "NDD//joao.souza".to_owned()));
+        assert_eq!(people[1].description, "Group 1 description", "a group has one description");
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_sent_is_told() {
+        let long = "x".repeat(300);
+        let lines = [
+            "G,,João,NDD,,".to_owned(),
+            "G,,joao souza,NDD,,".to_owned(),
+            "G,,joao,N&D,,".to_owned(),
+            ",,joao,,,".to_owned(),
+            "G,,joao,NDD,,joao.ndd.tech".to_owned(),
+            "G,,joao,NDD".to_owned(),
+            format!("{long},,joao,NDD,,"),
+            format!("G,,{long},NDD,,"),
+            format!("G,,ana,NDD,{long},"),
+        ];
+        let found = problems(&lines.each_ref().map(String::as_str));
+        let told: Vec<_> = found.iter().map(|(line, why)| (*line, why.as_str())).collect();
+        assert_eq!(
+            told[..4],
+            [
+                (2, "logon has the accent or foreign letter ã"),
+                (3, "logon has a space"),
+                (4, "domain has the symbol &"),
+                (5, "group is missing"),
+            ]
+        );
+        assert_eq!(
+            told[4..7],
+            [(5, "domain is missing"), (6, "email is no e-mail address"), (7, "has 4 values and not 6")]
+        );
+        assert!(told[7..].iter().all(|(_, why)| why.contains("is too long: 300 characters")), "{told:?}");
+        assert_eq!(told.len(), 10);
+    }
+
+    #[test]
+    fn lines_that_would_overwrite_each_other_are_told() {
+        let lines = ["G,one,ana,NDD,Ana,", "H,,ana,NDD,Anna,", "G,two,bea,NDD,,", "G,one,ana,NDD,Ana,"];
+        let found = problems(&lines);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].0 == 3 && found[0].1.contains("line 2"), "{found:?}");
+        assert!(found[1].0 == 4 && found[1].1.contains("line 2"), "{found:?}");
+        assert_eq!(people(&file(&[lines[0], lines[3]])).unwrap().len(), 1, "twice the same is once");
+    }
+
+    #[test]
+    fn another_header_is_no_file_of_people() {
+        for text in ["", "group,logon\n", "logon,group,description,domain,name,email\n"] {
+            assert_eq!(people(text).expect_err(text)[0].line, 1);
+        }
+        assert_eq!(people(&file(&[])).unwrap(), []);
+    }
+}
