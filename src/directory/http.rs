@@ -305,7 +305,7 @@ fn describe(error: reqwest::Error) -> String {
 }
 
 /// The text of a server for a person: one line, bounded, without control characters and without a secret that it may repeat.
-pub(super) fn printable(text: &str, secrets: &[&Secret]) -> String {
+pub(crate) fn printable(text: &str, secrets: &[&Secret]) -> String {
     const LIMIT: usize = 300;
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.expose().is_empty()) {

@@ -1,12 +1,14 @@
 //! The neighbours of the print server: people and groups in ezeep, print queue users in NDD Orbix, identities in zops
 //! (docs/directory.md).
 //!
-//! - [`http`]: the one HTTP client. [`paging`]: which page comes next. Pure. [`lock`]: one process at a time.
+//! - [`http`]: the one HTTP client. [`paging`]: which page comes next. Pure. [`lock`]: one process at a time. `csv`: files of people.
 //! - [`ezeep`], [`orbix`], [`zops`]: a module each. Requests, answers and decisions are pure; a thin part carries them out.
 //!
 //! Invariants: nothing of the tap knows this module; no secret is in a log or an error; a request that may have had an effect
 //! is never sent again by itself.
 
+mod csv;
+pub mod ezeep;
 pub mod http;
 pub mod lock;
 pub mod orbix;

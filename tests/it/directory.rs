@@ -1,6 +1,7 @@
 //! The neighbours, with the real program against the embedded services: every documented call and every trap
 //! (docs/directory.md, "Traps").
 
+mod ezeep;
 mod orbix;
 
 use std::fs;

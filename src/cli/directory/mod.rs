@@ -2,6 +2,7 @@
 //!
 //! With `--json` a command prints one document, also where it fails; the words for a person are on standard error then.
 
+mod ezeep;
 mod orbix;
 
 use std::path::Path;
@@ -9,17 +10,22 @@ use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{Exit, log, runtime};
 use crate::clock::Clock;
-use crate::config::{DirectorySite, load_directory};
+use crate::config::{Config, DirectorySite, load_directory};
 use crate::directory::DirectoryError;
+use crate::directory::ezeep::keep_fresh;
 use crate::directory::http::DirectoryClient;
 use crate::domain::Cause;
 use crate::tls::Trust;
 
 #[derive(clap::Subcommand)]
 pub(super) enum DirectoryCommand {
+    /// People and groups in ezeep.
+    #[command(subcommand)]
+    Ezeep(ezeep::EzeepCommand),
     /// The print queue users of NDD Orbix.
     #[command(subcommand)]
     Orbix(orbix::OrbixCommand),
@@ -75,7 +81,24 @@ pub(super) fn run(path: &Path, json: bool, command: &DirectoryCommand) -> Exit {
 
 async fn carry_out(site: &DirectorySite, console: DirectoryConsole, command: &DirectoryCommand) -> CommandEnd {
     match command {
+        DirectoryCommand::Ezeep(command) => ezeep::run(site, console, command).await,
         DirectoryCommand::Orbix(command) => orbix::run(site, console, command).await,
+    }
+}
+
+/// Keeps this box paired with ezeep beside the agent, where the configuration names a client.
+pub(super) fn keep_paired(config: &Config, tasks: &mut JoinSet<()>) {
+    if config.directory.ezeep.client_id.is_none() {
+        return;
+    }
+    let site = DirectorySite {
+        state_dir: config.agent.state_dir.clone(),
+        log: config.log.clone(),
+        directory: config.directory.clone(),
+    };
+    match ezeep::pairing(&site) {
+        Ok(pairing) => drop(tasks.spawn(keep_fresh(pairing))),
+        Err(error) => tracing::warn!("failed to {error}; the tokens of ezeep are not kept fresh"),
     }
 }
 

@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{CommandEnd, DirectoryConsole, Exit, client};
+use super::{CommandEnd, DirectoryConsole, Exit, client, ezeep};
 use crate::config::DirectorySite;
 use crate::directory::DirectoryError;
 use crate::directory::orbix::journal::TakenPeople;
-use crate::directory::orbix::{OrbixPerson, OrbixResult, OrbixService, people};
+use crate::directory::orbix::{OrbixPerson, OrbixResult, OrbixService, PersonProblem, checked, people};
 use crate::durable;
 
 /// The largest file: some hundred thousand people.
@@ -21,6 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The journal of people from standard input, in the state directory.
 const STDIN_JOURNAL: &str = "orbix-stdin.journal";
+
+/// The journal of people from ezeep, there too.
+const EZEEP_JOURNAL: &str = "orbix-ezeep.journal";
 
 #[derive(clap::Subcommand)]
 pub(in crate::cli) enum OrbixCommand {
@@ -40,26 +43,48 @@ pub(in crate::cli) enum OrbixCommand {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(in crate::cli) enum PeopleSource {
+    /// A file.
     Csv,
+    /// The groups of ezeep, with the login names of the map.
+    Ezeep,
 }
 
 pub(super) async fn run(site: &DirectorySite, console: DirectoryConsole, command: &OrbixCommand) -> CommandEnd {
-    let OrbixCommand::Push { file, dry_run, .. } = command;
+    let OrbixCommand::Push { file, from, dry_run } = command;
     let service = OrbixService::new(&site.directory.orbix)?;
-    let file = file.as_deref().unwrap_or(Path::new("-"));
-    let text = read(file)?;
-    let people = match people(&text) {
-        Ok(people) => people,
-        Err(problems) => {
-            let lines = problems.iter().map(|problem| format!("line {}: {}", problem.line, problem.why));
-            console.lines(&lines.collect::<Vec<_>>());
-            let error = format!("push the file: {} problems in it, and nothing was sent", problems.len());
-            say_error!("failed to {error}");
-            let problems = problems.iter().map(|problem| json!({ "line": problem.line, "error": problem.why }));
-            return Ok((Exit::Failed, json!({ "error": error, "problems": problems.collect::<Vec<_>>() })));
+    let (people, journal) = match from {
+        Some(PeopleSource::Ezeep) => (of_ezeep(site).await?, site.state_dir.join(EZEEP_JOURNAL)),
+        Some(PeopleSource::Csv) | None => {
+            let file = file.as_deref().unwrap_or(Path::new("-"));
+            (people(&read(file)?), journal_of(site, file))
         }
     };
-    push(site, console, &service, &people, &journal_of(site, file), *dry_run).await
+    match people {
+        Ok(people) => push(site, console, &service, &people, &journal, *dry_run).await,
+        Err(problems) => Ok((Exit::Failed, told(console, &problems))),
+    }
+}
+
+/// Tells what is wrong with the people, of whom nobody was sent.
+fn told(console: DirectoryConsole, problems: &[PersonProblem]) -> Value {
+    let lines = problems.iter().map(|problem| format!("line {}: {}", problem.line, problem.why));
+    console.lines(&lines.collect::<Vec<_>>());
+    let error = format!("push the people: there are {} problems, and nothing was sent", problems.len());
+    say_error!("failed to {error}");
+    let problems = problems.iter().map(|problem| json!({ "line": problem.line, "error": problem.why }));
+    json!({ "error": error, "problems": problems.collect::<Vec<_>>() })
+}
+
+/// The people of ezeep's groups, as far as the map knows their login names.
+async fn of_ezeep(site: &DirectorySite) -> Result<Result<Vec<OrbixPerson>, Vec<PersonProblem>>, DirectoryError> {
+    let ezeep = ezeep::open(site)?;
+    let map = ezeep::read_map(&ezeep::map_file(site))?;
+    let (groups, users) = (ezeep.groups().await?.rows, ezeep.users().await?.rows);
+    let missing = map.gaps(&users).without_login.len();
+    if missing > 0 {
+        say_error!("{missing} users of ezeep are not sent: the map has no login name for them (`directory ezeep map`)");
+    }
+    Ok(checked(map.people(&groups, &users)))
 }
 
 async fn push(

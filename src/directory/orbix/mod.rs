@@ -5,7 +5,6 @@
 
 mod batches;
 mod bearer;
-pub mod csv;
 pub mod journal;
 mod people;
 mod report;
@@ -22,7 +21,7 @@ use crate::domain::{Cause, Failure, Secret, Who};
 use batches::OrbixBatch;
 use bearer::BearerSource;
 use journal::{PushJournal, TakenPeople};
-pub use people::{HEADER, OrbixPerson, PersonProblem, people};
+pub use people::{HEADER, OrbixPerson, PersonProblem, checked, people};
 pub use report::{FailedPerson, GroupCount, OrbixPlan, OrbixResult, PlannedGroup};
 use wire::BatchOutcome;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::csv::{CsvError, CsvRecord, records};
+use crate::directory::csv::{CsvError, CsvRecord, records};
 
 /// The first line of every file.
 pub const HEADER: &str = "group,description,logon,domain,name,email";
@@ -65,41 +65,59 @@ pub fn people(text: &str) -> Result<Vec<OrbixPerson>, Vec<PersonProblem>> {
     if header.as_deref() != Some(HEADER) {
         return Err(vec![PersonProblem { line: 1, why: format!("must be the header {HEADER}") }]);
     }
-    let mut problems = Vec::new();
-    let mut found = Vec::new();
+    let (mut problems, mut found) = (Vec::new(), Vec::new());
     for record in records.into_iter().skip(1) {
         match person(record) {
             Ok(person) => found.push(person),
-            Err(mut why) => problems.append(&mut why),
+            Err(problem) => problems.push(problem),
         }
     }
-    let (found, mut contradictions) = consistent(found);
-    problems.append(&mut contradictions);
-    problems.sort_by_key(|problem| problem.line);
-    if problems.is_empty() { Ok(found) } else { Err(problems) }
+    match checked(found) {
+        Ok(found) if problems.is_empty() => Ok(found),
+        Ok(_) => Err(problems),
+        Err(mut others) => {
+            problems.append(&mut others);
+            problems.sort_by_key(|problem| problem.line);
+            Err(problems)
+        }
+    }
 }
 
-fn person(record: CsvRecord) -> Result<OrbixPerson, Vec<PersonProblem>> {
-    let line = record.line;
-    let count = record.fields.len();
-    let Ok([group, description, logon, domain, name, email]) = <[String; 6]>::try_from(record.fields) else {
-        return Err(vec![PersonProblem { line, why: format!("has {count} values and not 6") }]);
-    };
-    let checks = [
-        ("group", required(&group).or(text(&group, GROUP_LIMIT))),
-        ("description", text(&description, TEXT_LIMIT)),
-        ("logon", login(&logon)),
-        ("domain", login(&domain)),
-        ("name", text(&name, TEXT_LIMIT)),
-        ("email", email_address(&email)),
-    ];
-    let problems =
-        checks.into_iter().filter_map(|(key, why)| Some(PersonProblem { line, why: format!("{key} {}", why?) }));
-    let problems: Vec<_> = problems.collect();
-    match problems.is_empty() {
-        true => Ok(OrbixPerson { line, group, description, logon, domain, name, email }),
-        false => Err(problems),
+/// Checks people, wherever they come from. A person who stands in a group twice with the same data counts once.
+///
+/// # Errors
+/// Every person who cannot be sent.
+pub fn checked(people: Vec<OrbixPerson>) -> Result<Vec<OrbixPerson>, Vec<PersonProblem>> {
+    let mut problems: Vec<_> = people.iter().flat_map(faults).collect();
+    let (kept, mut contradictions) = consistent(people);
+    problems.append(&mut contradictions);
+    problems.sort_by_key(|problem| problem.line);
+    if problems.is_empty() { Ok(kept) } else { Err(problems) }
+}
+
+fn person(record: CsvRecord) -> Result<OrbixPerson, PersonProblem> {
+    let (line, count) = (record.line, record.fields.len());
+    match <[String; 6]>::try_from(record.fields) {
+        Ok([group, description, logon, domain, name, email]) => {
+            Ok(OrbixPerson { line, group, description, logon, domain, name, email })
+        }
+        Err(_) => Err(PersonProblem { line, why: format!("has {count} values and not 6") }),
     }
+}
+
+fn faults(person: &OrbixPerson) -> Vec<PersonProblem> {
+    let OrbixPerson { line, group, description, logon, domain, name, email } = person;
+    let checks = [
+        ("group", required(group).or(text(group, GROUP_LIMIT))),
+        ("description", text(description, TEXT_LIMIT)),
+        ("logon", login(logon)),
+        ("domain", login(domain)),
+        ("name", text(name, TEXT_LIMIT)),
+        ("email", email_address(email)),
+    ];
+    let problem =
+        |(key, why): (&str, Option<String>)| Some(PersonProblem { line: *line, why: format!("{key} {}", why?) });
+    checks.into_iter().filter_map(problem).collect()
 }
 
 fn required(value: &str) -> Option<String> {

@@ -2,28 +2,28 @@
 
 /// One record of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsvRecord {
+pub(super) struct CsvRecord {
     /// The line on which it begins; the header is line 1.
-    pub line: usize,
+    pub(super) line: usize,
     /// Its values.
-    pub fields: Vec<String>,
+    pub(super) fields: Vec<String>,
 }
 
 /// A line that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
-pub struct CsvError {
+pub(super) struct CsvError {
     /// The line.
-    pub line: usize,
+    pub(super) line: usize,
     /// What is wrong with it.
-    pub why: &'static str,
+    pub(super) why: &'static str,
 }
 
 /// Reads all records. Empty lines are left out; line ends are LF or CRLF; a mark at the beginning of the file counts for nothing.
 ///
 /// # Errors
 /// A quote stands where none can stand, or has no end.
-pub fn records(text: &str) -> Result<Vec<CsvRecord>, CsvError> {
+pub(super) fn records(text: &str) -> Result<Vec<CsvRecord>, CsvError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = CsvReader { rest: text, line: 1 };
     let mut found = Vec::new();
