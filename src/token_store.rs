@@ -107,12 +107,12 @@ mod tests {
     use crate::domain::Secret;
 
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-    struct Tokens {
+    struct SampleTokens {
         #[serde(with = "secret")]
         refresh: Option<Secret>,
     }
 
-    fn store(dir: &Path, parts: &[&str]) -> TokenStore<Tokens> {
+    fn store(dir: &Path, parts: &[&str]) -> TokenStore<SampleTokens> {
         TokenStore::new(dir.join("tokens.json"), parts)
     }
 
@@ -121,7 +121,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = store(dir.path(), &["box", "key"]);
         assert_eq!(own.load().unwrap(), StoredTokens::Nothing);
-        let tokens = Tokens { refresh: Some(Secret::new("r")) };
+        let tokens = SampleTokens { refresh: Some(Secret::new("r")) };
         own.save(tokens.clone()).await.unwrap();
         assert_eq!(own.load().unwrap(), StoredTokens::Own(tokens));
         for others in [["box", "key2"], ["box2", "key"], ["boxk", "ey"]] {
@@ -135,7 +135,7 @@ mod tests {
     async fn what_is_damaged_or_newer_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let own = store(dir.path(), &["box", "key"]);
-        own.save(Tokens::default()).await.unwrap();
+        own.save(SampleTokens::default()).await.unwrap();
         let good = fs::read_to_string(own.path()).unwrap();
         for bad in ["", "{", &good[..good.len() / 2], &good.replace("\"version\":1", "\"version\":2")] {
             fs::write(own.path(), bad).unwrap();
@@ -149,6 +149,6 @@ mod tests {
         let own = store(dir.path(), &["box", "key"]);
         fs::create_dir(own.path()).unwrap();
         assert!(own.load().is_err());
-        assert!(own.save(Tokens::default()).await.is_err());
+        assert!(own.save(SampleTokens::default()).await.is_err());
     }
 }

@@ -35,9 +35,9 @@ pub struct EzeepConfig {
     pub client_id: Option<String>,
     /// Its secret; public clients have none.
     pub client_secret: Option<SecretFile>,
-    /// Where people log in and tokens come from.
+    /// People log in there, and tokens come from there.
     pub account_url: Url,
-    /// Where users and groups are.
+    /// The API with users and groups.
     pub api_url: Url,
     /// New groups belong to it.
     pub organization_id: Option<String>,

@@ -15,7 +15,7 @@ pub(super) struct CsvRecord {
 pub(super) struct CsvError {
     /// The line.
     pub(super) line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub(super) why: &'static str,
 }
 

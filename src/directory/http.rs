@@ -59,6 +59,8 @@ pub(super) struct ApiRequest {
     pub(super) authorization: Authorization,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: ApiBody,
+    /// A status other than 2xx that says that the work was done before.
+    done_before: Option<u16>,
 }
 
 /// The address and the body may hold a token.
@@ -70,11 +72,17 @@ impl fmt::Debug for ApiRequest {
 
 impl ApiRequest {
     pub(super) fn new(call: &'static str, method: Method, url: Url) -> Self {
-        Self { call, method, url, authorization: Authorization::None, headers: Vec::new(), body: ApiBody::None }
+        let (authorization, headers, body) = (Authorization::None, Vec::new(), ApiBody::None);
+        Self { call, method, url, authorization, headers, body, done_before: None }
     }
 
     pub(super) fn authorized(self, authorization: Authorization) -> Self {
         Self { authorization, ..self }
+    }
+
+    /// Counts this status as success with an empty body.
+    pub(super) fn or_done_before(self, status: u16) -> Self {
+        Self { done_before: Some(status), ..self }
     }
 
     pub(super) fn json(self, body: &impl serde::Serialize) -> Self {
@@ -127,10 +135,11 @@ impl ApiAnswer {
     }
 
     /// The body of a 2xx, or the error of the call.
-    pub(super) fn accepted(self, call: &'static str) -> Result<Vec<u8>, DirectoryError> {
+    pub(super) fn accepted(self, request: &ApiRequest) -> Result<Vec<u8>, DirectoryError> {
         match self.failure() {
             None => Ok(self.body),
-            Some(failure) => Err(DirectoryError::Exchange { call, failure }),
+            Some(_) if request.done_before == Some(self.status.as_u16()) => Ok(Vec::new()),
+            Some(failure) => Err(DirectoryError::Exchange { call: request.call, failure }),
         }
     }
 

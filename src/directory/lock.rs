@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
 /// Makes the file if it is missing, and waits for its lock, but not longer than `limit`. The lock ends when the file is dropped.
 pub(super) async fn lock_within(path: &Path, limit: Duration) -> Result<File, DirectoryError> {
     let disk = |error: io::Error| DirectoryError::disk(path, &error);
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(disk)?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(disk)?;
     let deadline = tokio::time::Instant::now() + limit;
     while !try_lock(&file).map_err(disk)? {
         if tokio::time::Instant::now() > deadline {

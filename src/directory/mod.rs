@@ -13,6 +13,7 @@ pub mod http;
 pub mod lock;
 pub mod orbix;
 pub mod paging;
+pub mod zops;
 
 use std::io;
 use std::path::Path;
@@ -44,7 +45,7 @@ pub enum DirectoryError {
     /// A request had no good answer.
     #[error("{call}: {failure}")]
     Exchange {
-        /// What was asked for.
+        /// The words for the request.
         call: &'static str,
         /// Why there is no answer.
         failure: Failure,

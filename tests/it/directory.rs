@@ -3,6 +3,8 @@
 
 mod ezeep;
 mod orbix;
+mod secrets;
+mod zops;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +25,7 @@ pub struct Site {
     pub server: NeighbourServer,
 }
 
-/// What a command printed, and its exit code.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,

@@ -4,6 +4,7 @@
 
 mod ezeep;
 mod orbix;
+mod zops;
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub(super) enum DirectoryCommand {
     /// The print queue users of NDD Orbix.
     #[command(subcommand)]
     Orbix(orbix::OrbixCommand),
+    /// The identity of this box in zops.
+    #[command(subcommand)]
+    Zops(zops::ZopsCommand),
 }
 
 /// The exit code and the document for a machine.
@@ -83,6 +87,7 @@ async fn carry_out(site: &DirectorySite, console: DirectoryConsole, command: &Di
     match command {
         DirectoryCommand::Ezeep(command) => ezeep::run(site, console, command).await,
         DirectoryCommand::Orbix(command) => orbix::run(site, console, command).await,
+        DirectoryCommand::Zops(command) => zops::run(site, console, command).await,
     }
 }
 

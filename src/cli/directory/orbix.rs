@@ -27,12 +27,12 @@ const EZEEP_JOURNAL: &str = "orbix-ezeep.journal";
 
 #[derive(clap::Subcommand)]
 pub(in crate::cli) enum OrbixCommand {
-    /// Create or update groups of print queue users. What has worked once is not sent again.
+    /// Create or update groups of print queue users. People whom it has taken once are not sent again.
     Push {
         /// The file, CSV with the header group,description,logon,domain,name,email; - is standard input.
         #[arg(required_unless_present = "from", required_if_eq("from", "csv"))]
         file: Option<PathBuf>,
-        /// Where the people come from; a file, unless something else is said.
+        /// The origin of the people; a file, unless something else is said.
         #[arg(long, value_enum)]
         from: Option<PeopleSource>,
         /// Show what would be sent, and send nothing.

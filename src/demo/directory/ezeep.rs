@@ -133,7 +133,7 @@ impl EzeepWorld {
 
     pub(super) fn answer(&mut self, request: &NeighbourRequest) -> NeighbourReply {
         if request.name() == "POST /account/oauth/access_token" {
-            // What follows is a GET, and the form is lost.
+            // A client that follows this sends a GET, and the form is lost.
             let location = vec![("location", "/account/oauth/access_token/".to_owned())];
             return NeighbourReply { headers: location, ..NeighbourReply::empty(301) };
         }

@@ -1,7 +1,7 @@
 //! The neighbours ezeep, NDD Orbix and zops in this process, for tests (docs/directory.md).
 //!
-//! Each follows its document to the letter, refuses everything that the document does not allow, and misbehaves on demand. Where
-//! documents leave something open, a switch in its world has the variants. One port serves all three, below a path each.
+//! Each follows its document to the letter, refuses everything that the document does not allow, and misbehaves on demand. Its
+//! world has a switch for each thing that documents leave open. One port serves all three, below a path each.
 
 mod ezeep;
 mod orbix;
@@ -32,7 +32,7 @@ pub struct NeighbourWorld {
     pub zops: ZopsWorld,
     /// Every request that has arrived.
     pub calls: Vec<NeighbourCall>,
-    /// What goes wrong next.
+    /// The faults of the next requests.
     pub faults: Vec<NeighbourFault>,
 }
 

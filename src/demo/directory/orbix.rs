@@ -28,7 +28,7 @@ pub struct OrbixWorld {
     pub refused_logons: BTreeSet<String>,
     /// Groups that are refused whole.
     pub refused_groups: BTreeSet<String>,
-    /// How often each person was taken into each group.
+    /// The number of times that each person was taken into each group.
     pub taken: BTreeMap<(String, String), usize>,
     /// The last data of each person: name and e-mail address.
     pub people: BTreeMap<String, (Option<String>, Option<String>)>,

@@ -26,7 +26,7 @@ pub struct LoginMap {
     rows: Vec<MapRow>,
 }
 
-/// What is missing in a map.
+/// The gaps of a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MapGaps {
     /// Users of ezeep without a login name.
@@ -84,7 +84,7 @@ impl LoginMap {
         self
     }
 
-    /// What is missing.
+    /// Finds the gaps.
     pub fn gaps(&self, users: &[EzeepUserRow]) -> MapGaps {
         let logins: BTreeMap<_, _> = self.rows.iter().map(|row| (row.user.as_str(), row.login.as_str())).collect();
         let known: BTreeSet<_> = users.iter().map(|user| user.id.as_str()).collect();

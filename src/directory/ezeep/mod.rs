@@ -33,7 +33,7 @@ pub struct WholeList<T> {
     pub count: Option<usize>,
 }
 
-/// What adding a user to a group comes to.
+/// The step that adds a user to a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AddStep {
@@ -120,10 +120,10 @@ impl Ezeep {
     /// It is not there, or the service gives no good answer: then the group may be gone.
     pub async fn delete_group(&self, id: &str) -> Result<(), DirectoryError> {
         let request = wire::delete_group(&self.pairing.config.api_url, id);
-        self.send(&request).await?.accepted(request.call).map(drop)
+        self.send(&request).await?.accepted(&request).map(drop)
     }
 
-    /// What adding a user comes to.
+    /// Finds out what there is to do for a user. Nothing is changed.
     ///
     /// # Errors
     /// The service gives no good answer, or none with the user's groups.
@@ -148,7 +148,7 @@ impl Ezeep {
         let before = groups_of(&before)?;
         let Some(merged) = wire::merged(before, group) else { return Ok(()) };
         let request = wire::set_groups(&self.pairing.config.api_url, user, &merged);
-        self.send(&request).await?.accepted(request.call)?;
+        self.send(&request).await?.accepted(&request)?;
         let after = self.user(user).await?;
         match merged.iter().find(|reference| !after.is_in(&reference.group_id)) {
             None => Ok(()),
@@ -181,7 +181,7 @@ impl Ezeep {
     }
 
     async fn one<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, DirectoryError> {
-        let body = self.send(&request).await?.accepted(request.call)?;
+        let body = self.send(&request).await?.accepted(&request)?;
         serde_json::from_slice(&body)
             .map_err(|_| DirectoryError::malformed(request.call, "the answer is not the documented one"))
     }

@@ -65,7 +65,7 @@ pub(super) struct NewTokens {
     pub(super) expires_in: u64,
 }
 
-/// What an answer of the token service means for the code or token that was sent.
+/// The meaning of an answer of the token service for the code or token that was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TokenReplyMeaning {
     /// New tokens; the old ones are spent.

@@ -125,12 +125,7 @@ impl EzeepPairing {
         match self.ask(&oauth::redeem_request(&self.config, &self.client_id, code)).await? {
             TokenReplyMeaning::Granted(tokens) => {
                 self.save(PairedTokens::of(tokens)).await?;
-                match std::fs::remove_file(self.pending.path()) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(DirectoryError::disk(self.pending.path(), &error))
-                    }
-                    _ => Ok(()),
-                }
+                durable::remove(self.pending.path()).map_err(|error| DirectoryError::disk(self.pending.path(), &error))
             }
             TokenReplyMeaning::Refused => Err(again("it refuses the code, which is good once")),
             TokenReplyMeaning::WrongClient => Err(wrong_client()),

@@ -1,4 +1,4 @@
-//! Which people go into which request (docs/directory.md, "Orbix"). Pure.
+//! The division of people into requests (docs/directory.md, "Orbix"). Pure.
 //!
 //! A request has at most 5 groups of at most 1,000 users. A larger group is split, and its parts go into different requests, for
 //! nobody documents what the same group twice in one request means.

@@ -60,7 +60,7 @@ impl BearerSource {
                 let request =
                     token_request(token_url, client_id, &client_secret.read().map_err(secret)?, scope.as_deref());
                 let answer = client.send_patiently(&request).await?;
-                let body = zeroize::Zeroizing::new(answer.accepted(CALL).map_err(refusal)?);
+                let body = zeroize::Zeroizing::new(answer.accepted(&request).map_err(refusal)?);
                 let answer: BearerAnswer = serde_json::from_slice(&body)
                     .map_err(|_| DirectoryError::malformed(CALL, "the answer is no token"))?;
                 let life = Duration::from_secs(answer.expires_in.unwrap_or(TYPICAL_LIFE_S)).saturating_sub(MARGIN);

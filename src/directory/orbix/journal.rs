@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::people::OrbixPerson;
 use crate::directory::DirectoryError;
 use crate::directory::lock::try_lock;
+use crate::durable;
 
 /// The form of a line.
 const VERSION: u32 = 1;
@@ -114,9 +115,7 @@ impl PushJournal {
         let taken = TakenPeople::read(&path, service)?;
         file.set_len(taken.length).map_err(disk)?;
         file.seek(io::SeekFrom::End(0)).map_err(disk)?;
-        // The name of a new file is durable with its directory (fsync(2)).
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(disk)?;
+        durable::sync_names(&path).map_err(disk)?;
         Ok(Self { path, file, taken })
     }
 

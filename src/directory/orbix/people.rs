@@ -45,7 +45,7 @@ impl OrbixPerson {
 pub struct PersonProblem {
     /// The line of the file.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub why: String,
 }
 

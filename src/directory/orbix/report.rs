@@ -9,7 +9,7 @@ use super::people::OrbixPerson;
 use crate::directory::DirectoryError;
 use crate::domain::Cause;
 
-/// What will be sent.
+/// The plan of a push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrbixPlan {
     /// The memberships in the file: a person counts once in each group.

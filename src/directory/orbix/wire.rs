@@ -1,7 +1,7 @@
 //! The request that creates or updates groups, and the answers to it (docs/directory.md, "Orbix"). Pure.
 //!
-//! A 201 is said both where all went well and where some did not, so its list is always read. What an answer does not clearly say
-//! to have worked has not worked: sending it again does no harm.
+//! A 201 is said both where all went well and where some did not, so its list is always read. A person has been taken only if the
+//! answer clearly says so: sending somebody again does no harm.
 
 use serde::{Deserialize, Serialize};
 

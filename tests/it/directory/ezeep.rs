@@ -32,8 +32,9 @@ async fn paired() -> Site {
         for (number, name) in ["Everybody", "Some", "Nobody"].iter().enumerate() {
             ezeep.groups.push(EzeepGroup { id: format!("g{number}"), name: (*name).to_owned(), local_printing: false });
         }
-        let groups =
-            |user: usize| if user % 5 == 0 { vec!["g0".to_owned(), "g1".to_owned()] } else { vec!["g0".to_owned()] };
+        let groups = |user: usize| {
+            if user.is_multiple_of(5) { vec!["g0".to_owned(), "g1".to_owned()] } else { vec!["g0".to_owned()] }
+        };
         ezeep.users.extend((0..45).map(|user| EzeepUser { id: format!("u{user:02}"), groups: groups(user) }));
     }
     pair(&site).await;
