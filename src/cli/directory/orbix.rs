@@ -20,10 +20,10 @@ const FILE_LIMIT: u64 = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The journal of people from standard input, in the state directory.
-const STDIN_JOURNAL: &str = "orbix-stdin.journal";
+const STDIN_JOURNAL_FILE: &str = "orbix-stdin.journal";
 
 /// The journal of people from ezeep, there too.
-const EZEEP_JOURNAL: &str = "orbix-ezeep.journal";
+const EZEEP_JOURNAL_FILE: &str = "orbix-ezeep.journal";
 
 #[derive(clap::Subcommand)]
 pub(in crate::cli) enum OrbixCommand {
@@ -53,7 +53,7 @@ pub(super) async fn run(site: &DirectorySite, console: DirectoryConsole, command
     let OrbixCommand::Push { file, from, dry_run } = command;
     let service = OrbixService::new(&site.directory.orbix)?;
     let (people, journal) = match from {
-        Some(PeopleSource::Ezeep) => (of_ezeep(site).await?, site.state_dir.join(EZEEP_JOURNAL)),
+        Some(PeopleSource::Ezeep) => (of_ezeep(site).await?, site.state_dir.join(EZEEP_JOURNAL_FILE)),
         Some(PeopleSource::Csv) | None => {
             let file = file.as_deref().unwrap_or(Path::new("-"));
             (people(&read(file)?), journal_of(site, file))
@@ -130,7 +130,7 @@ fn exit_of(result: &OrbixResult) -> Exit {
 /// The journal lies beside the file.
 fn journal_of(site: &DirectorySite, file: &Path) -> PathBuf {
     if file == Path::new("-") {
-        return site.state_dir.join(STDIN_JOURNAL);
+        return site.state_dir.join(STDIN_JOURNAL_FILE);
     }
     let mut name = file.as_os_str().to_owned();
     name.push(".journal");
