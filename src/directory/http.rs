@@ -20,6 +20,10 @@ const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Idle connections are kept no longer than this. A service that closes one just when a refresh token is sent on it would cost the
+/// pairing, and services keep theirs for five seconds at least.
+const KEEP_IDLE: Duration = Duration::from_secs(2);
+
 /// The most waits for a service that asks for patience.
 const PATIENCE_LIMIT: u32 = 6;
 
@@ -175,6 +179,7 @@ impl DirectoryClient {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(KEEP_IDLE)
         };
         let setup = |error| DirectoryError::Setup(describe(error));
         let http = builder().build().map_err(setup)?;

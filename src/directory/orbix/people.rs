@@ -1,6 +1,6 @@
 //! The people of a file, checked before anything is sent (docs/directory.md, "Orbix"). Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::csv::{CsvError, CsvRecord, records};
 
@@ -89,8 +89,11 @@ pub fn people(text: &str) -> Result<Vec<OrbixPerson>, Vec<PersonProblem>> {
 /// Every person who cannot be sent.
 pub fn checked(people: Vec<OrbixPerson>) -> Result<Vec<OrbixPerson>, Vec<PersonProblem>> {
     let mut problems: Vec<_> = people.iter().flat_map(faults).collect();
-    let (kept, mut contradictions) = consistent(people);
-    problems.append(&mut contradictions);
+    // A line with a fault says nothing about the others.
+    let wrong: BTreeSet<_> = problems.iter().map(|problem| problem.line).collect();
+    let (kept, contradictions) =
+        consistent(people.into_iter().filter(|person| !wrong.contains(&person.line)).collect());
+    problems.extend(contradictions);
     problems.sort_by_key(|problem| problem.line);
     if problems.is_empty() { Ok(kept) } else { Err(problems) }
 }
@@ -153,36 +156,45 @@ fn email_address(value: &str) -> Option<String> {
     if value.is_empty() { None } else { text(value, EMAIL_LIMIT).or_else(fault) }
 }
 
-/// Leaves out what stands there twice, and finds lines that would overwrite each other.
+/// A value that several lines give; an empty one says nothing.
+#[derive(Default)]
+struct AgreedValue {
+    line: usize,
+    value: String,
+}
+
+impl AgreedValue {
+    /// Takes the value of a line in. Another value than an earlier line's is a problem.
+    fn agree(&mut self, key: &str, line: usize, value: &str) -> Option<PersonProblem> {
+        if self.value.is_empty() {
+            *self = Self { line, value: value.to_owned() };
+        }
+        let differs = !value.is_empty() && self.value != value;
+        differs.then(|| PersonProblem { line, why: format!("{key} differs from that in line {}", self.line) })
+    }
+}
+
+/// Leaves out people who stand there twice, finds lines that would overwrite each other, and gives each line the values that it
+/// leaves open and others have: an update without them might take them away.
 fn consistent(people: Vec<OrbixPerson>) -> (Vec<OrbixPerson>, Vec<PersonProblem>) {
-    let mut problems = Vec::new();
-    let mut descriptions: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    let mut data: BTreeMap<(String, String), (usize, String, String)> = BTreeMap::new();
-    let mut members = std::collections::BTreeSet::new();
-    let mut kept = Vec::new();
+    let mut descriptions: BTreeMap<String, AgreedValue> = BTreeMap::new();
+    let mut data: BTreeMap<String, [AgreedValue; 2]> = BTreeMap::new();
+    let (mut members, mut kept, mut problems) = (BTreeSet::new(), Vec::new(), Vec::new());
     for person in people {
-        let OrbixPerson { line, .. } = person;
-        let described = descriptions.entry(person.group.clone()).or_insert((line, person.description.clone()));
-        if described.1.is_empty() {
-            *described = (line, person.description.clone());
-        } else if !person.description.is_empty() && described.1 != person.description {
-            let why = format!("description differs from that of the same group in line {}", described.0);
-            problems.push(PersonProblem { line, why });
-        }
-        let key = (person.domain.clone(), person.logon.clone());
-        let known = data.entry(key.clone()).or_insert((line, person.name.clone(), person.email.clone()));
-        if (&known.1, &known.2) != (&person.name, &person.email) {
-            let why = format!("name or email differs from that of the same user in line {}", known.0);
-            problems.push(PersonProblem { line, why });
-        }
-        if members.insert((person.group.clone(), key)) {
+        let OrbixPerson { line, group, description, name, email, .. } = &person;
+        problems.extend(descriptions.entry(group.clone()).or_default().agree("description", *line, description));
+        let [names, emails] = data.entry(person.user()).or_default();
+        problems.extend(names.agree("name", *line, name));
+        problems.extend(emails.agree("email", *line, email));
+        if members.insert((group.clone(), person.user())) {
             kept.push(person);
         }
     }
     for person in &mut kept {
-        // A part of a group without the description would take it away from the others.
-        if let Some((_, description)) = descriptions.get(&person.group) {
-            person.description.clone_from(description);
+        if let (Some(description), Some([name, email])) = (descriptions.get(&person.group), data.get(&person.user())) {
+            person.description.clone_from(&description.value);
+            person.name.clone_from(&name.value);
+            person.email.clone_from(&email.value);
         }
     }
     (kept, problems)
@@ -253,6 +265,9 @@ mod tests {
         assert!(found[0].0 == 3 && found[0].1.contains("line 2"), "{found:?}");
         assert!(found[1].0 == 4 && found[1].1.contains("line 2"), "{found:?}");
         assert_eq!(people(&file(&[lines[0], lines[3]])).unwrap().len(), 1, "twice the same is once");
+        let open = people(&file(&["G,,ana,NDD,,a@x", "H,,ana,NDD,Ana,"])).unwrap();
+        let data: Vec<_> = open.iter().map(|person| (person.name.as_str(), person.email.as_str())).collect();
+        assert_eq!(data, [("Ana", "a@x"), ("Ana", "a@x")], "an empty value contradicts nothing");
     }
 
     #[test]
