@@ -318,6 +318,15 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
+/// A number of seconds in an answer, whatever its type: tokens must not be lost over that.
+pub(super) fn seconds(value: &serde_json::Value) -> Option<u64> {
+    let text = value.as_str().map(|text| text.trim().parse().ok());
+    // A fraction of a second is of no interest, and a number beyond the range is cut to it.
+    text.unwrap_or_else(|| {
+        value.as_u64().or_else(|| value.as_f64().filter(|life| *life >= 0.0).map(|life| life as u64))
+    })
+}
+
 /// The text of a server for a person: one line, bounded, without control characters and without a secret that it may repeat.
 pub(crate) fn printable(text: &str, secrets: &[&Secret]) -> String {
     const LIMIT: usize = 300;

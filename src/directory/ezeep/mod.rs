@@ -214,6 +214,9 @@ fn groups_of(user: &EzeepUserRow) -> Result<&[EzeepGroupRef], DirectoryError> {
 /// The interval of the looks at an idle pairing: another process may have paired this box meanwhile.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The same after a failure. A quarter of an hour is left then before the pairing is lost.
+const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
 /// Keeps the tokens of an idle pairing alive, as long as it runs. An hour without a refresh would cost the pairing.
 pub async fn keep_fresh(pairing: EzeepPairing) {
     let mut failing = false;
@@ -227,11 +230,12 @@ pub async fn keep_fresh(pairing: EzeepPairing) {
                     failing = false;
                     wait = due.min(LOOK);
                 }
-                Ok(Err(error)) if !failing => {
-                    failing = true;
-                    tracing::warn!("failed to keep the tokens of ezeep fresh: {error}");
+                Ok(Err(error)) => {
+                    wait = LOOK_AFTER_FAILURE;
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!("failed to keep the tokens of ezeep fresh: {error}");
+                    }
                 }
-                Ok(Err(error)) => tracing::debug!("failed to keep the tokens of ezeep fresh: {error}"),
                 Err(_) => return,
             }
         }

@@ -3,9 +3,10 @@
 
 use reqwest::{Method, Url};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::EzeepConfig;
-use crate::directory::http::{ApiAnswer, ApiRequest, Authorization, address};
+use crate::directory::http::{ApiAnswer, ApiRequest, Authorization, address, seconds};
 use crate::domain::{Cause, Failure, Secret};
 
 const SCOPE: &str = "printing";
@@ -76,7 +77,7 @@ pub(super) enum TokenReplyMeaning {
     WrongClient,
     /// It may be spent, and nothing came for it.
     Lost(Failure),
-    /// Nothing was done; it is as it was.
+    /// No tokens were given for it, as far as the service says. It may be tried again, and the service will say if it was spent.
     Unspent(Failure),
 }
 
@@ -98,8 +99,7 @@ pub(super) fn meaning(answer: Result<ApiAnswer, Failure>) -> TokenReplyMeaning {
                 Some("invalid_client" | "unauthorized_client") => TokenReplyMeaning::WrongClient,
                 _ => TokenReplyMeaning::Refused,
             },
-            Cause::Overloaded { .. } | Cause::NotFound => TokenReplyMeaning::Unspent(failure),
-            _ => TokenReplyMeaning::Lost(failure),
+            _ => TokenReplyMeaning::Unspent(failure),
         },
     }
 }
@@ -109,14 +109,14 @@ fn granted(body: &[u8]) -> Option<NewTokens> {
     struct GrantedBody {
         access_token: String,
         refresh_token: Option<String>,
-        expires_in: Option<u64>,
+        expires_in: Option<Value>,
     }
     let GrantedBody { access_token, refresh_token, expires_in } = serde_json::from_slice(body).ok()?;
     let refresh = refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
     (!access_token.is_empty()).then(|| NewTokens {
         access: Secret::new(access_token),
         refresh,
-        expires_in: expires_in.filter(|life| *life > 0).unwrap_or(TYPICAL_LIFE_S),
+        expires_in: expires_in.as_ref().and_then(seconds).filter(|life| *life > 0).unwrap_or(TYPICAL_LIFE_S),
     })
 }
 
@@ -209,10 +209,17 @@ mod tests {
         assert_eq!(of(400, r#"{"error":"invalid_grant"}"#), TokenReplyMeaning::Refused);
         assert_eq!(of(400, "<html>"), TokenReplyMeaning::Refused);
         assert_eq!(of(401, r#"{"error":"invalid_client"}"#), TokenReplyMeaning::WrongClient);
-        for (status, body) in [(200, "<html>"), (200, "{}"), (500, ""), (502, ""), (302, "")] {
-            assert!(matches!(of(status, body), TokenReplyMeaning::Lost(_)), "{status} {body}");
+        for body in ["<html>", "{}", ""] {
+            assert!(matches!(of(200, body), TokenReplyMeaning::Lost(_)), "{body}");
         }
-        for status in [404, 429] {
+        for (life, expected) in [("\"60\"", 60), ("60.0", 60), ("null", 3600), ("-1", 3600)] {
+            let tokens = of(200, &good.replace("3600", life));
+            assert!(
+                matches!(tokens, TokenReplyMeaning::Granted(NewTokens { expires_in, .. }) if expires_in == expected),
+                "{life}"
+            );
+        }
+        for status in [302, 404, 429, 500, 502, 503] {
             assert!(matches!(of(status, ""), TokenReplyMeaning::Unspent(_)), "{status}");
         }
         let failure = |cause| meaning(Err(Failure::new(cause, "")));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::config::OrbixCredential;
 use crate::directory::DirectoryError;
-use crate::directory::http::{ApiRequest, DirectoryClient};
+use crate::directory::http::{ApiRequest, DirectoryClient, seconds};
 use crate::domain::{Cause, Secret};
 
 const CALL: &str = "get a token for Orbix";
@@ -21,7 +21,7 @@ const TYPICAL_LIFE_S: u64 = 300;
 #[derive(Deserialize)]
 struct BearerAnswer {
     access_token: String,
-    expires_in: Option<u64>,
+    expires_in: Option<serde_json::Value>,
 }
 
 /// The way to a bearer, with the last one.
@@ -63,7 +63,8 @@ impl BearerSource {
                 let body = zeroize::Zeroizing::new(answer.accepted(&request).map_err(refusal)?);
                 let answer: BearerAnswer = serde_json::from_slice(&body)
                     .map_err(|_| DirectoryError::malformed(CALL, "the answer is no token"))?;
-                let life = Duration::from_secs(answer.expires_in.unwrap_or(TYPICAL_LIFE_S)).saturating_sub(MARGIN);
+                let life = Duration::from_secs(answer.expires_in.as_ref().and_then(seconds).unwrap_or(TYPICAL_LIFE_S))
+                    .saturating_sub(MARGIN);
                 (Secret::new(answer.access_token), Instant::now().checked_add(life))
             }
         };
