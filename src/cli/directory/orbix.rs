@@ -51,6 +51,11 @@ pub(in crate::cli) enum PeopleSource {
 
 pub(super) async fn run(site: &DirectorySite, console: DirectoryConsole, command: &OrbixCommand) -> CommandEnd {
     let OrbixCommand::Push { file, from, dry_run } = command;
+    if *from == Some(PeopleSource::Ezeep) && file.is_some() {
+        let error = "push people: a file and --from ezeep exclude each other; leave one out";
+        say_error!("failed to {error}");
+        return Ok((Exit::Usage, json!({ "error": error })));
+    }
     let service = OrbixService::new(&site.directory.orbix)?;
     let (people, journal) = match from {
         Some(PeopleSource::Ezeep) => (of_ezeep(site).await?, site.state_dir.join(EZEEP_JOURNAL_FILE)),
