@@ -3,15 +3,19 @@
 //! The files of their secrets are read by the command that needs them, and not with this file: the agent serves taps without
 //! them, and its user may not be allowed to read them.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use reqwest::Url;
 
 use super::{
     address,
-    check::{Checked, some, text},
+    check::{Checked, duration, one_of, some, text},
     secret::SecretFile,
     section::Section,
 };
 
+/// The limits of `cache_max_age`: a list of all users takes a while, and people leave within a year.
+const CACHE_AGE: RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(365 * 24 * 3600);
 /// The longest text that goes into a header or an address.
 const MAX_WORD: usize = 256;
 /// The most characters of an account's e-mail address and of a password at zops.
@@ -43,6 +47,19 @@ pub struct EzeepConfig {
     pub organization_id: Option<String>,
     /// Letter for letter the address that was registered with the client id.
     pub redirect_uri: String,
+    /// A cache of groups that is older is stale.
+    pub cache_max_age: Duration,
+    /// What a stale cache means for a tap.
+    pub when_stale: WhenStale,
+}
+
+/// `directory.ezeep.when_stale`: a tap whose cache of groups is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// Nobody may release.
+    Refuse,
+    /// The old cache counts.
+    Allow,
 }
 
 /// The print queue users of NDD Orbix.
@@ -105,6 +122,14 @@ impl EzeepConfig {
         let account_url = address_or(section, "account_url", "https://account.ezeep.com");
         let api_url = address_or(section, "api_url", "https://api2.ezeep.com/printing/v1");
         let redirect_uri = section.optional("redirect_uri", text(redirect));
+        let words = [("refuse", WhenStale::Refuse), ("allow", WhenStale::Allow)];
+        let cache_max_age = section.get("cache_max_age", Duration::from_secs(7 * 24 * 3600), duration(CACHE_AGE));
+        let when_stale = section.get("when_stale", WhenStale::Refuse, one_of(&words));
+        if (cache_max_age, when_stale) != (Duration::from_secs(7 * 24 * 3600), WhenStale::Refuse) {
+            for key in ["cache_max_age", "when_stale"] {
+                section.warn(key, "has no effect yet: no tap asks for groups");
+            }
+        }
         Some(Self {
             client_id: section.optional("client_id", text(word)),
             client_secret: SecretFile::named_by(section, "client_secret_file"),
@@ -112,6 +137,8 @@ impl EzeepConfig {
             api_url: api_url?,
             organization_id: section.optional("organization_id", text(word)),
             redirect_uri: redirect_uri.unwrap_or_else(|| "http://127.0.0.1:8632/".to_owned()),
+            cache_max_age,
+            when_stale,
         })
     }
 }

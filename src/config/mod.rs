@@ -39,7 +39,7 @@ use std::{
 };
 
 pub use address::{Broker, Endpoint, PrinterAddress};
-pub use directory::{DirectoryConfig, EzeepConfig, OrbixConfig, OrbixCredential, ZopsConfig};
+pub use directory::{DirectoryConfig, EzeepConfig, OrbixConfig, OrbixCredential, WhenStale, ZopsConfig};
 pub use general::InDoubt;
 pub use general::{AgentConfig, LogConfig, LogFormat, OutboxConfig};
 pub use mqtt::{MqttConfig, UserNamePolicy};

@@ -72,6 +72,20 @@ impl LoginMap {
         [format!("{HEADER}\n")].into_iter().chain(lines).collect()
     }
 
+    /// The user with this login name, in whatever letters. A name without a domain is found if only one line has it.
+    pub fn user(&self, login: &str) -> Option<&str> {
+        let login = login.to_lowercase();
+        let is_whole = |row: &&MapRow| row.login.to_lowercase() == login;
+        let is_name = |row: &&MapRow| row.login.to_lowercase().rsplit('\\').next() == Some(login.as_str());
+        if login.is_empty() {
+            return None;
+        }
+        let whole = self.rows.iter().find(is_whole);
+        let mut named = self.rows.iter().filter(is_name);
+        let alone = named.next().filter(|_| named.next().is_none());
+        whole.or(alone).map(|row| row.user.as_str())
+    }
+
     /// Adds a line without a login name for each user who is missing.
     pub fn with(mut self, users: &[EzeepUserRow]) -> Self {
         let known: BTreeSet<_> = self.rows.iter().map(|row| row.user.clone()).collect();
@@ -159,6 +173,13 @@ mod tests {
             assert!(LoginMap::read(text).unwrap_err().contains(line), "{text}");
         }
         assert_eq!(LoginMap::read("").unwrap(), LoginMap::default());
+    }
+
+    #[test]
+    fn a_name_that_two_domains_have_is_nobody_without_its_domain() {
+        let map = LoginMap::read("login,user\nA\\ana,u1\nB\\ana,u2\nB\\bea,u3\n,u4\n").unwrap();
+        let user = |login| map.user(login);
+        assert_eq!((user("a\\ANA"), user("ana"), user("bea"), user("")), (Some("u1"), None, Some("u3"), None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariants: no GET has a body; a list is walked to its end and each element counts once; the groups of a user are read before
 //! they are replaced and read again after; a 401 is one refresh and one repeat.
 
+pub mod cache;
 mod callback;
 pub mod map;
 mod oauth;
@@ -11,6 +12,7 @@ mod wire;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -19,6 +21,7 @@ use super::DirectoryError;
 use super::http::{ApiAnswer, ApiRequest, Authorization, DirectoryClient};
 use super::paging::PageWalk;
 use crate::domain::{Cause, Secret};
+use cache::GroupCache;
 pub use callback::loopback;
 pub use pairing::EzeepPairing;
 pub use wire::{EzeepGroupRef, EzeepGroupRow, EzeepUserRow};
@@ -73,6 +76,15 @@ impl Ezeep {
     /// As [`Ezeep::groups`].
     pub async fn users(&self) -> Result<WholeList<EzeepUserRow>, DirectoryError> {
         self.list(EzeepList::Users, |user: &EzeepUserRow| &user.id).await
+    }
+
+    /// Who is in which group now, for decisions without another call.
+    ///
+    /// # Errors
+    /// As [`Ezeep::groups`].
+    pub async fn group_cache(&self, now: Timestamp) -> Result<GroupCache, DirectoryError> {
+        let (groups, users) = (self.groups().await?, self.users().await?);
+        Ok(GroupCache::new(&groups.rows, &users.rows, now))
     }
 
     /// One group.

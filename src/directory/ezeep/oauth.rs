@@ -173,6 +173,8 @@ mod tests {
             api_url: "https://api2.ezeep.com/printing/v1".parse().unwrap(),
             organization_id: None,
             redirect_uri: "https://www.ezeep.com".to_owned(),
+            cache_max_age: std::time::Duration::ZERO,
+            when_stale: crate::config::WhenStale::Refuse,
         }
     }
 
