@@ -49,7 +49,7 @@ pub struct EzeepConfig {
     pub redirect_uri: String,
     /// A cache of groups that is older is stale.
     pub cache_max_age: Duration,
-    /// What a stale cache means for a tap.
+    /// The rule for a tap with a stale cache.
     pub when_stale: WhenStale,
 }
 

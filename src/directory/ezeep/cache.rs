@@ -1,4 +1,5 @@
-//! Who is in which group, as ezeep said at one time: dated, and encrypted at rest (docs/directory.md, "The cache of groups"). Pure.
+//! The groups of each person, as ezeep said at one time: dated, and encrypted at rest (docs/directory.md, "The cache of groups").
+//! Pure.
 //!
 //! A tap cannot wait for a list of all users, so that it is answered from this. The cache never says more than ezeep said, and an
 //! old one says so.
@@ -45,14 +46,14 @@ struct CachedUser {
     local_printing: bool,
 }
 
-/// The rule of a site: who may release.
+/// The rule of a site for releases.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRule<'a> {
     /// Names or ids of groups whose members may.
     pub allow_groups: &'a [String],
     /// A cache that is older is stale.
     pub max_age: Duration,
-    /// What holds then.
+    /// The rule for a stale one.
     pub when_stale: WhenStale,
 }
 

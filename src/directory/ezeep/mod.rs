@@ -78,7 +78,7 @@ impl Ezeep {
         self.list(EzeepList::Users, |user: &EzeepUserRow| &user.id).await
     }
 
-    /// Who is in which group now, for decisions without another call.
+    /// Reads the groups of everybody, for decisions without another call.
     ///
     /// # Errors
     /// As [`Ezeep::groups`].
