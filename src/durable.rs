@@ -38,7 +38,24 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    // The new name stands in the directory, which must be synced too (fsync(2)).
+    sync_names(path)
+}
+
+/// Removes the file, if it is there. It is gone for good when this returns `Ok`.
+///
+/// # Errors
+/// The file cannot be removed.
+#[cfg(feature = "directory")]
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_names(path),
+    }
+}
+
+/// Makes the names in the directory of a file durable: they must be synced too (fsync(2)).
+pub(crate) fn sync_names(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
 }

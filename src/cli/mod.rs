@@ -24,6 +24,8 @@ mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "directory")]
+mod directory;
 mod enroll;
 mod listeners;
 mod log;
@@ -106,6 +108,10 @@ enum Command {
     /// Turn reads into card numbers.
     #[command(subcommand)]
     Card(card::CardCommand),
+    /// Look at the neighbours and change them: ezeep, NDD Orbix, zops.
+    #[cfg(feature = "directory")]
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Print the completions for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the manual.
@@ -140,6 +146,8 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&config, json, &command),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
+        #[cfg(feature = "directory")]
+        Command::Directory(command) => directory::run(&config, json, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         #[cfg(feature = "demo")]

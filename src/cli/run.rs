@@ -71,6 +71,8 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         board = Some(parts.board.clone());
         let mut servers = JoinSet::new();
         let page = listeners.serve(&mut servers, config.http.as_ref(), &parts, journal)?;
+        #[cfg(feature = "directory")]
+        super::directory::keep_paired(&config, &mut servers);
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut end = RoundEnd::Exit(Exit::Done);
         let mut supervisor = ServiceManager { page };

@@ -7,6 +7,8 @@ mod broker;
 mod commands;
 mod conversion_doc;
 mod demo;
+#[cfg(feature = "directory")]
+mod directory;
 mod docs;
 mod doubt_and_overlap;
 mod faults;
