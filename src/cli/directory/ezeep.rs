@@ -213,7 +213,7 @@ fn line(name: &str) -> String {
 fn show(console: DirectoryConsole, row: &impl serde::Serialize) -> CommandEnd {
     let document = serde_json::to_value(row).unwrap_or_default();
     if !console.json {
-        say!("{document:#}");
+        say_json!("{document:#}");
     }
     Ok((Exit::Done, document))
 }

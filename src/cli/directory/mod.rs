@@ -45,8 +45,11 @@ struct DirectoryConsole {
 }
 
 impl DirectoryConsole {
+    /// The text has lines of its own; nothing that a server said stands in it uncleaned.
     fn say(self, text: &str) {
-        if self.json { say_error!("{text}") } else { say!("{text}") }
+        for line in text.split('\n') {
+            if self.json { say_error!("{line}") } else { say!("{line}") }
+        }
     }
 
     fn lines(self, lines: &[String]) {
@@ -75,7 +78,7 @@ pub(super) fn run(path: &Path, json: bool, command: &DirectoryCommand) -> Exit {
     match done {
         Ok((exit, document)) => {
             if json {
-                say!("{document}");
+                say_json!("{document}");
             }
             exit
         }
@@ -129,7 +132,7 @@ fn end(json: bool, exit: Exit, error: &str) -> Exit {
 
 fn print_error(json: bool, exit: Exit, error: &str) -> Exit {
     if json {
-        say!("{}", json!({ "error": error }));
+        say_json!("{}", json!({ "error": error }));
     }
     exit
 }

@@ -93,7 +93,8 @@ fn status(site: &DirectorySite, console: DirectoryConsole) -> CommandEnd {
             Some(identity) => {
                 let ZopsIdentity { consumer, project, service, .. } = identity;
                 let state = if identity.is_enrolled() { "enrolled" } else { "not enrolled to the end" };
-                say!("consumer {consumer}, project {project}, service {service}: {state}\n{}", life(identity));
+                say!("consumer {consumer}, project {project}, service {service}: {state}");
+                say!("{}", life(identity));
             }
         }
     }
