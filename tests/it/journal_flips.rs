@@ -208,3 +208,35 @@ fn a_block_of_zeros_after_a_stop_or_a_kill_is_harmless_or_told() {
     damage("zeros, stopped", "PRINT_RELEASE_BLOCKS", &lived(false), true, zero);
     damage("zeros, killed", "PRINT_RELEASE_BLOCKS", &lived(true), true, zero);
 }
+
+/// More releases than are read when the journal is opened, in many of sled's segments.
+const MANY: u64 = 24_000;
+
+#[test]
+fn a_bit_that_flips_in_a_large_database_is_harmless_or_told() {
+    let _limit = limit_of_campaign("PRINT_RELEASE_FLIPS");
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, runtime) = (open(dir.path()), runtime());
+    runtime.block_on(async {
+        for first in (0..MANY).step_by(500) {
+            journal.store_releases((first..first + 500).map(release).collect()).await.unwrap();
+        }
+    });
+    let killed = copy_db(dir.path());
+    close(journal, dir.path());
+    let mut dice = dice();
+    let mut silent = Vec::new();
+    // One in eight, because a large database takes long to carry over.
+    for number in 0..tries("PRINT_RELEASE_FLIPS") / 8 {
+        let copy = copy_db(if number % 2 == 0 { dir.path() } else { killed.path() });
+        let story = flip(&copy.path().join("db/db"), &mut dice);
+        let journal = open(copy.path());
+        let left = runtime.block_on(journal.open_releases()).unwrap().len() as u64;
+        let told = journal.counts().borrow().set_aside > 0;
+        if left < MANY && !told {
+            silent.push(story);
+        }
+        close(journal, copy.path());
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}
