@@ -64,7 +64,7 @@ impl Helpers {
     /// Asks whether the server is there, notes the time while it is, and shows how server and journal stand.
     pub(super) fn watch_server(&mut self) {
         let (client, journal, board) = (&self.client, &self.journal, &self.board);
-        self.running.spawn(probe::run(client.clone(), board.clone()));
+        self.running.spawn(probe::run(client.clone(), board.clone(), journal.clone()));
         self.running.spawn(mirror::server(board.clone(), client.clone()));
         self.running.spawn(mirror::refused_rows(board.clone(), client.clone()));
         self.running.spawn(mirror::journal(board.clone(), journal.clone()));

@@ -55,7 +55,7 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
     // A running agent holds the journal and the readers, so it is asked about them.
     let running = daemon::ask_if_running(&config.agent.control_socket, "/status").await.ok().flatten();
     let mut lines = vec![CheckResult::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
-    lines.push(CheckResult::new("state directory", check_state_dir(config), Exit::Disk));
+    lines.push(CheckResult::new("state directory", check_state_dir(config).await, Exit::Disk));
     lines.extend(check_server(config, running.as_ref()).await);
     for station in &config.stations {
         let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
@@ -81,11 +81,12 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
     lines
 }
 
-fn check_state_dir(config: &Config) -> Result<String, String> {
+async fn check_state_dir(config: &Config) -> Result<String, String> {
     let dir = &config.agent.state_dir;
     match Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref()) {
         Ok(journal) => {
             let counts = *journal.counts().borrow();
+            journal.close().await;
             Ok(format!("{}: {} records wait, {} were refused", dir.display(), counts.records, counts.dead))
         }
         Err(JournalError::Locked { .. }) => Ok(format!("{}: in use by the running agent", dir.display())),

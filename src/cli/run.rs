@@ -19,12 +19,23 @@ use crate::journal::{Journal, JournalError, Limits};
 /// The interval of the loop's keep-alive calls when no watchdog sets one.
 const DEFAULT_WATCHDOG_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The longest wait for the journal's end. What it has promised is durable before, so nothing is lost beyond it.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 pub(super) fn run(path: &Path) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     log::init(&config.log);
+    // Before the journal, which needs one to be closed.
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("failed to start the runtime: {error}");
+            return Exit::Failed;
+        }
+    };
     let journal = match open(&config) {
         Ok(journal) => journal,
         Err(error) => {
@@ -32,14 +43,25 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Disk;
         }
     };
-    let result =
-        runtime().context("start the runtime").and_then(|runtime| runtime.block_on(serve(path, config, &journal)));
-    match result {
+    let served = runtime.block_on(async {
+        let served = serve(path, config, &journal).await;
+        close(&journal).await;
+        served
+    });
+    match served {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("failed to {error:#}");
             Exit::Failed
         }
+    }
+}
+
+/// Closes the journal, whose thread would else end with the program before it has written the mark. A second signal exits at
+/// once all the same.
+async fn close(journal: &Journal) {
+    if tokio::time::timeout(CLOSE_LIMIT, journal.close()).await.is_err() {
+        tracing::error!("the journal was not closed in order: the disk does not answer");
     }
 }
 

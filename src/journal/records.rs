@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{DeadLetter, StoredRecord, encode};
 use super::error::JournalError;
 use super::limits::{LEDGER_AGE, LEDGER_LIMIT};
@@ -68,8 +68,10 @@ impl Store {
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
         let surplus = (self.database().tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
-        let is_old = |old: &StoredRecord| match (old.attempted, stored.attempted) {
-            (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
+        // The time at which it was sent may be wrong, if it comes from a damaged database or the server did not tell its own.
+        let newest = stored.attempted.zip(self.certain_time()).map(|(sent, now)| sent.min(now));
+        let is_old = |old: &StoredRecord| match (old.attempted, newest) {
+            (Some(old), Some(newest)) => newest.duration_since(old) > LEDGER_AGE,
             _ => false,
         };
         for (position, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::database::{Change, Database, OpenOptions};
-use super::error::{JournalError, io_error};
+use super::change::Change;
+use super::database::{Database, OpenOptions};
+use super::error::{JournalError, damaged, drop_guarded, io_error};
 use super::files::{exists, remove, rename, sync, sync_all};
 use super::high_water_mark::HighWaterMark;
+use super::limits::GROUP_BYTES;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
@@ -137,20 +139,24 @@ impl StateDirs {
         sync(&self.state_dir)
     }
 
-    /// Copies all entries to a new database: a smaller one if this is almost empty, an encrypted one if it is in clear.
+    /// Copies all entries to a new database: a smaller one if this is almost empty, an encrypted one if it is in clear, and one
+    /// that is certainly durable if the disk has failed.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when not every entry is there.
     pub(super) fn rebuild(&self, from: Database, options: &OpenOptions) -> Result<(), JournalError> {
         let old = self.sibling("old");
-        let next_id = from.tally().next_id;
+        let before = from.tally();
         self.replace(Some(&old), options, |into| {
             into.set_boot_times(from.boot_times().clone())?;
             for table in Table::ALL {
-                for entry in from.entries(table, 0) {
-                    let (id, bytes) = entry?;
-                    into.commit(next_id, &[Change::Put(table, id, bytes.to_vec())])?;
-                }
+                copy_table(&from, into, table)?;
             }
-            drop(from);
-            Ok(())
+            drop_guarded(from);
+            if into.tally().entries == before.entries {
+                return Ok(());
+            }
+            Err(damaged(&self.db(), &format!("its tally says {before:?} and there is {:?}", into.tally())))
         })?;
         remove(&old)
     }
@@ -162,7 +168,8 @@ impl StateDirs {
         let salvage = self.sibling("salvage");
         let mut story = String::new();
         self.replace(Some(&aside), options, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, options)?);
+            let marked = HighWaterMark::read(&self.state_dir).transactions();
+            story = format!("{detail}; {}", carry_over(&self.db(), now, marked, &salvage, into, options)?);
             Ok(())
         })?;
         remove(&salvage)?;
@@ -214,6 +221,23 @@ impl StateDirs {
         found.sort();
         found
     }
+}
+
+/// Copies the entries of a table, many in each transaction.
+fn copy_table(from: &Database, into: &mut Database, table: Table) -> Result<(), JournalError> {
+    let next_id = from.tally().next_id;
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for entry in from.entries(table, 0) {
+        let (id, value) = entry?;
+        let change = Change::Put(table, id, value.to_vec());
+        bytes += change.bytes();
+        part.push(change);
+        if bytes > GROUP_BYTES / 2 {
+            into.commit(next_id, &part)?;
+            (part, bytes) = (Vec::new(), 0);
+        }
+    }
+    into.commit(next_id, &part)
 }
 
 /// Whether a database's files are mostly empty.

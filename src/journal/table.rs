@@ -101,12 +101,16 @@ impl Tally {
 
     /// `None` when [`Tally::to_bytes`] did not make these bytes.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let words = bytes.chunks(8).map(|word| word.try_into().map(u64::from_be_bytes));
-        let words: Vec<u64> = words.collect::<Result<_, _>>().ok()?;
+        let words: Vec<u64> = bytes.chunks(8).map(word).collect::<Option<_>>()?;
         let [next_id, entries @ .., bytes, change, first_release, first_record]: [u64; Self::WORDS] =
             words.try_into().ok()?;
         Some(Self { next_id, entries, bytes, change, first_release, first_record })
     }
+}
+
+/// Eight bytes as a number.
+pub(super) fn word(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().map(u64::from_be_bytes).ok()
 }
 
 #[cfg(test)]
