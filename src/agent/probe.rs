@@ -32,8 +32,8 @@ pub(super) async fn run(client: Client, board: Board, journal: Journal) {
             Ok(()) => {
                 failing = false;
                 compare_clocks(&client, &board);
-                if client.knows_time() {
-                    journal.server_time_is(client.server_time(Timestamp::now()));
+                if let Some(time) = client.server_time() {
+                    journal.server_time_is(time);
                 }
                 backoff.reset();
                 EVERY

@@ -104,11 +104,12 @@ impl Store {
 mod tests {
     use super::super::database::OpenOptions;
     use super::super::limits::{ENTRY_LIMIT, Limits};
+    use super::super::open::Distrust;
     use super::*;
     use crate::domain::{JobRecord, Outcome, Release};
 
     fn store(dir: &std::path::Path) -> Store {
-        Store::open(dir, Limits::NONE, false, &OpenOptions::default()).unwrap()
+        Store::open(dir, Limits::NONE, Distrust::Nothing, &OpenOptions::default()).unwrap()
     }
 
     /// Stores a release and ends it with its record.
