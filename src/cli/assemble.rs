@@ -175,7 +175,7 @@ fn output_port(printer: &config::PrinterConfig) -> OutputPort {
 
 fn trust(tls: &config::Tls, pins: &[config::Pin], config: &Config) -> Trust {
     let client = tls.identity.as_ref().map(|identity| (identity.certificate.clone(), identity.key.clone()));
-    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).floor() }
+    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).proofs() }
 }
 
 /// Reads the key of this box, or makes it once. If it cannot be written, as on a full disk, the new key serves until the

@@ -14,6 +14,7 @@
 pub mod device;
 mod history;
 mod session;
+mod told_time;
 mod transport;
 mod wire;
 
@@ -24,7 +25,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::clock::{self, Floor, ProvenTime};
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
 pub use history::HistoryQuery;
@@ -202,6 +203,16 @@ impl Client {
     /// Whether the server has answered yet: then its clock is known, or it does not give its time.
     pub fn knows_time(&self) -> bool {
         self.transport.knows_time()
+    }
+
+    /// The last time that a verified server told; `None` over plain HTTP.
+    pub fn proven_time(&self) -> Option<ProvenTime> {
+        self.transport.told_time.proven()
+    }
+
+    /// The floor of the clock, if it was given up because it alone refused the server.
+    pub fn wrong_floor(&self) -> Option<Floor> {
+        self.transport.told_time.wrong_floor()
     }
 
     /// The time after which the server no longer works on a request that was given up. The vendor states none. Nobody

@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTE
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::watch;
 
+use super::told_time::ToldTime;
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -110,15 +111,17 @@ pub(super) struct HttpTransport {
     clock_offset: watch::Sender<Option<SignedDuration>>,
     /// Whether the last request was answered at all; `None` before the first.
     reached: watch::Sender<Option<bool>>,
+    pub(super) told_time: ToldTime,
 }
 
 impl HttpTransport {
     pub(super) fn new(settings: &ClientSettings) -> Result<Self, SetupError> {
-        let mut config = tls::client_config(&settings.trust)?;
+        let (mut config, witness) = tls::watched_client_config(&settings.trust)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("print-release-agent/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(config)
+            .tls_info(true)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -137,6 +140,7 @@ impl HttpTransport {
             timeout: settings.request_timeout,
             clock_offset: watch::Sender::new(None),
             reached: watch::Sender::new(None),
+            told_time: ToldTime::new(witness),
         })
     }
 
@@ -202,6 +206,7 @@ impl HttpTransport {
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
         let response = request.send().await.map_err(classify)?;
         let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
+        self.told_time.note(&response, date);
         Ok(HttpAnswer { status, retry_after, date, body: bounded(response).await? })
     }
 }

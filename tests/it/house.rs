@@ -20,7 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("feedback", &[]),
     ("convert", &[]),
     ("station", &["convert", "domain", "feedback"]),
-    ("tls", &["domain"]),
+    ("tls", &["clock", "domain"]),
     ("config", &["convert", "domain", "reader::profile", "station"]),
     ("reader", &["backoff", "domain", "feedback", "random"]),
     ("lamp", &["feedback"]),
