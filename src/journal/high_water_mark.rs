@@ -4,12 +4,13 @@
 //! The mark is exact after a clean stop. While the journal is open it follows, and after a kill or a power cut it may be up
 //! to [`EVERY`] transactions behind. It is written at the first start, so it also shows that there was a database.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::{JournalError, io_error};
 use super::files::exists;
+use crate::durable;
 
 /// Transactions between two writes of the mark while the journal is open, since each is one more write to the SD card.
 const EVERY: u64 = 100;
@@ -67,7 +68,7 @@ fn path(state_dir: &Path) -> PathBuf {
 
 /// The text always has one length, so that a full disk takes it once it is there.
 fn write(path: &Path, transactions: u64) -> io::Result<()> {
-    let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let mut file = durable::options().create(true).truncate(false).open(path)?;
     file.write_all(format!("{transactions:020}\n").as_bytes())?;
     file.sync_data()
 }

@@ -25,6 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("reader", &["backoff", "domain", "feedback", "random"]),
     ("lamp", &["feedback"]),
     ("durable", &[]),
+    ("machine", &["durable"]),
     ("clock", &["durable"]),
     ("print_server", &["backoff", "clock", "domain", "durable", "random", "tls"]),
     ("journal", &["clock", "domain", "durable", "random"]),
