@@ -27,11 +27,13 @@ mod demo;
 #[cfg(feature = "directory")]
 mod directory;
 mod enroll;
+mod identity;
 mod listeners;
 mod log;
 mod man;
 mod queue;
 mod readers;
+mod reset;
 mod run;
 mod shown;
 mod status;
@@ -102,6 +104,8 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Wipe keys, tokens and journal of this box, after everything is delivered.
+    Reset(reset::ResetArgs),
     /// Look for readers and see what they send.
     #[command(subcommand)]
     Readers(readers::ReadersCommand),
@@ -121,6 +125,12 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+impl Command {
+    fn opens_the_state_directory(&self) -> bool {
+        matches!(self, Self::Run | Self::Check | Self::Enroll | Self::Queue(_) | Self::Reset(_))
+    }
+}
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     #[cfg(feature = "demo")]
@@ -138,12 +148,17 @@ pub fn main() -> ExitCode {
     };
     crate::tls::install_provider();
     let CommandLine { config, json, command } = command_line;
+    if command.opens_the_state_directory() {
+        // The database's library makes files by itself, and they are their owner's alone whatever started this program.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     let exit = match command {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config, json),
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::Reset(arguments) => reset::run(&config, json, &arguments),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
         #[cfg(feature = "directory")]

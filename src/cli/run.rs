@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::listeners::Listeners;
-use super::{Exit, assemble, load, log, runtime};
+use super::{Exit, assemble, identity, load, log, runtime};
 use crate::agent::{self, Supervisor};
 use crate::clock::Sequence;
 use crate::config::Config;
@@ -23,7 +23,7 @@ const DEFAULT_WATCHDOG_INTERVAL: Duration = Duration::from_secs(30);
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(path: &Path) -> Exit {
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
@@ -36,7 +36,7 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Failed;
         }
     };
-    let journal = match open(&config) {
+    let journal = match identity::settle(&mut config).and_then(|()| open(&config)) {
         Ok(journal) => journal,
         Err(error) => {
             tracing::error!("failed to {error}");
@@ -176,7 +176,7 @@ impl ProcessSignals {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) => match prepare_reload(&config, running, listeners) {
+                    Ok(mut config) => match prepare_reload(&mut config, running, listeners) {
                         Ok(listeners) => {
                             tracing::info!("configuration reloaded");
                             return RoundEnd::Reload(Box::new((config, listeners)));
@@ -211,7 +211,7 @@ impl ProcessSignals {
 
 /// Checks a new configuration before the old round ends, and binds its listeners. The journal and the log cannot change in a
 /// reload.
-fn prepare_reload(new: &Config, running: &Config, listeners: &Listeners) -> Result<Listeners, String> {
+fn prepare_reload(new: &mut Config, running: &Config, listeners: &Listeners) -> Result<Listeners, String> {
     let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
     if journal(new) != journal(running) {
         return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
@@ -219,6 +219,7 @@ fn prepare_reload(new: &Config, running: &Config, listeners: &Listeners) -> Resu
     if (new.log.level, new.log.format) != (running.log.level, running.log.format) {
         return Err("another [log] needs a restart".to_owned());
     }
+    identity::take_names(new);
     assemble::client(new).map_err(|error| error.to_string())?;
     if let Some(mqtt) = &new.mqtt {
         assemble::broker(new, mqtt).map_err(|error| format!("failed to {error}"))?;

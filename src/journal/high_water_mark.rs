@@ -5,12 +5,13 @@
 //! and then, so after a power cut it may be up to [`EVERY`] transactions behind, as far as the kernel has not written it by itself
 //! within half a minute. It is written at the first start, so it also shows that there was a database.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::{JournalError, io_error};
 use super::files::exists;
+use crate::durable;
 
 /// Transactions between two syncs of the mark while the journal is open, since each is one more write to the SD card.
 const EVERY: u64 = 100;
@@ -76,7 +77,7 @@ fn path(state_dir: &Path) -> PathBuf {
 
 /// The text always has one length, so that a full disk takes it once it is there.
 fn write(path: &Path, transactions: u64, durably: bool) -> io::Result<()> {
-    let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let mut file = durable::options().create(true).truncate(false).open(path)?;
     file.write_all(format!("{transactions:020}\n").as_bytes())?;
     if durably { file.sync_data() } else { Ok(()) }
 }

@@ -88,6 +88,7 @@ pub use entry::{DeadLetter, StoredEvent, StoredRecord, StoredRelease};
 pub use error::JournalError;
 pub use events::EVENT_LIMIT;
 pub use limits::{ENTRY_LIMIT, GROUP_BYTES, LEDGER_AGE, LEDGER_LIMIT, Limits, PAYLOAD_LIMIT};
+pub(crate) use lock::Lock;
 pub use queue::{LIST_LIMIT, Listing, QueueEntry};
 pub use records::RecordSearch;
 pub use reserve::RESERVE_BYTES;

@@ -19,6 +19,7 @@ use super::limits::GROUP_BYTES;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
+use crate::durable;
 
 /// The beginning of the name under which a damaged database is kept; the time follows.
 const DAMAGED: &str = "db.damaged-";
@@ -69,7 +70,7 @@ impl StateDirs {
         }
         if self.is_used() {
             // A database that is gone is a damage like any other: the empty folder will be found damaged and set aside.
-            return fs::create_dir(self.db())
+            return durable::directory(&self.db())
                 .map_err(|error| io_error(&format!("make {}", self.db().display()), &error));
         }
         self.replace(None, options, |_| Ok(()))
@@ -128,6 +129,7 @@ impl StateDirs {
         fill(&mut database)?;
         database.sync()?;
         drop(database);
+        durable::close(&new);
         sync_all(&new)?;
         rename(&new, &ready)?;
         sync(&self.state_dir)?;
@@ -175,7 +177,8 @@ impl StateDirs {
         remove(&salvage)?;
         let note = format!("{now}: {story}\nRemove this folder when it has been looked at.\n");
         let path = aside.join(NOTE);
-        fs::write(&path, note).map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
+        durable::write(&path, note.as_bytes())
+            .map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
         tracing::error!(story, aside = %aside.display(), "the database was damaged and is set aside; a new one is in use");
         Ok(self.drop_oldest(&aside))
     }

@@ -55,7 +55,7 @@ impl Store {
         distrust: Distrust,
         options: &OpenOptions,
     ) -> Result<Self, JournalError> {
-        durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
+        durable::directory(state_dir).map_err(|error| io_error(&format!("use {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
         let (dirs, reserve) = (StateDirs::new(state_dir), Reserve::new(state_dir));
         let (database, lost) = match open_database(&dirs, state_dir, distrust, options) {

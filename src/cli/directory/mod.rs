@@ -112,7 +112,7 @@ pub(super) fn keep_paired(config: &Config, tasks: &mut JoinSet<()>) {
 
 /// A client whose requests may take this long.
 fn client(site: &DirectorySite, timeout: Duration) -> Result<DirectoryClient, DirectoryError> {
-    let trust = Trust { floor: Clock::open(&site.state_dir).floor(), ..Trust::default() };
+    let trust = Trust { floor: Clock::open(&site.state_dir).proofs(), ..Trust::default() };
     DirectoryClient::new(&trust, timeout)
 }
 

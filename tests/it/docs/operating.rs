@@ -207,7 +207,7 @@ fn lights_and_beeps_are_those_of_the_vocabulary() {
 
 /// Names of files in the state directory, as the sources have them.
 fn file_names() -> BTreeSet<String> {
-    let constant = regex(r#"const (?:[A-Z_]+_)?FILE(?:_NAME)?: &str = "([^"]+)""#);
+    let constant = regex(r#"const (?:[A-Z_]+_)?(?:FILE(?:_NAME)?|DIR): &str = "([^"]+)""#);
     let joined = regex(r#"state_dir\.join\("([a-z.-]+)"\)"#);
     let sibling = regex(r#"sibling\("([a-z]+)"\)"#);
     let aside = regex(r#"const DAMAGED[A-Z_]*: &str = "([^"]+)""#);
