@@ -8,6 +8,7 @@ pub mod link_cutter;
 pub mod mosquitto;
 pub mod peer;
 pub mod platter;
+pub mod preload;
 pub mod table;
 pub mod tls;
 #[cfg(feature = "pcsc")]

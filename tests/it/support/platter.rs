@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The bytes that reach the platter together or not at all.
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// The database's files by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
