@@ -14,6 +14,8 @@
 //!
 //! [`World::repeated`]: print_release_agent::demo::server::World::repeated
 
+mod damage;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

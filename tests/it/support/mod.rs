@@ -97,6 +97,11 @@ pub fn dice() -> Dice {
     Dice::new(seed)
 }
 
+/// The number of tries of a campaign: that of the variable, or the default.
+pub fn tries(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |tries| tries.parse().expect("a number of tries"))
+}
+
 /// Notes that the calling test cannot run here, in the file that `PRINT_RELEASE_SKIPPED` names: `tests/run` prints it at its end.
 pub fn skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
