@@ -14,7 +14,11 @@
 //!
 //! [`World::repeated`]: print_release_agent::demo::server::World::repeated
 
+mod books;
+mod clock_steps;
 mod damage;
+mod strangers;
+mod syncs;
 
 use std::collections::HashMap;
 use std::time::Duration;
