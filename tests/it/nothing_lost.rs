@@ -17,6 +17,7 @@
 mod books;
 mod clock_steps;
 mod damage;
+mod odd_answers;
 mod strangers;
 mod syncs;
 

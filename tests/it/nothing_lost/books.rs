@@ -41,7 +41,8 @@ pub fn impatient(scene: &Scene) {
 /// A user's title. The history knows a record by no more.
 type Title = (String, String);
 
-/// The documents that were submitted since the books were closed last, and the rows of others.
+/// The documents that were submitted and not judged yet, and the rows of others. Documents of one title are judged together, once
+/// all are printed.
 #[derive(Default)]
 pub struct Books {
     documents: Vec<(String, Title)>,
@@ -89,10 +90,13 @@ impl Books {
     ) {
         let mut world = scene.server.world();
         let mut titles: HashMap<Title, [usize; 3]> = HashMap::new();
-        let mut wrong = Vec::new();
-        for (uuid, title) in self.documents.drain(..) {
-            let printed = world.times_released(&uuid);
-            let excuse = excused.get(&uuid).copied().unwrap_or(0);
+        let (mut wrong, mut waiting) = (Vec::new(), HashSet::new());
+        for (uuid, title) in &self.documents {
+            let printed = world.times_released(uuid);
+            let excuse = excused.get(uuid).copied().unwrap_or(0);
+            if printed == 0 {
+                waiting.insert(title.clone());
+            }
             let [printed_of, _, excused_of] = titles.entry(title.clone()).or_default();
             (*printed_of, *excused_of) = (*printed_of + printed, *excused_of + excuse);
             lane.row.unknown += excuse;
@@ -117,6 +121,9 @@ impl Books {
                 lane.row.lost += missing
             }
             lane.row.recorded_twice += doubled - known;
+            if missing > 0 || doubled > 0 {
+                waiting.remove(&(user.clone(), title.clone()));
+            }
             if missing > 0 || doubled > known {
                 let title: String = title.chars().take(TITLE).collect();
                 wrong.push(format!(
@@ -124,6 +131,7 @@ impl Books {
                 ));
             }
         }
+        self.documents.retain(|(_, title)| waiting.contains(title));
         let repeated = std::mem::take(&mut world.repeated);
         lane.row.released_twice += repeated.len();
         wrong.extend(repeated.iter().map(|uuid| format!("asked to print {uuid} again")));

@@ -51,11 +51,11 @@ impl Kept {
 
     /// Whether the server may get a second record from this, as the other one was promised.
     fn doubles(self, promised: Self) -> bool {
-        match (promised, self) {
-            (Self::Delivered | Self::Waiting { in_doubt: true }, Self::Waiting { in_doubt: false }) => true,
-            (Self::Delivered | Self::Waiting { .. }, Self::Open { carried_over: false }) => true,
-            _ => false,
-        }
+        matches!(
+            (promised, self),
+            (Self::Delivered | Self::Waiting { in_doubt: true }, Self::Waiting { in_doubt: false })
+                | (Self::Delivered | Self::Waiting { .. }, Self::Open { carried_over: false })
+        )
     }
 }
 

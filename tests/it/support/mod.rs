@@ -6,6 +6,7 @@ pub mod journal;
 mod limit;
 pub mod link_cutter;
 pub mod mosquitto;
+pub mod odd_proxy;
 pub mod peer;
 pub mod platter;
 pub mod preload;
