@@ -14,6 +14,7 @@
 //! - [`config`]: checks `agent.toml`. [`tls`]: the trust in servers. [`random`]: the one source of randomness.
 //!   `durable`: small files that are there whole. [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
+//! - [`planted`]: faults that tests plant to see them found (feature `planted`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
 //! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
@@ -37,6 +38,7 @@ mod durable;
 pub mod feedback;
 pub mod journal;
 mod lamp;
+pub mod planted;
 pub mod print_server;
 pub mod random;
 pub mod reader;
