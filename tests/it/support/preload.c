@@ -40,20 +40,21 @@
 #define PAGE 4096
 #define PAGES (1 << 18) /* of the largest file that is followed, 1 GiB */
 #define FILES 4096
+#define MANY 128 /* files; then those without a name are looked for at each opening */
 #define REAL(name, ...) ((__typeof__(&name))real(#name))(__VA_ARGS__)
 
 enum { LOADED, CLOCK, FAIL, SURVIVE, SYNCS, FAILED, SEED, WORDS };
 
 struct tracked {
   ino_t inode;
-  int living, platter;
+  int living, platter, nameless;
   unsigned char *dirty;
 };
 
 static int64_t nothing[WORDS], *words = nothing;
 static const char *disk, *platter;
 static dev_t device;
-static struct tracked files[FILES];
+static struct tracked *files[FILES];
 static int count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t seed = 88172645463325252u;
@@ -114,7 +115,7 @@ time_t time(time_t *into) {
 static struct tracked *find(int fd, struct stat *is) {
   if (!disk || fstat(fd, is) != 0 || !S_ISREG(is->st_mode) || is->st_dev != device) return NULL;
   for (int i = 0; i < count; i++)
-    if (files[i].inode == is->st_ino) return &files[i];
+    if (files[i]->inode == is->st_ino) return files[i];
   return NULL;
 }
 
@@ -132,6 +133,25 @@ static void bring(struct tracked *file, size_t page) {
   char bytes[PAGE];
   ssize_t length = syscall(SYS_pread64, file->living, bytes, sizeof bytes, (off_t)page * PAGE);
   if (length > 0 && syscall(SYS_pwrite64, file->platter, bytes, (size_t)length, (off_t)page * PAGE) != length) abort();
+}
+
+/* Forgets the files that had no name at the last look either, so that no thread is at work on them. They would keep their space. */
+static void sweep(void) {
+  for (int i = 0; i < count; i++) {
+    struct stat is;
+    char path[PATH_MAX];
+    struct tracked *file = files[i];
+    if (fstat(file->living, &is) != 0 || is.st_nlink > 0 || !file->nameless++) continue;
+    munmap(file->dirty, PAGES);
+    syscall(SYS_close, file->living);
+    syscall(SYS_close, file->platter);
+    for (int dirty = 0; dirty < 2; dirty++) {
+      snprintf(path, sizeof path, "%s/%llu%s", platter, (unsigned long long)file->inode, dirty ? ".dirty" : "");
+      syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    }
+    free(file);
+    files[i--] = files[--count];
+  }
 }
 
 static void follow(struct tracked *file, const struct stat *is) {
@@ -165,11 +185,13 @@ static int opened(int fd) {
     pthread_mutex_lock(&lock);
     device = is.st_dev;
     struct tracked *file = find(fd, &is);
-    if (!file && count < FILES) {
-      file = &files[count];
+    if (!file) {
+      if (count >= MANY) sweep();
+      if (count == FILES) abort();
+      if (!(file = calloc(1, sizeof *file))) abort();
       file->living = plain_open(link, O_RDONLY);
       follow(file, &is);
-      count++;
+      files[count++] = file;
     }
     if (file && is.st_size == 0 && syscall(SYS_ftruncate, file->platter, (off_t)0) != 0) abort();
     pthread_mutex_unlock(&lock);

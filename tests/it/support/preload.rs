@@ -26,7 +26,9 @@ const SEED: u64 = 6;
 
 /// The library, and the program that runs under it. One is for one program at a time.
 pub struct Preload {
-    dir: TempDir,
+    /// `None` in the process that runs under it.
+    dir: Option<TempDir>,
+    platter: PathBuf,
     words: File,
 }
 
@@ -44,9 +46,10 @@ impl Preload {
             }
             Ok(status) => assert!(status.success(), "{cc:?}: {status}"),
         }
-        fs::create_dir(dir.path().join("platter")).unwrap();
+        let platter = dir.path().join("platter");
+        fs::create_dir(&platter).unwrap();
         let words = File::options().create(true).truncate(true).read(true).write(true).open(dir.path().join("words"));
-        let made = Self { dir, words: words.unwrap() };
+        let made = Self { dir: Some(dir), platter, words: words.unwrap() };
         (0..WORDS).for_each(|word| made.set(word, 0));
         made.write_script(None);
         assert!(Command::new(made.program()).arg("--version").output().unwrap().status.success());
@@ -57,9 +60,31 @@ impl Preload {
         Some(made)
     }
 
+    /// The library under which this process runs, if it does.
+    pub fn of_this_process() -> Option<Self> {
+        let words = std::env::var_os("PRINT_RELEASE_FAULTS")?;
+        let platter = std::env::var_os("PRINT_RELEASE_PLATTER")?.into();
+        let words = File::options().read(true).write(true).open(words).unwrap();
+        Some(Self { dir: None, platter, words })
+    }
+
+    /// Puts a program under the library, with a disk for its temporary files.
+    pub fn command(&self, program: &Path) -> Command {
+        let (dir, mut command) = (self.dir(), Command::new(program));
+        let disk = dir.join("disk");
+        fs::create_dir_all(&disk).unwrap();
+        command.env("LD_PRELOAD", dir.join("preload.so")).env("PRINT_RELEASE_FAULTS", dir.join("words"));
+        command.env("PRINT_RELEASE_PLATTER", &self.platter).env("PRINT_RELEASE_DISK", &disk).env("TMPDIR", &disk);
+        command
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.as_ref().expect("the process that runs under it starts none").path()
+    }
+
     /// Starts the real program under the library.
     pub fn program(&self) -> PathBuf {
-        self.dir.path().join("program")
+        self.dir().join("program")
     }
 
     /// Follows the files below a directory from the next start of the program on.
@@ -68,7 +93,7 @@ impl Preload {
     }
 
     fn write_script(&self, disk: Option<&Path>) {
-        let dir = self.dir.path().display();
+        let dir = self.dir().display();
         let disk = disk.map(|disk| format!("PRINT_RELEASE_DISK='{}' ", disk.display())).unwrap_or_default();
         let text = format!(
             "#!/bin/sh\nexec env PRINT_RELEASE_FAULTS='{dir}/words' PRINT_RELEASE_PLATTER='{dir}/platter' {disk}\
@@ -102,9 +127,28 @@ impl Preload {
         self.set(FAIL, 0);
         self.leave(disk, percent, dice);
         // An inode may get the number of an earlier one.
-        for file in fs::read_dir(self.dir.path().join("platter")).unwrap() {
+        for file in fs::read_dir(&self.platter).unwrap() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
+    }
+
+    /// The same in another directory, while the program that writes here goes on. No write may be under way.
+    pub fn power_cut_copy(&self, from: &Path, to: &Path, percent: u64, dice: &mut Dice) {
+        for path in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+            let (found, copy) = (fs::symlink_metadata(&path).unwrap(), to.join(path.file_name().unwrap()));
+            if found.is_dir() {
+                fs::create_dir(&copy).unwrap();
+                self.power_cut_copy(&path, &copy, percent, dice);
+            } else if found.is_file() {
+                let left = self.left(&path, found.ino(), percent, dice);
+                write_synced(&copy, &left.unwrap_or_else(|| fs::read(&path).unwrap()));
+            }
+        }
+    }
+
+    /// No sync fails from now on.
+    pub fn heal(&self) {
+        self.set(FAIL, 0);
     }
 
     fn leave(&self, dir: &Path, percent: u64, dice: &mut Dice) {
@@ -124,9 +168,8 @@ impl Preload {
 
     /// The content that is left of a file; `None` for one that the program has not opened.
     fn left(&self, path: &Path, inode: u64, percent: u64, dice: &mut Dice) -> Option<Vec<u8>> {
-        let platter = self.dir.path().join("platter");
-        let mut left = fs::read(platter.join(inode.to_string())).ok()?;
-        let (dirty, living) = (fs::read(platter.join(format!("{inode}.dirty"))).unwrap(), fs::read(path).unwrap());
+        let mut left = fs::read(self.platter.join(inode.to_string())).ok()?;
+        let (dirty, living) = (fs::read(self.platter.join(format!("{inode}.dirty"))).unwrap(), fs::read(path).unwrap());
         for (page, bytes) in living.chunks(PAGE).enumerate() {
             if dirty[page] != 0 && dice.roll(100) < percent {
                 let at = page * PAGE;
@@ -148,6 +191,12 @@ impl Preload {
     }
 }
 
+/// Writes a file that is on the platter from its beginning.
+pub fn write_synced(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
 mod tests {
     use jiff::Timestamp;
     use print_release_agent::demo::scene::Scene;
@@ -157,7 +206,7 @@ mod tests {
 
     /// Runs a program under the library, and says whether it ended well.
     fn run(preload: &Preload, disk: &Path, command: &str) -> (bool, String) {
-        let dir = preload.dir.path();
+        let dir = preload.dir();
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(disk).env("LD_PRELOAD", dir.join("preload.so"));
         shell.env("PRINT_RELEASE_FAULTS", dir.join("words")).env("PRINT_RELEASE_PLATTER", dir.join("platter"));
