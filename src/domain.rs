@@ -5,6 +5,7 @@
 
 mod outcome;
 mod reason;
+mod tag;
 
 use std::fmt;
 use std::sync::Arc;
@@ -147,7 +148,7 @@ impl DocumentStatus {
 pub struct Document {
     /// The server's name for it.
     pub uuid: String,
-    /// Its title, cut to [`Document::TITLE_LIMIT`] characters.
+    /// Its title as the server gave it, up to [`Document::TITLE_LIMIT`]. Anybody can choose one, so it is cleaned where it is shown.
     pub title: String,
     /// The owner's login name; empty when the server does not give it.
     pub user: String,
@@ -169,11 +170,14 @@ pub struct Document {
     pub status: DocumentStatus,
     /// The output port's name that it was printed at, in the history.
     pub port_name: Option<String>,
+    /// Whether the server has its bytes. The journal does not keep it.
+    #[serde(skip)]
+    pub storage_online: Option<bool>,
 }
 
 impl Document {
-    /// The most characters of a title that are kept. A tap's releases are one durable write of bounded size.
-    pub const TITLE_LIMIT: usize = 200;
+    /// The most bytes of a title that are kept. A tap's releases are one durable write of bounded size.
+    pub const TITLE_LIMIT: usize = 4_096;
 
     /// A document that waits and of which nothing more is known, for tests to fill in.
     #[cfg(test)]
@@ -191,6 +195,7 @@ impl Document {
             created: None,
             status: DocumentStatus::Ready,
             port_name: None,
+            storage_online: None,
         }
     }
 }
@@ -246,6 +251,9 @@ pub struct Release {
     pub record: bool,
     /// Whether the server was asked to keep the document: then READY does not tell that it was not released.
     pub retain: bool,
+    /// Whether the title of its job record ends in the tag of the tap.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tag: bool,
 }
 
 #[cfg(test)]
@@ -261,6 +269,7 @@ impl Release {
             time: Timestamp::UNIX_EPOCH,
             record: true,
             retain: false,
+            tag: false,
         }
     }
 }
@@ -279,7 +288,7 @@ pub struct JobRecord {
     pub user: User,
     /// The released document: it stands in the same history and is not its job record.
     pub document: String,
-    /// The document's title.
+    /// The document's title, with the tag if it has one.
     pub title: String,
     /// Pages in all.
     pub pages: Option<u32>,
@@ -304,7 +313,7 @@ impl JobRecord {
             station: release.station.clone(),
             user: release.user.clone(),
             document: document.uuid.clone(),
-            title: document.title.clone(),
+            title: if release.tag { tag::tagged(&document.title, release.tap) } else { document.title.clone() },
             pages: document.pages,
             color_pages: document.color_pages,
             paper_size: document.paper_size.clone(),

@@ -381,6 +381,7 @@ mod tests {
             hold: false,
             deadline: Duration::from_secs(90),
             record: true,
+            tag: false,
             port: OutputPort::Serial("DEMO0001".to_owned()),
         }
     }

@@ -64,3 +64,16 @@ pub(super) async fn server(board: Board, client: Client) {
         });
     }
 }
+
+/// Counts the rows of the server's lists that were skipped.
+pub(super) async fn refused_rows(board: Board, client: Client) {
+    let (mut refused, mut counted) = (client.refused_rows(), 0);
+    loop {
+        let rows = *refused.borrow_and_update();
+        board.metrics.rows_refused(rows - counted);
+        counted = rows;
+        if refused.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -72,11 +72,7 @@ impl MqttPublisher {
                     None => return,
                     Some(MqttNotice::Connected) => self.board.update(|state| state.mqtt = Some(true)),
                     Some(MqttNotice::Disconnected { .. }) => self.board.update(|state| state.mqtt = Some(false)),
-                    Some(MqttNotice::Acknowledged(id)) => {
-                        if let Err(error) = self.journal.forget_event(id).await {
-                            tracing::error!(%error, "event published and not forgotten; it will be published again");
-                        }
-                    }
+                    Some(MqttNotice::Acknowledged(id)) => self.forget(id).await,
                     Some(MqttNotice::HomeAssistantStarted) => self.discovery(),
                 },
                 _ = counts.changed() => {}
@@ -97,11 +93,22 @@ impl MqttPublisher {
             match self.mqtt.offer(event.id, self.topics.station_event(&event.station), event.payload) {
                 Ok(()) => {}
                 Err(PublishError::Full) => break,
-                Err(error) => tracing::error!(%error, id = event.id, "event cannot be published"),
+                // It would be refused again for ever.
+                Err(error) => {
+                    tracing::error!(%error, id = event.id, "event cannot be published, and is given up");
+                    self.board.events_lost(1);
+                    self.forget(event.id).await;
+                }
             }
             after = event.id;
         }
         after
+    }
+
+    async fn forget(&self, id: EntryId) {
+        if let Err(error) = self.journal.forget_event(id).await {
+            tracing::error!(%error, id, "event not forgotten; the next start publishes it again");
+        }
     }
 
     fn retain(&self, topic: String, payload: String) {

@@ -50,7 +50,7 @@ pub(super) async fn run(client: Client, board: Board) {
 /// A clock that systemd has set to its own birthday is beyond every floor, and still wrong.
 fn compare_clocks(client: &Client, board: &Board) {
     let now = Timestamp::now();
-    let ahead = client.server_time(now).duration_since(now);
+    let ahead = client.likely_server_time().duration_since(now);
     let disputed = ahead.abs() > TOLERANCE;
     if disputed == board.watch().borrow().clock_disputed {
         return;

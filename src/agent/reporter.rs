@@ -122,7 +122,7 @@ impl Reporter {
         self.sequence.stamp(&mut payload);
         if let Err(error) = self.events.try_send(StationEvent { station: station.clone(), subject, payload }) {
             tracing::error!(station = &**station, %error, "event lost");
-            self.board.metrics.event_lost();
+            self.board.events_lost(1);
         }
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn parts(
     sequence: Arc<Sequence>,
     before: Option<&Board>,
 ) -> anyhow::Result<Parts> {
-    let stations = config.stations.iter().map(station).collect::<anyhow::Result<Vec<_>>>()?;
+    let stations = config.stations.iter().map(|it| station(it, config)).collect::<anyhow::Result<Vec<_>>>()?;
     let names = stations.iter().map(|setup| setup.policy.name.clone());
     let board = match before {
         None => Board::new(&config.agent.id, names, Timestamp::now()),
@@ -132,7 +132,7 @@ pub(super) fn parts(
     Ok(Parts { stations, client, device, clock, journal, board, sequence, users, outbox, mqtt })
 }
 
-fn station(station: &config::StationConfig) -> anyhow::Result<StationSetup> {
+fn station(station: &config::StationConfig, config: &Config) -> anyhow::Result<StationSetup> {
     let release = &station.release;
     let policy = Policy {
         name: station.name.as_str().into(),
@@ -151,6 +151,7 @@ fn station(station: &config::StationConfig) -> anyhow::Result<StationSetup> {
         deadline: release.deadline,
         // So far every release goes through the server, so `downloaded` asks for no record.
         record: release.record == RecordPolicy::Always,
+        tag: config.outbox.tag,
         port: output_port(&station.printer),
     };
     let login = match station.login {

@@ -53,7 +53,7 @@ fn convert(json: bool, with: &str, read: &str) -> Exit {
         }
     };
     match conversion.apply(read) {
-        Ok(number) if json => say!("{}", json!({ "number": number })),
+        Ok(number) if json => say_json!("{}", json!({ "number": number })),
         Ok(number) => say!("{number}"),
         Err(error) => {
             eprintln!("{error}");
@@ -69,9 +69,9 @@ pub(super) fn print_learned(json: bool, pairs: &[(String, String)]) -> Exit {
     if json {
         let rows = |answers: &[LearnedConversion]| answers.iter().map(row).collect::<Vec<_>>();
         let line = learned.fits.first().map(line);
-        say!("{}", json!({ "fits": rows(&learned.fits), "partial": rows(&learned.partial), "line": line }));
+        say_json!("{}", json!({ "fits": rows(&learned.fits), "partial": rows(&learned.partial), "line": line }));
     } else {
-        super::say(format_args!("{}", text(&learned, pairs.len())));
+        text(&learned, pairs.len()).lines().for_each(|line| say!("{line}"));
     }
     if learned.fits.is_empty() { Exit::Failed } else { Exit::Done }
 }

@@ -33,13 +33,13 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
         },
         Err(problems) if json => (problems.lines().map(CheckResult::of_problem).collect(), Vec::new()),
         Err(problems) => {
-            say_error!("{problems}");
+            super::say_problems(&problems);
             return Exit::Usage;
         }
     };
     if json {
         let rows: Vec<_> = lines.iter().map(CheckResult::document).collect();
-        say!("{}", json!({ "checks": rows, "warnings": warnings }));
+        say_json!("{}", json!({ "checks": rows, "warnings": warnings }));
     } else {
         for warning in &warnings {
             say!("warning  {warning}");
@@ -66,7 +66,8 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
         };
         lines.push(CheckResult::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
-    if let Some(address) = config.http.filter(|_| running.is_none()) {
+    if let Some(http) = config.http.as_ref().filter(|_| running.is_none()) {
+        let address = http.listen;
         let free = std::net::TcpListener::bind(address).map(|_| format!("{address} is free to listen on"));
         lines.push(CheckResult::new(
             "page",

@@ -39,7 +39,9 @@ struct Console {
 
 impl Console {
     fn say(self, text: &str) {
-        if self.json { say_error!("{text}") } else { say!("{text}") }
+        for line in text.lines() {
+            if self.json { say_error!("{line}") } else { say!("{line}") }
+        }
     }
 }
 
@@ -57,7 +59,7 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
         say_error!("failed to {error}");
     }
     if json {
-        say!(
+        say_json!(
             "{}",
             json!({
                 "device": result.device,

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::agent::{Parts, control};
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::journal::Journal;
 use crate::status;
 
@@ -22,7 +22,8 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Keeps the sockets of `before` whose addresses are unchanged, and binds the others.
     pub(super) fn open(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
-        let page = match (config.http, before.and_then(|before| before.page.as_ref())) {
+        let address = config.http.as_ref().map(|http| http.listen);
+        let page = match (address, before.and_then(|before| before.page.as_ref())) {
             (None, _) => None,
             (Some(address), Some((same, listener))) if address == *same => Some((address, listener.try_clone()?)),
             (Some(address), _) => {
@@ -39,12 +40,20 @@ impl Listeners {
     }
 
     /// Serves both until the set is dropped. Returns the page's address as a text for a person.
-    pub(super) fn serve(&self, servers: &mut JoinSet<()>, parts: &Parts, journal: &Journal) -> std::io::Result<String> {
+    pub(super) fn serve(
+        &self,
+        servers: &mut JoinSet<()>,
+        http: Option<&HttpConfig>,
+        parts: &Parts,
+        journal: &Journal,
+    ) -> std::io::Result<String> {
         let board = &parts.board;
         let mut address = "page off".to_owned();
         if let Some((_, listener)) = &self.page {
             address = format!("page at http://{}/", listener.local_addr()?);
-            servers.spawn(status::http::serve(listener.try_clone()?, status::http::router(board.clone())));
+            let hosts = http.map_or(&[][..], |http| &http.hosts);
+            let router = status::hosts::guarded(status::http::router(board.clone()), hosts);
+            servers.spawn(status::http::serve(listener.try_clone()?, router));
         }
         let (_, listener) = &self.control;
         let readers = control::readers(board.clone(), &parts.stations);

@@ -1,12 +1,18 @@
 //! The commands, one file each. Every command ends with an exit code that scripts and the service manager can rely on.
 #![deny(clippy::print_stdout, reason = "`println!` panics where standard output is closed (`| head`); `say!` does not")]
 
-/// Prints a line on standard output. If its reader has closed it (`| head`), the program ends with 0.
+/// Prints one line for a person on standard output, cleaned as `shown.rs` says. If its reader has closed it (`| head`), the
+/// program ends with 0.
 macro_rules! say {
-    ($($text:tt)*) => { crate::cli::say(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => { crate::cli::say(format_args!($($text)*)) };
 }
 
-/// Prints a line on standard error. Unlike `eprintln!` it does not panic where that is closed.
+/// Prints JSON on standard output. Its values stay exactly as they are.
+macro_rules! say_json {
+    ($($text:tt)*) => { crate::cli::say_json(&format!($($text)*)) };
+}
+
+/// Prints one line on standard error, cleaned as `shown.rs` says. Unlike `eprintln!` it does not panic where that is closed.
 macro_rules! say_error {
     ($($text:tt)*) => { crate::cli::say_error(format_args!($($text)*)) };
 }
@@ -25,6 +31,7 @@ mod man;
 mod queue;
 mod readers;
 mod run;
+mod shown;
 mod status;
 
 use std::io::Write;
@@ -32,6 +39,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use shown::{Shown, harmless_json};
 
 /// The exit code of a command (docs/operating.md, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +154,12 @@ fn description() -> clap::Command {
     CommandLine::command().disable_help_subcommand(true)
 }
 
-fn say(text: std::fmt::Arguments<'_>) {
-    print(text.to_string().as_bytes());
+fn say(line: std::fmt::Arguments<'_>) {
+    print(format!("{}\n", Shown(line)).as_bytes());
+}
+
+fn say_json(text: &str) {
+    print(format!("{}\n", harmless_json(text)).as_bytes());
 }
 
 /// Writes to standard output. If that fails, the program ends: a closed pipe is no mistake, anything else is.
@@ -163,9 +176,9 @@ fn print(text: &[u8]) {
     std::process::exit(exit)
 }
 
-fn say_error(text: std::fmt::Arguments<'_>) {
+fn say_error(line: std::fmt::Arguments<'_>) {
     // There is no other place to report that standard error is closed.
-    drop(writeln!(std::io::stderr(), "{text}"));
+    drop(writeln!(std::io::stderr(), "{}", Shown(line)));
 }
 
 /// Builds a runtime of one thread: the box has little memory, and the work is mostly waiting.
@@ -173,10 +186,14 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+fn say_problems(problems: &crate::config::Problems) {
+    problems.lines().for_each(|problem| say_error!("{problem}"));
+}
+
 /// Reads the configuration, or prints what is wrong with it.
 fn load(path: &std::path::Path) -> Result<crate::config::Config, Exit> {
     crate::config::load(path).map_err(|problems| {
-        say_error!("{problems}");
+        say_problems(&problems);
         Exit::Usage
     })
 }

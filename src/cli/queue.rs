@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::daemon::{self, ErrorResponse};
+use super::shown::{Shown, harmless_json};
 use super::{Exit, load, runtime};
 use crate::config::Config;
 use crate::domain::EntryId;
@@ -80,7 +81,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
 
 async fn carry_out(queue: &QueueSource<'_>, json: bool, command: &QueueCommand) -> anyhow::Result<Exit> {
     match command {
-        QueueCommand::List | QueueCommand::Export { .. } if json => say!("{}", queue.whole().await?),
+        QueueCommand::List | QueueCommand::Export { .. } if json => queue.print_whole().await?,
         QueueCommand::List => {
             let mut any = false;
             let list = |kind: &str, row: &Value| {
@@ -94,27 +95,30 @@ async fn carry_out(queue: &QueueSource<'_>, json: bool, command: &QueueCommand) 
         }
         QueueCommand::Show { id } => {
             let entry = queue.show(*id).await?;
-            say!("{}", if json { entry.to_string() } else { format!("{entry:#}") });
+            say_json!("{}", if json { entry.to_string() } else { format!("{entry:#}") });
         }
         QueueCommand::Retry { id } => {
             let next = queue.retry(*id).await?;
-            say!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
+            say_json!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
         }
         QueueCommand::Drop { id } => {
             let dropped = queue.give_up(*id).await?;
-            say!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
+            say_json!("{}", if json { dropped.to_string() } else { format!("dropped: {dropped}") });
         }
         QueueCommand::Export { format: None | Some(ExportFormat::Jsonl) } => {
-            queue.each(|kind, row| say!("{}", json!({ "kind": kind, "entry": row }))).await?;
+            queue.each(|kind, row| say_json!("{}", json!({ "kind": kind, "entry": row }))).await?;
         }
         QueueCommand::Export { format: Some(ExportFormat::Csv) } => {
             say!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
-            queue.each(|kind, row| say!("{}", csv(kind, row))).await?;
+            queue.each(|kind, row| super::print(format!("{}\n", csv(kind, row)).as_bytes())).await?;
         }
         QueueCommand::Verify => return Ok(print_verification(&queue.verify().await?, json)),
     }
     Ok(Exit::Done)
 }
+
+/// The lists of a page, each with the kind of its entries.
+const KINDS: [(&str, &str); 3] = [("releases", "release"), ("records", "record"), ("dead", "dead")];
 
 /// The place where the entries are read and changed.
 enum QueueSource<'a> {
@@ -156,8 +160,8 @@ impl<'a> QueueSource<'a> {
         let mut after = 0;
         loop {
             let page = self.page(after).await?;
-            for (kind, name) in [("releases", "release"), ("records", "record"), ("dead", "dead")] {
-                page[kind].as_array().into_iter().flatten().for_each(|row| show(name, row));
+            for (list, kind) in KINDS {
+                page[list].as_array().into_iter().flatten().for_each(|row| show(kind, row));
             }
             match page["next"].as_u64() {
                 Some(next) => after = next,
@@ -166,15 +170,27 @@ impl<'a> QueueSource<'a> {
         }
     }
 
-    async fn whole(&self) -> anyhow::Result<Value> {
-        let (mut releases, mut records, mut dead) = (Vec::new(), Vec::new(), Vec::new());
-        let collect = |kind: &str, row: &Value| match kind {
-            "release" => releases.push(row.clone()),
-            "record" => records.push(row.clone()),
-            _ => dead.push(row.clone()),
-        };
-        self.each(collect).await?;
-        Ok(json!({ "releases": releases, "records": records, "dead": dead }))
+    /// Prints every entry as one JSON document. It goes through the pages once for each kind, so that no list is ever in memory;
+    /// an entry moves from one kind to the next in their order, so that none is missed.
+    async fn print_whole(&self) -> anyhow::Result<()> {
+        // An agent or a journal that cannot be asked is found before anything is printed.
+        self.page(0).await?;
+        let mut opening = '{';
+        for (list, wanted) in KINDS {
+            super::print(format!("{opening}\"{list}\":[").as_bytes());
+            let mut separator = "";
+            let print = |kind: &str, row: &Value| {
+                if kind == wanted {
+                    super::print(format!("{separator}{}", harmless_json(&row.to_string())).as_bytes());
+                    separator = ",";
+                }
+            };
+            self.each(print).await?;
+            super::print(b"]");
+            opening = ',';
+        }
+        super::print(b"}\n");
+        Ok(())
     }
 
     async fn show(&self, id: EntryId) -> anyhow::Result<Value> {
@@ -238,25 +254,25 @@ const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
     ("reason", ["/reason", "/outcome/reason"]),
 ];
 
-/// An entry as one line of CSV (RFC 4180).
+/// An entry as one line of CSV (RFC 4180), cleaned as for a person, because that is who opens it. JSON has every value exactly.
 fn csv(kind: &str, row: &Value) -> String {
     let field = |(name, [record, release]): (&str, [&str; 2])| {
         let text = match row.pointer(record).or_else(|| row.pointer(release)) {
             _ if name == "kind" => kind.to_owned(),
-            Some(Value::String(text)) => text.clone(),
+            Some(Value::String(text)) => Shown(text).to_string(),
             None | Some(Value::Null) => String::new(),
             Some(value) => value.to_string(),
         };
         // A spreadsheet takes these characters for the start of a formula, and anybody can choose a document's title.
-        let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text };
-        if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+        let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
+        if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
     };
     CSV_COLUMNS.map(field).join(",")
 }
 
 fn print_verification(verified: &Value, json: bool) -> Exit {
     if json {
-        say!("{verified}");
+        say_json!("{verified}");
     } else {
         for detail in verified["details"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             say!("{detail}");
@@ -273,6 +289,6 @@ mod tests {
     #[test]
     fn a_title_can_neither_leave_its_csv_field_nor_become_a_formula() {
         let row = json!({ "id": 7, "record": { "title": "=A1, \"x\"\n", "pages": 3 }, "reason": "no" });
-        assert_eq!(csv("dead", &row), "dead,7,,,,,,\"'=A1, \"\"x\"\"\n\",3,no");
+        assert_eq!(csv("dead", &row), "dead,7,,,,,,\"'=A1, \"\"x\"\"\\n\",3,no");
     }
 }

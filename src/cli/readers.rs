@@ -2,7 +2,7 @@
 //!
 //! A read is a secret everywhere else. Here the technician looks at a card of his own, on his own terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::Context;
@@ -53,7 +53,7 @@ fn list(json: bool) -> Exit {
     let pcscd = Vec::new();
     let found = detect::list(Path::new("/"), &pcscd);
     if json {
-        say!("{}", json!({ "readers": found }));
+        say_json!("{}", json!({ "readers": found }));
         return Exit::Done;
     }
     if found.is_empty() {
@@ -93,7 +93,7 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut WatchSourc
     let (reader, station, runtime) = match result {
         Ok(parts) => parts,
         Err(error) => {
-            eprintln!("failed to {error:#}");
+            say_error!("failed to {error:#}");
             return Exit::Usage;
         }
     };
@@ -106,7 +106,7 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut WatchSourc
         act(&mut watched).await
     });
     done.unwrap_or_else(|error| {
-        eprintln!("failed to {error:#}");
+        say_error!("failed to {error:#}");
         Exit::Unavailable
     })
 }
@@ -161,9 +161,10 @@ impl WatchSource {
                 line = self.next() => line?,
                 _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
             };
-            let text = if json { json!(line).to_string() } else { text(&line) };
-            if writeln!(std::io::stdout(), "{text}").is_err() {
-                return Ok(Exit::Done);
+            if json {
+                say_json!("{}", json!(line));
+            } else {
+                text(&line).lines().for_each(|line| say!("{line}"));
             }
         }
     }
@@ -199,7 +200,7 @@ impl WatchSource {
             match line {
                 WatchLine::Read { read, .. } if known.iter().all(|(known, _)| *known != read) => return Ok(Some(read)),
                 WatchLine::Read { .. } | WatchLine::Bytes(_) => {}
-                other => eprintln!("  {}", text(&other)),
+                other => say_error!("  {}", text(&other)),
             }
         }
     }

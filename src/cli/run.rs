@@ -70,7 +70,7 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         let parts = assemble::parts(&config, client, journal.clone(), sequence.clone(), board.as_ref())?;
         board = Some(parts.board.clone());
         let mut servers = JoinSet::new();
-        let page = listeners.serve(&mut servers, &parts, journal)?;
+        let page = listeners.serve(&mut servers, config.http.as_ref(), &parts, journal)?;
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut end = RoundEnd::Exit(Exit::Done);
         let mut supervisor = ServiceManager { page };

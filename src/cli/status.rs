@@ -17,9 +17,9 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     match answer {
         Ok(Some(status)) => {
             if json {
-                say!("{status}");
+                say_json!("{status}");
             } else {
-                say!("{}", summary(&status));
+                summary(&status).iter().for_each(|line| say!("{line}"));
             }
             Exit::Done
         }
@@ -36,7 +36,7 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
 }
 
 /// The status document as lines for a person.
-fn summary(status: &Value) -> String {
+fn summary(status: &Value) -> Vec<String> {
     let text = |pointer: &str| match status.pointer(pointer) {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
@@ -76,5 +76,5 @@ fn summary(status: &Value) -> String {
             of("failed")
         ));
     }
-    lines.join("\n")
+    lines
 }

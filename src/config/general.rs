@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
+use toml::de::DeValue;
 use tracing::Level;
 
 use super::{
-    check::{MAX_NAME, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text},
+    check::{
+        Checked, MAX_NAME, boolean, duration, integer, is_name_byte, name, off_or, one_of, path, socket_address, text,
+    },
     secret,
     section::Section,
 };
@@ -18,6 +21,10 @@ use crate::domain::Secret;
 
 /// The page's default address, which only this machine can reach.
 const PAGE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8631);
+
+/// The most names of `http.hosts`, and the longest of them (RFC 1035, section 2.3.4).
+const MAX_HOSTS: usize = 16;
+const MAX_HOST: usize = 253;
 
 /// The limits of `max_entries`. The bars of docs/measures.md are measured with the default, 100,000.
 const MAX_ENTRIES: RangeInclusive<u32> = 1..=1_000_000;
@@ -82,6 +89,8 @@ pub struct OutboxConfig {
     pub(crate) max_age: Duration,
     /// The handling of a job record whose answer was lost.
     pub(crate) in_doubt: InDoubt,
+    /// The title of a job record ends in the tag of its tap.
+    pub(crate) tag: bool,
     /// First wait before a record is sent again.
     pub(crate) retry_min: Duration,
     /// Longest wait; not below `retry_min`.
@@ -107,6 +116,7 @@ impl OutboxConfig {
                 InDoubt::Reconcile,
                 one_of(&[("reconcile", InDoubt::Reconcile), ("resend", InDoubt::Resend)]),
             ),
+            tag: section.get("tag", false, boolean),
             retry_min: section.get("retry_min", Duration::from_secs(1), duration(RETRY)),
             retry_max: section.get("retry_max", Duration::from_secs(300), duration(RETRY)),
         };
@@ -117,9 +127,47 @@ impl OutboxConfig {
     }
 }
 
-/// `[http]`: the address of the page, unless it is off.
-pub(super) fn http(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
-    section.get("listen", Some(PAGE.into()), off_or(text(socket_address)))
+/// `[http]`: the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address to listen on.
+    pub(crate) listen: SocketAddr,
+    /// The names by which it may be asked for, besides those that are the box's own, in small letters.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl HttpConfig {
+    /// `None` when it is switched off; its other keys are checked all the same.
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let listen = section.get("listen", Some(PAGE.into()), off_or(text(socket_address)));
+        let hosts = section.get("hosts", Vec::new(), host_names);
+        if listen.is_none() && !hosts.is_empty() {
+            section.warn("hosts", "is only used with listen");
+        }
+        Some(Self { listen: listen?, hosts })
+    }
+}
+
+/// A list of names without ports.
+fn host_names(value: &DeValue<'_>) -> Checked<Vec<String>> {
+    match value.as_array() {
+        Some(names) if names.len() <= MAX_HOSTS => {
+            let checked = names.iter().zip(1..).map(|(element, number)| {
+                text(host_name)(element.get_ref()).map_err(|why| format!("name {number} {why}"))
+            });
+            checked.collect()
+        }
+        _ => Err(format!("must be a list of at most {MAX_HOSTS} names, for example []")),
+    }
+}
+
+/// A name as it stands in a URL (RFC 1123, section 2.1).
+fn host_name(text: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match (1..=MAX_HOST).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('.') {
+        true => Ok(text.trim_end_matches('.').to_ascii_lowercase()),
+        false => Err("must be a host name, without scheme or port".to_owned()),
+    }
 }
 
 /// `[log]`: the level and form of the log.

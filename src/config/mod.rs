@@ -33,13 +33,12 @@ mod tls;
 use std::{
     collections::BTreeSet,
     env, fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 pub use address::{Broker, Endpoint, PrinterAddress};
 pub use general::InDoubt;
-pub use general::{AgentConfig, LogConfig, LogFormat, OutboxConfig};
+pub use general::{AgentConfig, HttpConfig, LogConfig, LogFormat, OutboxConfig};
 pub use mqtt::{MqttConfig, UserNamePolicy};
 pub use pin::Pin;
 pub use problems::Problems;
@@ -68,8 +67,8 @@ pub struct Config {
     pub(crate) stations: Vec<StationConfig>,
     pub(crate) outbox: OutboxConfig,
     pub(crate) mqtt: Option<MqttConfig>,
-    /// The address of the page, unless it is off.
-    pub(crate) http: Option<SocketAddr>,
+    /// The page, unless it is off.
+    pub(crate) http: Option<HttpConfig>,
     pub(crate) log: LogConfig,
     /// Settings that work but should not stay so, one line each, with its place.
     pub(crate) warnings: Vec<String>,
@@ -135,7 +134,7 @@ impl Config {
         });
         let outbox = root.table("outbox", OutboxConfig::read);
         let mqtt = root.table("mqtt", MqttConfig::read);
-        let http = root.table("http", general::http);
+        let http = root.table("http", HttpConfig::read);
         let log = root.table("log", LogConfig::read);
         Some(Self {
             agent: agent?,

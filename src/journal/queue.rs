@@ -10,7 +10,7 @@ use super::table::Table;
 use crate::domain::EntryId;
 
 /// The most entries of one kind in a page of a listing, so that a bounded number is in memory at once.
-pub const LIST_LIMIT: usize = 500;
+pub const LIST_LIMIT: usize = 100;
 
 /// A page of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

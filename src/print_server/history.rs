@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 
-use super::{Client, wire};
-use crate::domain::{Cause, Document, DocumentStatus, Failure};
+use super::{Client, rows};
+use crate::domain::{Cause, Document, Failure};
 
 /// The server takes at most a week (docs/print-server-api.md, "History"); an hour less keeps clear of its rounding.
 const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24 - 1);
@@ -14,8 +14,11 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24 - 1);
 /// The largest page that the server gives.
 const PAGE_SIZE: &str = "2000";
 
-/// The most pages that are read for one window: 100,000 rows.
+/// The most pages, rows and bytes that are read for one window. A server that keeps to the size of a page reaches the first two at
+/// one time; no other one may take the memory of the box.
 const PAGE_LIMIT: usize = 50;
+const ROW_LIMIT: usize = 100_000;
+const BYTE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The filters of one look into the history.
 #[derive(Clone, Debug)]
@@ -62,12 +65,15 @@ impl Client {
         }
         let mut documents = Vec::new();
         let mut tokens = HashSet::new();
+        let (mut rows, mut bytes) = (0, 0);
         for _ in 0..PAGE_LIMIT {
-            let page = self.history_page(url).await?;
-            let empty = page.documents.is_empty();
-            documents.extend(page.documents.into_iter().map(|info| info.into_document(DocumentStatus::Other)));
+            let page = self.history_page(url, &mut documents, &mut bytes).await?;
+            rows += page.rows;
+            if rows > ROW_LIMIT || bytes > BYTE_LIMIT {
+                break;
+            }
             // Blank, null and missing all end it; so do an empty page and a token that comes back.
-            let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && !empty) else {
+            let Some(token) = page.next_page_token.filter(|token| !token.is_empty() && page.rows > 0) else {
                 return Ok(documents);
             };
             if !tokens.insert(token.clone()) {
@@ -76,12 +82,24 @@ impl Client {
             url = self.url(&["documents", "history"]);
             url.query_pairs_mut().append_pair("pagetoken", &token);
         }
-        Err(Failure::new(Cause::Malformed, format!("the history goes on after {PAGE_LIMIT} pages")))
+        let detail = format!("the history goes on after {PAGE_LIMIT} pages, {ROW_LIMIT} rows or {BYTE_LIMIT} bytes");
+        Err(Failure::new(Cause::Malformed, detail))
     }
 
-    async fn history_page(&self, url: Url) -> Result<wire::HistoryPage, Failure> {
+    /// Reads one page into `documents`, of which no more than the limit are kept, and adds its length to `bytes`.
+    async fn history_page(
+        &self,
+        url: Url,
+        documents: &mut Vec<Document>,
+        bytes: &mut usize,
+    ) -> Result<rows::HistoryPage, Failure> {
         let request = |device: Option<&_>| self.transport.request(Method::GET, url.clone(), device);
-        wire::decode(&self.as_device(&request).await?, "the history")
+        let answer = self.as_device(&request).await?;
+        *bytes += answer.len();
+        let keep = |document| documents.extend((documents.len() < ROW_LIMIT).then_some(document));
+        let page = rows::history_page(&answer, keep)?;
+        self.note_refused_rows(page.refused, "the history");
+        Ok(page)
     }
 }
 

@@ -13,6 +13,8 @@
 
 pub mod device;
 mod history;
+mod rows;
+mod server_clock;
 mod session;
 mod transport;
 mod wire;
@@ -28,10 +30,15 @@ use crate::clock;
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
 pub use history::HistoryQuery;
+#[cfg(test)]
+pub(crate) use server_clock::{ClockReading, ServerClock};
 pub use session::Session;
 pub use transport::{BODY_LIMIT, ClientSettings, SetupError};
 use transport::{Body, HttpTransport};
 pub use wire::{OutputPortInfo, Version};
+
+/// Questions for the server's time in a row: the first two answers agree, unless one of them is wrong.
+const TIME_QUESTIONS: usize = 3;
 
 /// The ways to log in; the numbers are `authtype` (docs/print-server-api.md, "Log in").
 #[derive(Clone, Debug)]
@@ -77,6 +84,7 @@ pub struct Client {
     transport: HttpTransport,
     settings: std::sync::Arc<ClientSettings>,
     device: DeviceToken,
+    refused_rows: watch::Sender<u64>,
 }
 
 impl Client {
@@ -88,7 +96,8 @@ impl Client {
         let transport = HttpTransport::new(&settings)?;
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
         let device = DeviceToken::fixed(device);
-        Ok(Self { transport, settings: std::sync::Arc::new(settings), device })
+        let refused_rows = watch::Sender::default();
+        Ok(Self { transport, settings: std::sync::Arc::new(settings), device, refused_rows })
     }
 
     /// `HEAD /account`: is the server there, and is this its domain? It needs no key.
@@ -130,6 +139,10 @@ impl Client {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
             Failure::new(Cause::Refused(Who::Login), detail)
         })?;
+        if !rows::is_name(&info.user_name) {
+            let detail = format!("the login gave a user name of more than {} bytes", rows::IDENTIFIER_LIMIT);
+            return Err(Failure::new(Cause::Malformed, detail));
+        }
         let user = User { name: info.user_name, provider: info.provider_id };
         Session::new(self.clone(), user, tokens)
     }
@@ -194,14 +207,47 @@ impl Client {
         self.transport.reached()
     }
 
-    /// The time on the server's clock when this box's shows `wall`.
-    pub fn server_time(&self, wall: Timestamp) -> Timestamp {
-        self.transport.server_time(wall)
+    /// Counts the rows of lists and of the history that no identifier could be taken from.
+    pub fn refused_rows(&self) -> watch::Receiver<u64> {
+        self.refused_rows.subscribe()
     }
 
-    /// Whether the server has answered yet: then its clock is known, or it does not give its time.
-    pub fn knows_time(&self) -> bool {
-        self.transport.knows_time()
+    fn note_refused_rows(&self, rows: usize, what: &str) {
+        if rows > 0 {
+            tracing::warn!(rows, what, "rows skipped: a uuid, user name or port name that cannot be kept exactly");
+            self.refused_rows.send_modify(|count| *count += rows as u64);
+        }
+    }
+
+    /// The present time on the server's clock, if its answers in this run agree on it. Nothing that sets this box's clock
+    /// changes it.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.transport.clock().agreed(Instant::now())
+    }
+
+    /// The present time on the server's clock, as far as it can be told; by this box's clock, if no answer told it.
+    pub fn likely_server_time(&self) -> Timestamp {
+        self.transport.clock().at(Instant::now()).unwrap_or_else(Timestamp::now)
+    }
+
+    /// Asks the server for its time until it is known, or does not become any clearer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, and no answer before has told its time.
+    pub async fn learn_time(&self) -> Result<(), Failure> {
+        for _ in 0..TIME_QUESTIONS {
+            if self.transport.clock().is_known(Instant::now()) {
+                break;
+            }
+            let answer = self.account().await;
+            if answer.is_err()
+                && *self.reached().borrow() != Some(true)
+                && self.transport.clock().at(Instant::now()).is_none()
+            {
+                return answer;
+            }
+        }
+        Ok(())
     }
 
     /// The time after which the server no longer works on a request that was given up. The vendor states none. Nobody

@@ -7,11 +7,11 @@ use reqwest::{Method, RequestBuilder};
 use tokio::sync::Mutex;
 
 use super::transport::{self, Body};
-use super::{Client, OutputPortInfo, Version, once_more_if_cut, wire};
+use super::{Client, OutputPortInfo, Version, once_more_if_cut, rows, wire};
 use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure, OutputPort, ReleaseOptions, Secret, User, Who};
 
 /// The most documents that one list can hold; it has no pages (docs/print-server-api.md, "List of documents").
-const LIST_LIMIT: &str = "500";
+const LIST_LIMIT: usize = 500;
 
 /// All the numbers of docs/print-server-api.md, "Document status"; the list shows only READY unless asked.
 const EVERY_STATUS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -50,26 +50,33 @@ impl Session {
 
     /// `GET /documents`: the documents that wait for this user.
     pub async fn documents(&self) -> Result<Vec<Document>, Failure> {
-        self.list(&EVERY_STATUS[..1]).await
+        let (mut documents, mut more) = (Vec::new(), 0_usize);
+        let keep = |document| if documents.len() < LIST_LIMIT { documents.push(document) } else { more += 1 };
+        self.list(&EVERY_STATUS[..1], keep).await?;
+        if more > 0 {
+            tracing::warn!(more, "the list is longer than was asked for; the others wait for the next tap");
+        }
+        Ok(documents)
     }
 
     /// The status of one document, from a list of every status; `None` when the server does not list it.
     pub async fn status_of(&self, uuid: &str) -> Result<Option<DocumentStatus>, Failure> {
-        let documents = self.list(&EVERY_STATUS).await?;
-        let rows = documents.into_iter().filter(|document| document.uuid == uuid);
-        Ok(DocumentStatus::of_rows(rows.map(|document| document.status)))
+        let mut found = Vec::new();
+        let keep = |document: Document| found.extend((document.uuid == uuid).then_some(document.status));
+        self.list(&EVERY_STATUS, keep).await?;
+        Ok(DocumentStatus::of_rows(found.into_iter()))
     }
 
-    async fn list(&self, statuses: &[&str]) -> Result<Vec<Document>, Failure> {
+    async fn list(&self, statuses: &[&str], each: impl FnMut(Document)) -> Result<(), Failure> {
         let mut url = self.client.url(&["documents"]);
         // Repeated keys: a real server answered a comma list with 404.
         url.query_pairs_mut().extend_pairs(statuses.iter().map(|status| ("status", status)));
-        url.query_pairs_mut().append_pair("maxRecords", LIST_LIMIT);
+        url.query_pairs_mut().append_pair("maxRecords", &LIST_LIMIT.to_string());
         let request = |bearer: &HeaderValue| self.client.transport.request(Method::GET, url.clone(), Some(bearer));
         let answer = once_more_if_cut(|| self.authorized(&request)).await?;
-        let list: wire::List<wire::DocumentInfo> = wire::decode(&answer, "the document list")?;
         let unstated = if statuses.len() == 1 { DocumentStatus::Ready } else { DocumentStatus::Other };
-        Ok(list.into_vec().into_iter().map(|info| info.into_document(unstated)).collect())
+        self.client.note_refused_rows(rows::document_list(&answer, unstated, each)?, "the document list");
+        Ok(())
     }
 
     /// `POST /documents/{uuid}/{port}` (docs/print-server-api.md, "Release a document"). Options that are unset are left

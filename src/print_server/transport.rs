@@ -3,13 +3,14 @@
 //! Invariants: no redirect is followed, nothing is sent twice by itself, every body is bounded, and no error holds a
 //! URL (a card number may stand in it).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::header::{AGE, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::watch;
 
+use super::server_clock::{ClockReading, ServerClock};
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -82,7 +83,7 @@ pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Body,
     retry_after: Option<u32>,
-    date: Option<Timestamp>,
+    reading: Option<ClockReading>,
 }
 
 impl HttpAnswer {
@@ -96,7 +97,7 @@ impl HttpAnswer {
 #[cfg(test)]
 impl HttpAnswer {
     pub(super) fn new(status: u16, body: &str) -> Self {
-        Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None, date: None }
+        Self { status: StatusCode::from_u16(status).unwrap(), body: body.into(), retry_after: None, reading: None }
     }
 }
 
@@ -106,8 +107,8 @@ pub(super) struct HttpTransport {
     http: reqwest::Client,
     key: HeaderValue,
     timeout: Duration,
-    /// The lead of the server's clock over this box's, by its last answer; `None` before the first.
-    clock_offset: watch::Sender<Option<SignedDuration>>,
+    /// The server's clock, by its answers.
+    clock: watch::Sender<ServerClock>,
     /// Whether the last request was answered at all; `None` before the first.
     reached: watch::Sender<Option<bool>>,
 }
@@ -135,20 +136,14 @@ impl HttpTransport {
             http: builder.build().map_err(|error| SetupError::Http(describe(error)))?,
             key: sensitive(&settings.api_key, "api_key")?,
             timeout: settings.request_timeout,
-            clock_offset: watch::Sender::new(None),
+            clock: watch::Sender::new(ServerClock::default()),
             reached: watch::Sender::new(None),
         })
     }
 
-    /// The time on the server's clock when this box's shows `wall`, to the second, once the server has answered.
-    pub(super) fn server_time(&self, wall: Timestamp) -> Timestamp {
-        let offset = self.clock_offset.borrow().unwrap_or_default();
-        wall.checked_add(offset).unwrap_or(wall)
-    }
-
-    /// Whether the server has answered yet. An answer without a `Date` counts as one with this box's time.
-    pub(super) fn knows_time(&self) -> bool {
-        self.clock_offset.borrow().is_some()
+    /// Looks at the server's clock.
+    pub(super) fn clock(&self) -> watch::Ref<'_, ServerClock> {
+        self.clock.borrow()
     }
 
     /// A request with the key, and with a bearer if there is one.
@@ -193,16 +188,18 @@ impl HttpTransport {
     /// The body of a 2xx. The time on the server's clock is noted from every answer.
     fn body(&self, result: Result<HttpAnswer, Failure>) -> Result<Body, Failure> {
         let answer = result?;
-        let ahead = answer.date.map_or(0, |date| date.duration_since(Timestamp::now()).as_secs());
-        self.clock_offset.send_replace(Some(SignedDuration::from_secs(ahead)));
-        answer.failure().map_or(Ok(answer.body), Err)
+        let failure = answer.failure();
+        self.clock.send_modify(|clock| clock.heard(answer.reading, failure.is_none()));
+        failure.map_or(Ok(answer.body), Err)
     }
 
     /// Sends once, to the print server or another, and reads the whole answer, whatever its status.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
+        let asked = Instant::now();
         let response = request.send().await.map_err(classify)?;
-        let (status, retry_after, date) = (response.status(), retry_after(&response), date(&response));
-        Ok(HttpAnswer { status, retry_after, date, body: bounded(response).await? })
+        let reading = date(&response).map(|date| ClockReading { date, asked, answered: Instant::now() });
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        Ok(HttpAnswer { status, retry_after, reading, body: bounded(response).await? })
     }
 }
 
@@ -268,7 +265,11 @@ fn retry_after(response: &Response) -> Option<u32> {
     response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// The time at which the server made the answer. A cache tells the time of an earlier one (RFC 9111, section 5.1).
 fn date(response: &Response) -> Option<Timestamp> {
+    if response.headers().contains_key(AGE) {
+        return None;
+    }
     let text = response.headers().get(DATE)?.to_str().ok()?;
     jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
 }

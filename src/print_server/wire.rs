@@ -1,20 +1,23 @@
 //! The server's JSON. A field that is absent or new is no error; only fields that the agent cannot do without are
 //! demanded (docs/print-server-api.md, "Answers" and "DocumentInfo").
+//! Documents have `rows.rs`.
 
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure};
+use crate::domain::{Cause, Failure};
 
 /// The `errorCode` for an output that is not ready.
 const NOT_READY: i64 = 1042;
+
+/// The longest version that is kept, in bytes.
+const VERSION_LIMIT: usize = 100;
 
 /// `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Version {
     /// Such as `3.50.1`.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "version")]
     pub version: String,
 }
 
@@ -66,82 +69,31 @@ impl<T> List<T> {
     }
 }
 
-/// `GET /documents/history`, one page.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct HistoryPage {
-    #[serde(default, deserialize_with = "or_default")]
-    pub documents: Vec<DocumentInfo>,
-    #[serde(default)]
-    pub next_page_token: Option<String>,
-}
-
-/// `DocumentInfo` (docs/print-server-api.md, "DocumentInfo"): all but the uuid may be missing.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DocumentInfo {
-    uuid: String,
-    document_name: Option<String>,
-    user_name: Option<String>,
-    total_pages: Option<i64>,
-    color_pages: Option<i64>,
-    duplex: Option<i64>,
-    copies: Option<i64>,
-    grayscale: Option<bool>,
-    paper_size: Option<String>,
-    date_time: Option<i64>,
-    status: Option<i64>,
-    output_port_name: Option<String>,
-}
-
-impl DocumentInfo {
-    /// `unstated` is the status of an entry that names none.
-    pub(super) fn into_document(self, unstated: DocumentStatus) -> Document {
-        let positive = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
-        let title = self.document_name.unwrap_or_default();
-        Document {
-            uuid: self.uuid,
-            title: title.chars().take(Document::TITLE_LIMIT).collect(),
-            user: self.user_name.unwrap_or_default(),
-            pages: positive(self.total_pages),
-            color_pages: self.color_pages.and_then(|number| u32::try_from(number).ok()),
-            copies: positive(self.copies),
-            duplex: match self.duplex {
-                Some(0) => Some(Duplex::Simplex),
-                Some(1) => Some(Duplex::LongEdge),
-                Some(2) => Some(Duplex::ShortEdge),
-                _ => None,
-            },
-            grayscale: self.grayscale,
-            paper_size: self.paper_size.filter(|size| !size.is_empty()),
-            created: self.date_time.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
-            status: match self.status {
-                None => unstated,
-                Some(0) => DocumentStatus::Ready,
-                Some(1) => DocumentStatus::Printed,
-                Some(2 | 3) => DocumentStatus::Gone,
-                Some(4 | 8) => DocumentStatus::Failed,
-                Some(5..=7) => DocumentStatus::Coming,
-                Some(_) => DocumentStatus::Other,
-            },
-            port_name: self.output_port_name,
-        }
-    }
-}
-
 /// Reads null as the default, as if the field were absent.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// The beginning of a text, of at most `limit` bytes.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    text.truncate((0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0));
+    text
+}
+
+fn version<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    or_default(from).map(|version| cut(version, VERSION_LIMIT))
+}
+
 /// Reads an answer that must be JSON of this shape.
 pub(super) fn decode<T: DeserializeOwned>(answer: &[u8], what: &str) -> Result<T, Failure> {
     refused_inside(answer)?;
-    serde_json::from_slice(answer).map_err(|error| {
-        // serde's message may quote a value; line and column are enough to find it in a capture.
-        let (line, column) = (error.line(), error.column());
-        Failure::new(Cause::Malformed, format!("{what} does not have the documented form, at {line}:{column}"))
-    })
+    serde_json::from_slice(answer).map_err(|error| malformed(&error, what))
+}
+
+/// serde's message may quote a value; line and column are enough to find it in a capture.
+pub(super) fn malformed(error: &serde_json::Error, what: &str) -> Failure {
+    let (line, column) = (error.line(), error.column());
+    Failure::new(Cause::Malformed, format!("{what} does not have the documented form, at {line}:{column}"))
 }
 
 /// Reads an answer whose only news may be an `errorCode`: an empty body is a success.
@@ -153,7 +105,7 @@ pub(super) fn acknowledge(answer: &[u8], what: &str) -> Result<(), Failure> {
 }
 
 /// A 2xx with an `errorCode` other than 0 is a failure; 0 or none is success.
-fn refused_inside(body: &[u8]) -> Result<(), Failure> {
+pub(super) fn refused_inside(body: &[u8]) -> Result<(), Failure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct ErrorCodeInfo {
@@ -177,23 +129,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_needs_nothing_but_its_uuid() {
-        let info: DocumentInfo = decode(br#"{"uuid":"a","new":{"x":1},"status":77}"#, "a document").unwrap();
-        let document = info.into_document(DocumentStatus::Ready);
-        assert_eq!(document.uuid, "a");
-        assert_eq!(document.status, DocumentStatus::Other);
-        assert_eq!(document.pages, None);
-    }
-
-    #[test]
     fn what_is_null_is_as_good_as_absent() {
         for body in [r#"{"userName":null,"token":null}"#, "{}"] {
             let info: UserInfo = decode(body.as_bytes(), "the login").unwrap();
             assert_eq!((info.user_name.as_str(), info.token.is_none()), ("", true), "{body}");
-        }
-        for body in [r#"{"documents":null,"nextPageToken":null}"#, "{}"] {
-            let page: HistoryPage = decode(body.as_bytes(), "the history").unwrap();
-            assert!(page.documents.is_empty() && page.next_page_token.is_none(), "{body}");
         }
         let version: Version = decode(br#"{"version":null}"#, "the version").unwrap();
         assert_eq!(version.version, "");

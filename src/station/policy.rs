@@ -37,6 +37,8 @@ pub(crate) struct Policy {
     pub(crate) deadline: Duration,
     /// Whether the server is told a job record for each released document.
     pub(crate) record: bool,
+    /// Whether the title of such a record ends in the tag of its tap.
+    pub(crate) tag: bool,
     pub(crate) port: OutputPort,
 }
 
@@ -79,6 +81,7 @@ mod tests {
             hold: false,
             deadline: Duration::from_secs(90),
             record: true,
+            tag: false,
             port: OutputPort::Address("192.0.2.10".to_owned()),
         }
     }

@@ -175,6 +175,7 @@ impl Tap {
             time: now.wall,
             record: policy.record,
             retain: policy.options.retain,
+            tag: policy.tag,
         };
         let releases: Vec<Release> = documents.into_iter().map(release).collect();
         self.phase = TapPhase::Storing { user: user.clone(), releases: releases.clone() };

@@ -22,6 +22,7 @@ fn policy() -> Policy {
         hold: false,
         deadline: DEADLINE,
         record: true,
+        tag: false,
         port: OutputPort::Address("192.0.2.10".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use axum::Router;
 
-use super::connections;
+use super::connections::{self, ConnectionPeer};
 
 /// The owner and the group may connect.
 const MODE: u32 = 0o660;
@@ -35,7 +35,10 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Serves `router` until the future is dropped.
 pub async fn serve(listener: UnixListener, router: Router) {
     match listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener)) {
-        Ok(listener) => connections::serve(listener, router).await,
+        Ok(listener) => {
+            let user = |stream: &tokio::net::UnixStream| stream.peer_cred().ok().map(|peer| peer.uid());
+            connections::serve(listener, router, |stream, _| ConnectionPeer::User(user(stream))).await;
+        }
         Err(error) => tracing::error!(%error, "control socket not served"),
     }
 }

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
 
-use super::{Board, Phase, connections};
+use super::connections::{self, ConnectionPeer};
+use super::{Board, Phase};
 
 /// The longest that `/status?after=` waits for a change before it answers with the current status.
 const LONG_POLL: Duration = Duration::from_secs(25);
@@ -40,7 +41,7 @@ pub(crate) fn router(board: Board) -> Router {
 /// Serves `router` until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, router: Router) {
     match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
-        Ok(listener) => connections::serve(listener, router).await,
+        Ok(listener) => connections::serve(listener, router, |_, address| ConnectionPeer::of_address(*address)).await,
         Err(error) => tracing::error!(%error, "page not served"),
     }
 }

@@ -88,6 +88,7 @@ pub(crate) struct Metrics {
     events_lost: Counter,
     unexpected_answers: Counter,
     recoveries_postponed: Counter,
+    refused_rows: Counter,
 }
 
 impl Metrics {
@@ -101,6 +102,7 @@ impl Metrics {
             events_lost: Counter::default(),
             unexpected_answers: Counter::default(),
             recoveries_postponed: Counter::default(),
+            refused_rows: Counter::default(),
         }
     }
 
@@ -142,14 +144,22 @@ impl Metrics {
         self.unstored.inc_by(releases);
     }
 
-    /// Counts an event that was dropped, because too many waited for the disk.
-    pub(crate) fn event_lost(&self) {
-        self.events_lost.inc();
+    pub(super) fn add_events_lost(&self, events: u64) {
+        self.events_lost.inc_by(events);
+    }
+
+    pub(super) fn events_lost(&self) -> u64 {
+        self.events_lost.get()
     }
 
     /// Counts a release in doubt for which the recovery had no room: the next start asks how it ended.
     pub(crate) fn recovery_postponed(&self) {
         self.recoveries_postponed.inc();
+    }
+
+    /// Counts rows of the server's lists that were skipped, because an identifier could not be kept exactly.
+    pub(crate) fn rows_refused(&self, rows: u64) {
+        self.refused_rows.inc_by(rows);
     }
 
     /// Counts an answer that fitted no phase of its tap: a fault of this program.
@@ -173,6 +183,8 @@ impl Metrics {
         registry.register("unexpected_answers", "Answers that fitted no phase of their tap", unexpected);
         let postponed = self.recoveries_postponed.clone();
         registry.register("recoveries_postponed", "Releases in doubt that wait for the next start", postponed);
+        let refused = self.refused_rows.clone();
+        registry.register("refused_rows", "Rows of lists and history with an identifier that cannot be kept", refused);
         let entries = Family::<StateLabels, Gauge>::default();
         let outbox = &state.outbox;
         for (name, count) in [("pending", outbox.pending), ("in_doubt", outbox.in_doubt), ("dead", outbox.dead)] {

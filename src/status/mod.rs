@@ -1,8 +1,10 @@
 //! Everything that the box shows to the world. The agent writes it on the [`Board`]; the page, `/status`, `/metrics`, the
 //! control socket and MQTT read it there. A reader of the board can never delay a writer.
 
+mod bounded_stream;
 mod connections;
 pub mod control;
+pub(crate) mod hosts;
 pub(crate) mod http;
 mod metrics;
 pub mod mqtt;
@@ -219,6 +221,13 @@ impl Board {
         });
     }
 
+    /// Counts events that never reached the disk: too many waited for it, it did not take them, or the agent stopped before.
+    pub(crate) fn events_lost(&self, events: u64) {
+        self.metrics.add_events_lost(events);
+        // Their count is part of the status.
+        self.update(|_| {});
+    }
+
     /// Gives the state and a way to wait for its changes.
     pub(crate) fn watch(&self) -> watch::Receiver<BoardState> {
         self.state.subscribe()
@@ -229,6 +238,8 @@ impl Board {
         let state = self.state.borrow().clone();
         let mut outbox = state.outbox;
         outbox.oldest_s = age_s(outbox.oldest, now);
+        // The journal counts those that it gave up; these never reached it.
+        outbox.lost += self.metrics.events_lost();
         json!({
             "agent": &*self.agent,
             "version": env!("CARGO_PKG_VERSION"),
@@ -298,6 +309,23 @@ mod tests {
         assert_eq!(board.document(floor)["time_uncertain"], false);
         board.update(|state| state.clock_disputed = true);
         assert_eq!(board.document(floor)["time_uncertain"], true);
+    }
+
+    #[test]
+    fn an_event_that_never_reached_the_disk_counts_as_lost_and_whoever_waits_is_told() {
+        let board = board();
+        board.update(|state| state.outbox.lost = 2);
+        let revision = board.watch().borrow().revision;
+        board.events_lost(3);
+        assert_eq!(board.document(Timestamp::UNIX_EPOCH)["outbox"]["lost"], 5);
+        assert!(board.watch().borrow().revision > revision);
+        assert!(board.metrics_text(Timestamp::UNIX_EPOCH).contains("print_release_events_lost_total 3"));
+        let reloaded = board.reloaded("box", ["lobby"].map(StationName::from));
+        assert_eq!(
+            reloaded.document(Timestamp::UNIX_EPOCH)["outbox"]["lost"],
+            3,
+            "the journal's own are mirrored anew"
+        );
     }
 
     #[test]

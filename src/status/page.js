@@ -52,8 +52,10 @@ function show(status) {
   document.getElementById("agent").textContent = status.agent;
   const since = new Date(status.server.since).toLocaleString();
   const server = document.getElementById("server");
-  server.textContent = (status.server.reachable ? "Server reachable" : "Server not reachable") + " since " + since +
-    (status.server.version ? ", version " + status.server.version : "") + (DEVICE[status.server.device] || "");
+  server.textContent = (status.server.reachable ? "Server reachable" : "Server not reachable") + " since " + since;
+  // The server chooses this text, so it stands apart: it must not turn the reading order of what is around it.
+  if (status.server.version) server.append(", version ", element("bdi", status.server.version));
+  server.append(DEVICE[status.server.device] || "");
   server.className = status.server.reachable ? "good" : "bad";
   document.getElementById("stations").replaceChildren(
     ...Object.entries(status.stations).map(([name, it]) => station(name, it)));

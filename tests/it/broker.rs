@@ -1,6 +1,7 @@
 //! The messages of the real program at a real broker, and that a tap never waits for one.
 
 use print_release_agent::demo::scene::Scene;
+use print_release_agent::status::mqtt::PACKET_LIMIT;
 use serde_json::Value;
 
 use crate::support::mosquitto::{Mosquitto, free_port};
@@ -92,4 +93,26 @@ async fn a_broker_that_takes_the_connection_and_says_nothing_delays_no_tap() {
     let _held = soon(deaf.accept()).await.unwrap();
     let event = scene.tap(&agent, "ada").await.unwrap();
     assert_eq!(event["documents"], 4, "{}", log(&scene));
+}
+
+#[tokio::test]
+async fn a_retained_message_that_is_too_large_does_not_part_the_box_from_its_broker() {
+    let _limit = limit();
+    let broker = Mosquitto::start("allow_anonymous true");
+    let mut vandal = Peer::subscribed(broker.port(), "homeassistant/status").await;
+    vandal.publish("homeassistant/status", true, &"x".repeat(PACKET_LIMIT + 1)).await;
+    vandal.message().await;
+    let scene = stage(broker.port()).await;
+    let mut events = Peer::subscribed(broker.port(), "print-release/demo/lobby/event").await;
+    let mut discovery = Peer::subscribed(broker.port(), "homeassistant/+/+/config").await;
+    let agent = scene.start().await.unwrap();
+    payload_where(&mut discovery, |config| config["unique_id"] == "demo_lobby_taps").await;
+    for card in ["ada", "grace", "linus"] {
+        let event = scene.tap(&agent, card).await.unwrap();
+        payload_where(&mut events, |published| published["id"] == event["id"]).await;
+    }
+    let log = log(&scene);
+    assert_eq!(log.matches("not subscribed any more").count(), 1, "{log}");
+    assert!(log.matches("MQTT does not work").count() <= 1, "{log}");
+    agent.terminate().await.unwrap();
 }

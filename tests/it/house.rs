@@ -78,7 +78,9 @@ const PURE: &[&str] = &[
     "agent::release::claims",
     "agent::release::evidence",
     "agent::record::delivery",
+    "agent::record::rows",
     "agent::record::window",
+    "print_server::server_clock",
 ];
 
 /// The files of a module, given as `a::b`.

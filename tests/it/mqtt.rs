@@ -14,7 +14,9 @@ use crate::support::peer::Peer;
 use crate::support::{limit, soon};
 use print_release_agent::backoff::Backoff;
 use print_release_agent::domain::Secret;
-use print_release_agent::status::mqtt::{BrokerSettings, IN_FLIGHT, MqttClient, MqttNotice, PublishError};
+use print_release_agent::status::mqtt::{
+    BrokerSettings, IN_FLIGHT, MqttClient, MqttNotice, PACKET_LIMIT, PublishError,
+};
 use print_release_agent::status::topics::{OFFLINE, ONLINE, Topics};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
@@ -337,6 +339,27 @@ async fn the_memory_of_an_earlier_start_of_home_assistant_is_no_start() {
     assert_eq!(next(&mut notices).await, MqttNotice::Acknowledged(1));
     soon(mqtt.stop()).await;
     assert_eq!(soon(notices.recv()).await, None);
+}
+
+#[tokio::test]
+async fn a_retained_message_that_is_too_large_ends_the_subscription_and_not_the_links() {
+    let _limit = limit();
+    let mut broker = Mosquitto::start(ANONYMOUS);
+    let mut vandal = Peer::subscribed(broker.port(), "homeassistant/status").await;
+    vandal.publish("homeassistant/status", true, &"x".repeat(PACKET_LIMIT + 1)).await;
+    vandal.message().await;
+
+    let (mqtt, mut notices) = spawn(settings(broker.port()));
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
+    let error = error(&mut notices).await;
+    assert!(error.contains("more than"), "{error}");
+    assert_eq!(next(&mut notices).await, MqttNotice::Connected);
+    for id in 0..100 {
+        mqtt.offer(id, topics().station_event("lobby"), id.to_string()).unwrap();
+        assert_eq!(next(&mut notices).await, MqttNotice::Acknowledged(id), "the link stands");
+    }
+    soon(mqtt.stop()).await;
+    broker.logged("Received DISCONNECT from lobby-box").await;
 }
 
 #[tokio::test]

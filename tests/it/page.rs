@@ -1,15 +1,19 @@
-//! The demo's page in a real browser: a person presses a button and sees the documents come out.
+//! The demo's page in a real browser: a person presses a button and sees the documents come out. And the agent's own page and its control
+//! socket among clients that mean no good.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use print_release_agent::demo::scene::Scene;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
-use crate::support::{limit, program, soon};
+use crate::support::{limit, log, playing, program, soon};
 
 /// The file of the screenshot, which is not committed.
 const SCREENSHOT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/demo-page.png");
@@ -148,4 +152,73 @@ async fn a_tap_from_the_pages_button_releases_documents_and_the_page_shows_them(
     let id = Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()).unwrap();
     kill_process(id, Signal::TERM).unwrap();
     assert!(soon(demo.wait()).await.unwrap().success());
+}
+
+/// The most connections that the page or the control socket has at one time.
+const CONNECTIONS: usize = 64;
+
+/// Sends requests for far more bytes than all buffers hold, and reads nothing.
+async fn ask_and_never_read(mut stream: impl AsyncWrite + Unpin) {
+    let requests = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(10_000);
+    // The agent may cut it at any moment.
+    drop(stream.write_all(requests.as_bytes()).await);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn clients_that_never_read_stop_neither_the_page_nor_the_control_socket() {
+    let _limit = limit();
+    let (scene, agent) = playing().await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let address = agent.page().strip_prefix("http://").unwrap();
+        clients.spawn(ask_and_never_read(soon(TcpStream::connect(address)).await.unwrap()));
+        clients.spawn(ask_and_never_read(soon(UnixStream::connect(scene.dir().join("control.sock"))).await.unwrap()));
+    }
+    let status = soon(scene.get(&agent, "/status")).await.unwrap();
+    assert!(status.contains("\"stations\""), "{status}");
+    let output = Command::new(program()).arg("--config").arg(scene.config()).arg("status").output();
+    let output = soon(output).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(soon(scene.tap(&agent, "ada")).await.unwrap()["event"], "released");
+    assert!(agent.terminate().await.unwrap().success());
+}
+
+/// The status of the page's answer to a request with these lines of a head.
+async fn asked(page: &str, head: &str) -> String {
+    let mut stream = TcpStream::connect(page.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(format!("GET /status HTTP/1.1\r\n{head}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn the_page_answers_only_to_names_of_the_box_and_to_those_of_http_hosts() {
+    let _limit = limit();
+    let scene = Scene::set(program()).await.unwrap();
+    let config = std::fs::read_to_string(scene.config()).unwrap();
+    std::fs::write(scene.config(), config.replace("[http]\n", "[http]\nhosts = [\"print.example.com\"]\n")).unwrap();
+    let agent = scene.start().await.unwrap();
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let hostname = hostname.trim();
+    let label = hostname.split('.').next().unwrap();
+    let local = format!("{label}.local:8631");
+    for known in ["127.0.0.1:8631", "[::1]", "192.0.2.9", "LOCALHOST", hostname, label, &local, "Print.Example.com:80"]
+    {
+        assert_eq!(asked(agent.page(), &format!("Host: {known}\r\n")).await, "200", "{known}");
+    }
+    for _ in 0..3 {
+        assert_eq!(asked(agent.page(), "Host: rebound.example:8631\r\n").await, "421");
+    }
+    let long = format!("Host: {}\r\n", "x".repeat(5_000));
+    assert_eq!(asked(agent.page(), &long).await, "421");
+    assert_eq!(asked(agent.page(), "").await, "400");
+    assert_eq!(asked(agent.page(), "Host: 127.0.0.1\r\nHost: rebound.example\r\n").await, "400");
+    let log = log(&scene);
+    let told: Vec<_> = log.lines().filter(|line| line.contains("http.hosts")).collect();
+    assert_eq!(told.iter().filter(|line| line.contains("rebound.example")).count(), 1, "{log}");
+    assert!(told.len() == 2 && told.iter().all(|line| line.len() < 400), "{log}");
+    let output = Command::new(program()).arg("--config").arg(scene.config()).arg("status").output().await.unwrap();
+    assert!(output.status.success(), "the control socket is asked by no browser");
 }

@@ -59,6 +59,23 @@ async fn a_server_whose_clock_is_hours_away_is_understood() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_date_or_with_a_wrong_one_changes_nothing() {
+    let _limit = limit();
+    for odd in [None, Some(SignedDuration::from_hours(-30)), Some(SignedDuration::from_hours(24 * 365 * 40))] {
+        let (scene, agent) = playing().await;
+        scene.server.world().clock_offset = SignedDuration::from_hours(3);
+        scene.server.world().documents.clear();
+        let uuid = scene.submit("linus", "Odd date.pdf");
+        // The last answer before the record is sent, by which the record would be marked.
+        scene.befall(Call::Release, 1, Kind::Date(odd));
+        scene.befall(Call::Record, 1, Kind::CutAfter);
+        scene.tap(&agent, "linus").await.unwrap();
+        scene.settled(&agent).await.unwrap();
+        assert_eq!(scene.counts(&uuid), (1, 1), "{odd:?}\n{}", log(&scene));
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_stamps_records_with_their_own_time_is_understood() {
     let _limit = limit();
     let scene = Scene::set(program()).await.unwrap();
@@ -189,7 +206,9 @@ fn of_linus(number: u64, title: &str, time: Timestamp) -> Release {
 
 /// The row of the server's history for such a release or record.
 fn row_of_linus(title: &str, time: Timestamp) -> ServerDocument {
-    ServerDocument { status: Status::Printed, ..ServerDocument::new("linus", title, 2, time) }
+    let port = Some("Lobby".to_owned());
+    let row = ServerDocument::new("linus", title, 2, time);
+    ServerDocument { status: Status::Printed, storage_online: false, output_port_name: port, ..row }
 }
 
 /// Stores a release and its record.
@@ -219,6 +238,10 @@ async fn a_delivered_record_that_comes_back_by_damage_is_found_and_not_sent_agai
     }
     // The first was delivered the day before yesterday, and then the database became an older state of itself.
     scene.server.world().records.push(row_of_linus("Delivered.pdf", days_ago(2)));
+    for (number, title) in [(1, "Delivered.pdf"), (2, "Waiting.pdf")] {
+        let uuid = release(number).document.uuid;
+        scene.server.world().documents.push(ServerDocument { uuid, ..row_of_linus(title, days_ago(11)) });
+    }
     std::fs::write(state.join("mark"), format!("{:020}\n", 100)).unwrap();
     let agent = scene.start().await.unwrap();
     scene.settled(&agent).await.unwrap();

@@ -2,8 +2,8 @@
 //! thing to do comes out.
 //!
 //! The server has no idempotency key. So a record is marked on disk before it is sent, and while the mark stands it may
-//! have arrived: it is in doubt. It is looked up first and sent again only if it is not there; where nobody may look, it
-//! is sent again and counted as a possible duplicate.
+//! have arrived: it is in doubt. It is looked up first and sent again only if it is not there; where nobody may look, or the
+//! history does not tell, it is sent again and counted as a possible duplicate.
 
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::domain::Cause;
 pub(super) enum Arrival {
     Arrived,
     Absent,
+    /// Nobody can tell: the history has rows that this record may have left, or another box.
+    Ambiguous,
 }
 
 /// Something that the delivery waited for.
@@ -96,10 +98,12 @@ impl Delivery {
                 self.attempted = None;
                 self.send(false)
             }
-            // The history may not be read, so nobody can know.
+            // Nobody can know: the history does not tell, or may not be read.
             (
                 DeliveryState::LookingUp,
-                DeliveryEvent::LookedUp(Err(Cause::Refused(_) | Cause::Rejected | Cause::NotFound)),
+                DeliveryEvent::LookedUp(
+                    Ok(Arrival::Ambiguous) | Err(Cause::Refused(_) | Cause::Rejected | Cause::NotFound),
+                ),
             ) => self.send(true),
             (DeliveryState::LookingUp, DeliveryEvent::LookedUp(Err(cause))) => self.keep(MarkAfter::Stays, cause),
             (DeliveryState::Sending, DeliveryEvent::Answered(Ok(()))) => self.end(DeliveryStep::Acknowledge),
@@ -171,12 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_nobody_may_look_up_is_sent_again_and_counted() {
-        for (in_doubt, look_up) in [(InDoubt::Reconcile, true), (InDoubt::Resend, false)] {
+    fn a_record_of_which_the_history_does_not_tell_is_sent_again_and_counted() {
+        let refused = Err(Cause::Refused(Who::Token));
+        for (in_doubt, looked_up) in [
+            (InDoubt::Reconcile, Some(refused)),
+            (InDoubt::Reconcile, Some(Ok(Arrival::Ambiguous))),
+            (InDoubt::Resend, None),
+        ] {
             let mut delivery = Delivery::new(Some(at(0)), in_doubt);
             let mut step = delivery.handle(DeliveryEvent::Due);
-            if look_up {
-                step = delivery.handle(DeliveryEvent::LookedUp(Err(Cause::Refused(Who::Token))));
+            if let Some(answer) = looked_up {
+                step = delivery.handle(DeliveryEvent::LookedUp(answer));
             }
             assert_eq!(step, DeliveryStep::Send { possible_duplicate: true });
             let still = DeliveryStep::Keep { mark: MarkAfter::Is(Some(at(0))), at_least: Duration::ZERO };
@@ -248,7 +257,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     struct Round {
         fate: Fate,
-        /// 0: the history may not be read; 1: it cannot be reached; else it answers.
+        /// 0: the history may not be read; 1: it cannot be reached; 2: it has a stranger's row that looks the same; else it tells.
         history: u8,
         /// The power is pulled before the next step.
         restart: bool,
@@ -320,6 +329,7 @@ mod tests {
                         DeliveryEvent::LookedUp(match round.history {
                             0 => Err(Cause::Refused(Who::Token)),
                             1 => Err(LOST),
+                            2 => Ok(Arrival::Ambiguous),
                             _ if arrivals.iter().any(|arrived| *arrived <= now) => Ok(Arrival::Arrived),
                             _ => Ok(Arrival::Absent),
                         })

@@ -1,64 +1,107 @@
-//! Looks a job record up in the server's history, and gathers what [`HistoryWindow`] needs to judge what it says.
+//! Looks a job record up in the server's history, and gathers what [`HistoryWindow`] and [`RowCounts`] need to judge what it says.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::delivery::Arrival;
+use super::rows::{OwnDocuments, RowCounts, RowMarks};
 use super::window::{Clocks, HistoryWindow, equal};
-use crate::domain::{Cause, Failure};
+use crate::agent::parts::OutboxSetup;
+use crate::domain::{Cause, Document, EntryId, Failure, JobRecord, OutputPort};
 use crate::journal::{Journal, JournalError, StoredRecord};
 use crate::print_server::{Client, HistoryQuery};
 
+/// A document was submitted at most so long before its record was sent: two windows of the history.
+const WAITS_AT_MOST: SignedDuration = SignedDuration::from_hours(13 * 24);
+
 /// The parts that answer where a record is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Lookup {
-    pub(super) client: Client,
-    pub(super) journal: Journal,
+    client: Client,
+    journal: Journal,
     /// When this run began: an earlier one may have sent until then.
-    pub(super) started: Instant,
-    /// The server stamps a record with the time that it names.
-    pub(super) datetime: bool,
+    started: Instant,
+    setup: OutboxSetup,
+    /// The moments at which records were sent, while the server may still be at work on them.
+    sent: Mutex<HashMap<EntryId, Instant>>,
 }
 
-/// Looks for the record that was sent at `attempted`, by the server's clock. Waits first until the server cannot be at
-/// work on it any more.
-pub(super) async fn look_up(ask: &Lookup, stored: &StoredRecord, attempted: Timestamp) -> Result<Arrival, Failure> {
-    let wall = Timestamp::now();
-    let now = ask.client.server_time(wall);
-    let clocks =
-        Clocks { now, ahead: wall.duration_until(now), settled: ask.client.settled_after(), datetime: ask.datetime };
-    let since = now.duration_since(attempted).unsigned_abs();
-    tokio::time::sleep(clocks.settled.saturating_sub(since)).await;
-    // The mark may be from an earlier run, whose clock may have been another one.
-    tokio::time::sleep_until((ask.started + clocks.settled).into()).await;
-    let mut ledger = ask.journal.ledger().await.map_err(storage)?;
-    ledger.retain(|entry| entry.record.user.name.eq_ignore_ascii_case(&stored.record.user.name));
-    let mut released = documents(ask, &stored.record.user.name).await?;
-    released.extend(ledger.iter().map(|entry| entry.record.document.clone()));
-    ledger.retain(|entry| equal(&entry.record, &stored.record));
-    let window = HistoryWindow::of(stored, &ledger, &clocks);
-    let query =
-        HistoryQuery { user: Some(stored.record.user.name.clone()), from: window.span.from, to: window.span.to };
-    let history = ask.client.history(&query).await?;
-    Ok(window.judge(&stored.record, &released, &history))
-}
-
-/// The documents of this user that the journal knows as released, or as perhaps released: they stand in the history too.
-async fn documents(ask: &Lookup, user: &str) -> Result<HashSet<String>, Failure> {
-    let mut documents = HashSet::new();
-    let mut next = Some(0);
-    while let Some(after) = next {
-        let page = ask.journal.list(after).await.map_err(storage)?;
-        let releases = page.releases.into_iter().map(|stored| (stored.release.user, stored.release.document.uuid));
-        let records = page.records.into_iter().map(|stored| stored.record);
-        let dead = page.dead.into_iter().map(|letter| letter.record);
-        let known = releases.chain(records.chain(dead).map(|record| (record.user, record.document)));
-        documents.extend(known.filter(|(of, _)| of.name.eq_ignore_ascii_case(user)).map(|(_, document)| document));
-        next = page.next;
+impl Lookup {
+    pub(super) fn new(client: Client, journal: Journal, started: Instant, setup: OutboxSetup) -> Self {
+        Self { client, journal, started, setup, sent: Mutex::default() }
     }
-    Ok(documents)
+
+    /// Notes that this record is being sent.
+    pub(super) fn note_sent(&self, id: EntryId) {
+        let settled = self.client.settled_after();
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.retain(|_, at| at.elapsed() < settled);
+        sent.insert(id, Instant::now());
+    }
+
+    /// The moment from which the server is certainly no longer at work on a record. It goes by the one clock that nobody sets.
+    fn settles_at(&self, id: EntryId) -> Instant {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get(&id).copied().unwrap_or(self.started) + self.client.settled_after()
+    }
+
+    /// Looks for a record that may have arrived. Waits first until the server cannot be at work on it any more.
+    pub(super) async fn look_up(&self, stored: &StoredRecord) -> Result<Arrival, Failure> {
+        tokio::time::sleep_until(self.settles_at(stored.id).into()).await;
+        self.client.learn_time().await?;
+        let now = self.client.likely_server_time();
+        let ahead = Timestamp::now().duration_until(now);
+        let clocks = Clocks { now, ahead, settled: self.client.settled_after(), datetime: self.setup.datetime };
+        let record = &stored.record;
+        let mut ledger = self.journal.ledger().await.map_err(storage)?;
+        ledger.retain(|entry| entry.record.user.name == record.user.name);
+        let (mut others, in_doubt) = self.waiting(stored).await?;
+        others.extend(ledger.iter().map(|entry| (entry.record.document.clone(), entry.record.port.clone())));
+        let released = OwnDocuments::of(record, others);
+        ledger.retain(|entry| equal(&entry.record, record));
+        let window = HistoryWindow::of(stored, &ledger, in_doubt, &clocks);
+        let history = self.history(record, window.span.from, window.span.to).await?;
+        let judge = |port_name: Option<&str>| {
+            RowCounts::of(&history, &RowMarks { record, released: &released, port_name }).judge(window.known)
+        };
+        let arrival = judge(None);
+        if arrival != Arrival::Ambiguous || history.iter().all(|row| row.port_name.is_none()) {
+            return Ok(arrival);
+        }
+        // The rows name ports, so it matters what the server calls this record's.
+        let from = window.span.from.checked_sub(WAITS_AT_MOST).unwrap_or(Timestamp::MIN);
+        let earlier = self.history(record, from, window.span.to).await?;
+        Ok(judge(released.port_name(&earlier)))
+    }
+
+    async fn history(&self, record: &JobRecord, from: Timestamp, to: Timestamp) -> Result<Vec<Document>, Failure> {
+        self.client.history(&HistoryQuery { user: Some(record.user.name.clone()), from, to }).await
+    }
+
+    /// The documents of this user that the journal knows as released, or as perhaps released, with their ports; and the
+    /// number of other records that look the same and are in doubt.
+    async fn waiting(&self, stored: &StoredRecord) -> Result<(Vec<(String, OutputPort)>, usize), Failure> {
+        let user = &stored.record.user.name;
+        let (mut documents, mut in_doubt) = (Vec::new(), 0);
+        let mut next = Some(0);
+        while let Some(after) = next {
+            let page = self.journal.list(after).await.map_err(storage)?;
+            let same =
+                |it: &&StoredRecord| it.id != stored.id && it.attempted.is_some() && equal(&it.record, &stored.record);
+            in_doubt += page.records.iter().filter(same).count();
+            let releases = page.releases.into_iter().map(|it| it.release);
+            let releases = releases.map(|release| (release.user, release.document.uuid, release.port));
+            let records = page.records.into_iter().map(|it| it.record);
+            let records = records.chain(page.dead.into_iter().map(|letter| letter.record));
+            let known = releases.chain(records.map(|record| (record.user, record.document, record.port)));
+            documents.extend(known.filter(|(of, ..)| of.name == *user).map(|(_, uuid, port)| (uuid, port)));
+            next = page.next;
+        }
+        Ok((documents, in_doubt))
+    }
 }
 
 fn storage(error: JournalError) -> Failure {

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::delivery::{Arrival, Delivery, DeliveryEvent, DeliveryStep, MarkAfter};
-use super::lookup::{Lookup, look_up};
+use super::lookup::Lookup;
 use crate::agent::parts::OutboxSetup;
 use crate::backoff::Backoff;
 use crate::domain::{Cause, Failure};
@@ -24,6 +23,9 @@ pub(in crate::agent) struct OutboxTask {
     setup: OutboxSetup,
     lookup: Lookup,
 }
+
+/// The reason why a record that was looked up is sent again all the same.
+const AMBIGUOUS: &str = "the server's history has rows like it that another box may have written";
 
 /// Why a record stays for now.
 struct Later {
@@ -46,8 +48,7 @@ impl OutboxTask {
         setup: OutboxSetup,
         started: Instant,
     ) -> Self {
-        let datetime = setup.datetime;
-        let lookup = Lookup { client: client.clone(), journal: journal.clone(), started, datetime };
+        let lookup = Lookup::new(client.clone(), journal.clone(), started, setup);
         Self { client, journal, board, setup, lookup }
     }
 
@@ -105,8 +106,11 @@ impl OutboxTask {
         self.show_in_doubt(stored.attempted.is_some());
         loop {
             event = match delivery.handle(event) {
-                DeliveryStep::LookUp(attempted) => {
-                    let answer = self.look_up(stored, attempted, stopped).await?;
+                DeliveryStep::LookUp(_) => {
+                    let answer = self.look_up(stored, stopped).await?;
+                    if answer == Ok(Arrival::Ambiguous) {
+                        AMBIGUOUS.clone_into(&mut why);
+                    }
                     DeliveryEvent::LookedUp(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Send { possible_duplicate } => {
@@ -146,11 +150,10 @@ impl OutboxTask {
     async fn look_up(
         &self,
         stored: &StoredRecord,
-        attempted: Timestamp,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<Result<Arrival, Failure>, Later> {
         let answer = tokio::select! {
-            answer = look_up(&self.lookup, stored, attempted) => answer,
+            answer = self.lookup.look_up(stored) => answer,
             _ = stopped.changed() => {
                 return Err(Later { why: "the agent is being stopped".to_owned(), at_least: Duration::ZERO });
             }
@@ -163,15 +166,12 @@ impl OutboxTask {
 
     /// Marks the record and sends it.
     async fn send(&self, stored: &StoredRecord) -> Result<Result<(), Failure>, Later> {
-        // One answer first: it tells the server's clock, by which the record is looked for if its own answer is lost.
-        if !self.client.knows_time()
-            && let Err(failure) = self.client.account().await
-            && !self.client.knows_time()
-        {
+        // The server's clock first: by it the record is looked for if its own answer is lost.
+        if let Err(failure) = self.client.learn_time().await {
             return Err(Later { why: failure.to_string(), at_least: Duration::ZERO });
         }
-        let sent = self.client.server_time(Timestamp::now());
-        self.journal.mark_record(stored.id, Some(sent)).await?;
+        self.journal.mark_record(stored.id, Some(self.client.likely_server_time())).await?;
+        self.lookup.note_sent(stored.id);
         let started = Instant::now();
         let answer = self.client.record(&stored.record).await;
         self.board.metrics.stage(&stored.record.station, Stage::Record, started.elapsed());

@@ -232,7 +232,7 @@ impl Recovery {
 
     /// The document's status by the server's history; `None`: it is not there.
     async fn ask(&self, release: &Release) -> Result<Option<DocumentStatus>, Failure> {
-        let now = self.client.server_time(Timestamp::now());
+        let now = self.client.likely_server_time();
         let (from, to) = match release.document.created {
             Some(created) => (created.checked_sub(MARGIN), created.checked_add(MARGIN)),
             None => (now.checked_sub(SEARCH_BACK), now.checked_add(MARGIN)),

@@ -25,7 +25,8 @@ fn the_smallest_useful_file_is_enough() {
     assert_eq!(station.release.copies, None);
     let broker = config.mqtt.expect("a broker").broker;
     assert_eq!((broker.endpoint.host.as_str(), broker.endpoint.port, broker.tls), ("broker.example.com", 1883, false));
-    assert_eq!(config.http, Some(([127, 0, 0, 1], 8631).into()));
+    let http = config.http.expect("a page");
+    assert_eq!((http.listen, http.hosts), (([127, 0, 0, 1], 8631).into(), Vec::new()));
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
@@ -97,7 +98,7 @@ fn every_key_refuses_a_value_of_a_wrong_type() {
 #[test]
 fn values_out_of_bounds_are_refused_with_what_is_expected() {
     let this = Site::new();
-    let cases: [(&str, &str, Value, &str); 36] = [
+    let cases: [(&str, &str, Value, &str); 39] = [
         ("agent", "id", "Lobby Box".into(), "a-z, 0-9 and -"),
         ("agent", "state_dir", "state".into(), "starts with /"),
         ("agent", "control_socket", "".into(), "starts with /"),
@@ -132,6 +133,9 @@ fn values_out_of_bounds_are_refused_with_what_is_expected() {
         ("mqtt", "url", "http://broker".into(), "mqtt://"),
         ("mqtt", "topic", "a/#".into(), "without + or #"),
         ("http", "listen", "localhost".into(), "127.0.0.1:8631"),
+        ("http", "hosts", "box".into(), "must be a list"),
+        ("http", "hosts", vec!["box:80"].into(), "name 1 must be a host name"),
+        ("http", "hosts", vec!["http://box"].into(), "name 1 must be a host name"),
         ("log", "level", "loud".into(), "\"info\""),
         ("log", "format", "".into(), "\"auto\""),
     ];

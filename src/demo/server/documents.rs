@@ -141,10 +141,10 @@ pub(super) fn content(world: &mut World, ask: &Ask) -> Reply {
     if !document.storage_online {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the document's storage is offline"));
     }
-    if !options.retain {
-        document.status = Status::Printed;
-    }
     let bytes = document.content.clone();
+    if !options.retain {
+        document.consume();
+    }
     remember(&mut world.downloads, LoggedDownload { uuid: uuid.into(), options, time });
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
@@ -173,7 +173,7 @@ fn print(world: &mut World, uuid: &str, port: &ServerPort, options: PrintOptions
     document.output_port_id = Some(port.id);
     document.output_port_name = Some(port.name.clone());
     if !options.retain {
-        document.status = Status::Printed;
+        document.consume();
     }
     let release = LoggedRelease {
         uuid: uuid.into(),

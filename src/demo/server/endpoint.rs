@@ -143,8 +143,13 @@ impl ServerState {
         };
         let mut world = self.world();
         if let Damaged::Answer(response) = &mut answer {
-            let now = world.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-            response.headers_mut().extend(HeaderValue::try_from(now).map(|now| (header::DATE, now)));
+            let told = match fault {
+                Some(Kind::Date(wrong_by)) => wrong_by.and_then(|by| world.now().checked_add(by).ok()),
+                _ => Some(world.now()),
+            };
+            let told = told.map(|time| time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            let told = told.and_then(|time| HeaderValue::try_from(time).ok());
+            response.headers_mut().extend(told.map(|time| (header::DATE, time)));
         }
         world.answered(number, answer.status(), refusal);
         drop(world);

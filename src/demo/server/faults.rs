@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use jiff::SignedDuration;
 
 use super::ask::{error_code, json};
 use super::endpoint::{Call, ClientConnection};
@@ -58,6 +59,8 @@ pub enum Kind {
     ErrorCode(u32),
     /// The token of this request has expired; its refresh token stays good.
     ExpiredToken,
+    /// Works, and the `Date` of the answer is wrong by so much, or is left out.
+    Date(Option<SignedDuration>),
 }
 
 impl World {
@@ -88,7 +91,7 @@ impl Kind {
             Kind::ErrorCode(code) => return Some(error_code(code)),
             // The caller does it: it outlives the connection.
             Kind::Late(_) => {}
-            Kind::CutAfter | Kind::HangAfter | Kind::Garbage | Kind::HugeBody | Kind::WrongType => {}
+            Kind::CutAfter | Kind::HangAfter | Kind::Garbage | Kind::HugeBody | Kind::WrongType | Kind::Date(_) => {}
         }
         None
     }
@@ -101,9 +104,12 @@ impl Kind {
             Kind::Garbage => Damaged::Answer(as_json(Body::from("<html><body>please log in</body></html>"))),
             Kind::HugeBody => Damaged::Answer(as_json(endless())),
             Kind::WrongType => Damaged::Answer(json(&["maintenance"])),
-            Kind::Delay(_) | Kind::CutBefore | Kind::Status { .. } | Kind::ErrorCode(_) | Kind::ExpiredToken => {
-                Damaged::Answer(answer)
-            }
+            Kind::Delay(_)
+            | Kind::CutBefore
+            | Kind::Status { .. }
+            | Kind::ErrorCode(_)
+            | Kind::ExpiredToken
+            | Kind::Date(_) => Damaged::Answer(answer),
         }
     }
 }

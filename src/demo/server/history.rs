@@ -136,6 +136,9 @@ fn first(world: &World, params: &mut Params) -> Result<HistoryAnswer, Refusal> {
     }
     let all = world.documents.iter().chain(&world.records);
     let mut rows: Vec<ServerDocument> = all.filter(|row| query.takes(row)).cloned().collect();
+    if !world.history_ports {
+        rows.iter_mut().for_each(|row| (row.output_port_id, row.output_port_name) = (None, None));
+    }
     rows.sort_by_key(|row| row.date_time);
     Ok(HistoryAnswer { rows, page, query })
 }

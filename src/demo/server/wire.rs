@@ -159,7 +159,10 @@ async fn converse(
 /// HTTP/1.1 or HTTP/2, as the client begins.
 async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(stream: I, app: Router) {
     let service = TowerToHyperService::new(app);
-    let connection = auto::Builder::new(TokioExecutor::new());
+    let mut connection = auto::Builder::new(TokioExecutor::new());
+    // Each answer tells the time of the world, or none where a fault leaves it out.
+    connection.http1().auto_date_header(false);
+    connection.http2().auto_date_header(false);
     // The client sees the end of its connection; the log of calls has the requests that came on it.
     drop(connection.serve_connection(TokioIo::new(stream), service).await);
 }

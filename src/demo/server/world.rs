@@ -36,6 +36,9 @@ pub struct World {
     pub version: String,
     /// Newer servers take the field `datetime` in a job record.
     pub history_datetime: bool,
+    /// The rows of the history name the port that printed. The documented form of a row has its name and number, and no
+    /// word says when they are missing.
+    pub history_ports: bool,
     /// The people who can log in.
     pub users: Vec<ServerUser>,
     /// Submitted documents of every status, oldest first.
@@ -76,6 +79,7 @@ impl World {
             account_type: AccountType::Customer,
             version: "3.50.1".into(),
             history_datetime: false,
+            history_ports: true,
             users: Vec::new(),
             documents: Vec::new(),
             ports: Vec::new(),
@@ -185,7 +189,7 @@ pub struct ServerDocument {
     /// When it was submitted; epoch milliseconds on the wire.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub date_time: Timestamp,
-    /// Whether the server can reach the bytes now.
+    /// Whether the server can reach the bytes now. A document that was consumed has none.
     pub storage_online: bool,
     /// As submitted.
     pub secure: bool,
@@ -234,6 +238,12 @@ impl ServerDocument {
             job_type: JobType::Print,
             content: Bytes::new(),
         }
+    }
+
+    /// It was printed for good: its row in the history looks like that of a job record.
+    pub(super) fn consume(&mut self) {
+        self.status = Status::Printed;
+        self.storage_online = false;
     }
 }
 

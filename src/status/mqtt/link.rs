@@ -12,6 +12,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
     AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
     NetworkOptions, Outgoing, Packet, QoS, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
@@ -50,6 +51,8 @@ pub(super) enum LinkError {
     NotABroker,
     #[error("no answer in time; check the network")]
     Silent,
+    #[error("the broker sent a message of {0} bytes, more than {PACKET_LIMIT}")]
+    TooLarge(usize),
     #[error("closed by the broker; check its log, and that no other client has our name")]
     Closed,
     #[error("{0}")]
@@ -72,6 +75,9 @@ impl From<ConnectionError> for LinkError {
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Self::Silent,
             ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
             ConnectionError::MqttState(StateError::AwaitPingResp) => Self::Silent,
+            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(size))) => {
+                Self::TooLarge(size)
+            }
             ConnectionError::MqttState(error) => Self::Protocol(error),
             ConnectionError::RequestsDone => Self::Queue,
         }
@@ -95,8 +101,9 @@ pub(super) enum LinkEnd {
     },
 }
 
-/// Connects, sends what is due in the queue, and notes there what the broker answers.
-pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> LinkEnd {
+/// Connects, sends what is due in the queue, and notes there what the broker answers. A link that is not to `listen` subscribes to
+/// nothing.
+pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState, listen: bool) -> LinkEnd {
     let (client, mut events) = AsyncClient::new(options(settings), REQUESTS);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
@@ -106,6 +113,7 @@ pub(super) async fn run(settings: &BrokerSettings, shared: &SharedState) -> Link
         client,
         settings,
         shared,
+        listen,
         welcomed: None,
         farewell: Farewell::NotYet,
         handed: VecDeque::with_capacity(IN_FLIGHT),
@@ -165,6 +173,8 @@ struct BrokerLink<'a> {
     client: AsyncClient,
     settings: &'a BrokerSettings,
     shared: &'a SharedState,
+    /// Whether it subscribes to the topic of Home Assistant.
+    listen: bool,
     /// The time of the broker's welcome.
     welcomed: Option<Instant>,
     farewell: Farewell,
@@ -234,7 +244,7 @@ impl BrokerLink<'_> {
     fn welcome(&mut self) -> Result<(), LinkError> {
         self.welcomed = Some(Instant::now());
         self.publish(MessageKind::Retained, self.settings.availability.clone(), ONLINE.to_owned())?;
-        if let Some(topic) = &self.settings.discovery_status {
+        if let Some(topic) = self.settings.discovery_status.as_ref().filter(|_| self.listen) {
             self.client.try_subscribe(topic, QoS::AtLeastOnce)?;
         }
         self.shared.connected();

@@ -10,6 +10,8 @@
 //!   its notice is delivered, and only the latest state of the link has a notice. So nothing grows and no acknowledgement
 //!   is lost.
 //! - `online` is the first message on a link; `offline` is its last will, and its last message when the agent stops.
+//! - Nobody can keep the links down by a message to the topic that is subscribed to: after one that is too large there is no
+//!   subscription any more.
 //! - No error and no `Debug` output holds the password.
 //!
 //! Nothing is stored on the disk: the caller keeps the durable queue. After a restart an event may arrive twice (QoS 1).
@@ -26,7 +28,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time;
 use tracing::{info, warn};
 
-use self::link::LinkEnd;
+use self::link::{LinkEnd, LinkError};
 use self::publish_queue::PublishQueue;
 pub use self::publish_queue::{IN_FLIGHT, PACKET_LIMIT, PublishError, RETAINED_LIMIT};
 use crate::backoff::Backoff;
@@ -240,7 +242,20 @@ async fn run(settings: &BrokerSettings, shared: &SharedState, notices: &mpsc::Se
 
 /// Keeps one link after the other until it is time to stop.
 async fn keep_link(settings: &BrokerSettings, shared: &SharedState, mut backoff: Backoff) {
-    while let LinkEnd::Lost { error, lived } = link::run(settings, shared).await {
+    let mut listen = true;
+    while let LinkEnd::Lost { error, lived } = link::run(settings, shared, listen).await {
+        // The library ends a link for it, and a broker that retains the message would send it on every new one. Discovery messages
+        // are retained too, so Home Assistant finds them without our hearing of its start.
+        if let LinkError::TooLarge(size) = error
+            && let Some(topic) = settings.discovery_status.as_ref().filter(|_| listen)
+        {
+            listen = false;
+            warn!(
+                topic,
+                size,
+                "not subscribed any more: a message there is too large; until the next start, Home Assistant's go unnoticed"
+            );
+        }
         shared.disconnected(format!("keep a link to the broker {}:{}: {error}", settings.host, settings.port));
         if lived >= STABLE_AFTER {
             backoff.reset();

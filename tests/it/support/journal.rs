@@ -36,11 +36,13 @@ pub fn release(number: u64) -> Release {
             created: Some(time),
             status: DocumentStatus::Ready,
             port_name: None,
+            storage_online: None,
         },
         port: OutputPort::Address("192.0.2.10".to_owned()),
         time,
         record: true,
         retain: false,
+        tag: false,
     }
 }
 

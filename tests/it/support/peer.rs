@@ -4,6 +4,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, Publish, QoS};
 use tokio::sync::mpsc;
 
 use super::soon;
+use print_release_agent::status::mqtt::PACKET_LIMIT;
 
 /// A client that has subscribed to a filter and can publish.
 pub struct Peer {
@@ -13,7 +14,9 @@ pub struct Peer {
 
 impl Peer {
     pub async fn subscribed(port: u16, filter: &str) -> Self {
-        let (client, mut events) = AsyncClient::new(MqttOptions::new(format!("peer {filter}"), "127.0.0.1", port), 10);
+        let mut options = MqttOptions::new(format!("peer {filter}"), "127.0.0.1", port);
+        options.set_max_packet_size(PACKET_LIMIT * 2, PACKET_LIMIT * 2);
+        let (client, mut events) = AsyncClient::new(options, 10);
         let (sender, messages) = mpsc::unbounded_channel();
         let (ready, mut subscribed) = mpsc::channel(1);
         client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -163,4 +164,22 @@ async fn a_fault_befalls_its_own_call_as_often_as_it_says_in_order() {
     assert_eq!(talk.status(talk.call("GET /version")).await, 500);
     talk.server.world().faults.clear();
     assert_eq!(talk.status(talk.call("GET /version")).await, 200);
+}
+
+#[tokio::test]
+async fn a_date_can_be_wrong_or_missing_and_the_work_is_done() {
+    let talk = Talk::ada().await;
+    for (odd, expected) in
+        [(None, None), (Some(SignedDuration::from_hours(1)), Some(60)), (Some(SignedDuration::ZERO), Some(0))]
+    {
+        talk.fail(Call::List, Kind::Date(odd));
+        let answer = talk.call("GET /documents").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let date = answer.headers().get("date").map(|date| date.to_str().unwrap().to_owned());
+        let minutes = date.map(|date| {
+            let date = jiff::fmt::rfc2822::parse(&date).unwrap().timestamp();
+            (talk.server.world().now().duration_until(date).as_secs() + 30).div_euclid(60)
+        });
+        assert_eq!(minutes, expected);
+    }
 }

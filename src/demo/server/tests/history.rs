@@ -103,6 +103,21 @@ async fn released_documents_stand_beside_the_records_under_their_own_uuid() {
 }
 
 #[tokio::test]
+async fn a_printed_document_looks_like_a_record_and_a_row_names_its_port_where_the_server_does_so() {
+    let talk = Talk::ada().await;
+    talk.release(&talk.uuid(0), &[]).await;
+    talk.status(talk.form("POST /documents/history", &[("jobtype", "PRINT"), ("address", "192.0.2.10")])).await;
+    for (named, expected) in [(true, "Lobby".into()), (false, Value::Null)] {
+        talk.server.world().history_ports = named;
+        let rows = talk.json(talk.call("GET /documents/history?username=ada&status=1")).await;
+        assert_eq!(rows["recordsOnPage"], 2);
+        for row in rows["documents"].as_array().unwrap() {
+            assert_eq!((&row["outputPortName"], &row["storageOnline"]), (&expected, &false.into()), "{row}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn rows_fall_into_a_window_of_a_week_at_most_by_their_creation() {
     let talk = Talk::ada().await;
     let at = |text: &str| ServerDocument::new("ada", "old", 1, text.parse().unwrap());
