@@ -1,27 +1,29 @@
 //! After any operations in any order, with restarts and power cuts, the journal holds the same as a simple model.
 
+mod model;
+#[cfg(feature = "planted")]
+mod planted;
+
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use print_release_agent::domain::{EntryId, Outcome, Reason};
+use model::{Fault, Model, choose};
+use print_release_agent::domain::{Outcome, Reason};
 use print_release_agent::journal::{Journal, JournalError};
 use proptest::prelude::*;
 use proptest::test_runner::{FailurePersistence, FileFailurePersistence, RngSeed, TestRunner};
 use tempfile::TempDir;
 
 use crate::support::journal::{close, open, record, release, runtime};
-#[cfg(feature = "planted")]
-use crate::support::limit;
 use crate::support::platter::{Dice, PAGE, cut, read, write};
-use crate::support::preload::{Preload, write_synced};
+use crate::support::preload::{Preload, copy_synced, write_synced};
 use crate::support::{dice, limit_of};
 
 /// One operation. A number chooses one of the entries that are there.
 #[derive(Clone, Debug)]
-enum JournalStep {
+pub enum JournalStep {
     Store(u8),
     End {
         which: u8,
@@ -94,108 +96,6 @@ fn a_write() -> impl Strategy<Value = JournalStep> {
         1 => any::<u8>().prop_map(JournalStep::GiveUp),
     ]
 }
-
-/// A simple journal: documents and payloads by number.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
-    open: BTreeMap<EntryId, u64>,
-    unknown: BTreeMap<EntryId, u64>,
-    /// Each with its document, and whether it is marked.
-    records: BTreeMap<EntryId, (u64, bool)>,
-    acknowledged: Vec<u64>,
-    dead: BTreeMap<EntryId, u64>,
-    events: BTreeMap<EntryId, u64>,
-}
-
-fn document(uuid: &str) -> u64 {
-    uuid.trim_start_matches("document-").parse().unwrap()
-}
-
-fn choose<T>(map: &BTreeMap<EntryId, T>, which: u8) -> Option<EntryId> {
-    map.keys().nth(usize::from(which) % map.len().max(1)).copied()
-}
-
-impl Model {
-    async fn of(journal: &Journal) -> Self {
-        let listing = journal.list(0).await.unwrap();
-        let (open, unknown): (Vec<_>, Vec<_>) =
-            listing.releases.into_iter().partition(|stored| stored.outcome.is_none());
-        let records = listing.records.into_iter();
-        Self {
-            open: open.into_iter().map(|stored| (stored.id, document(&stored.release.document.uuid))).collect(),
-            unknown: unknown.into_iter().map(|stored| (stored.id, document(&stored.release.document.uuid))).collect(),
-            records: records
-                .map(|stored| (stored.id, (document(&stored.record.document), stored.attempted.is_some())))
-                .collect(),
-            acknowledged: journal
-                .ledger()
-                .await
-                .unwrap()
-                .iter()
-                .map(|stored| document(&stored.record.document))
-                .collect(),
-            dead: listing.dead.into_iter().map(|letter| (letter.id, document(&letter.record.document))).collect(),
-            events: journal
-                .events_after(0, 1000)
-                .await
-                .unwrap()
-                .into_iter()
-                .map(|event| (event.id, event.payload.parse().unwrap()))
-                .collect(),
-        }
-    }
-}
-
-/// The fault that explains a difference between the journal and its model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    /// A sync has failed, or a damage was told before: nothing is lost, and what the server may have is in doubt.
-    Sync,
-    /// The database was damaged: a loss is told, and nothing that the server has is sent again without a look.
-    Damage,
-}
-
-impl Model {
-    /// Every document and event by its number, with the place where it stands.
-    fn numbers(&self) -> BTreeMap<u64, &'static str> {
-        let mut numbers = BTreeMap::new();
-        for (place, of) in
-            [("open", &self.open), ("unknown", &self.unknown), ("dead", &self.dead), ("event", &self.events)]
-        {
-            numbers.extend(of.values().map(|number| (*number + u64::from(place == "event") * EVENTS, place)));
-        }
-        numbers.extend(self.acknowledged.iter().map(|number| (*number, "acknowledged")));
-        numbers.extend(
-            self.records.values().map(|(number, marked)| (*number, if *marked { "marked" } else { "waiting" })),
-        );
-        numbers
-    }
-
-    /// Checks that `found` is this model after a fault.
-    fn check(&self, found: &Self, fault: Fault, told: bool, step: &JournalStep) {
-        if fault == Fault::None || (fault == Fault::Damage && !told) {
-            assert_eq!(found, self, "after {step:?}, told: {told}");
-        }
-        let now = found.numbers();
-        for (number, was) in self.numbers() {
-            let is = now.get(&number).copied();
-            let in_doubt = is == Some("marked") && ["waiting", "acknowledged", "dead"].contains(&was);
-            let reopened = ["open", "unknown"].contains(&was) && is.is_some_and(|is| ["open", "unknown"].contains(&is));
-            let lost = is.is_none() && fault == Fault::Damage;
-            let comes_again = ["acknowledged", "marked"].contains(&was) && is == Some("waiting");
-            assert!(!comes_again, "{number} was {was} and is {is:?} after {step:?}");
-            let moved = fault == Fault::Damage && is.is_some();
-            assert!(
-                is == Some(was) || in_doubt || reopened || lost || moved,
-                "{number} was {was} and is {is:?} after {step:?}"
-            );
-        }
-    }
-}
-
-/// Events have numbers of their own, beyond those of documents.
-const EVENTS: u64 = 1 << 32;
 
 struct Run {
     dir: TempDir,
@@ -423,15 +323,6 @@ fn damage(path: &Path, dice: &mut Dice) {
     write_synced(path, &bytes);
 }
 
-/// Copies a directory; the copy is on the platter.
-fn copy_synced(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for path in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
-        let copy = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_synced(&path, &copy) } else { write_synced(&copy, &std::fs::read(&path).unwrap()) }
-    }
-}
-
 /// Tries random steps until one fails.
 fn run_steps() {
     let config = ProptestConfig {
@@ -501,33 +392,4 @@ const PLANTED: &str = "PRINT_RELEASE_PLANTED";
 
 fn is_planted() -> bool {
     std::env::var_os(PLANTED).is_some()
-}
-
-/// Each planted fault of the real journal is found by the model within a run of the test. Only a build with the feature `planted`
-/// has them, as that of `tests/run simulate --bugs`.
-#[cfg(feature = "planted")]
-#[test]
-fn planted_bugs_of_the_journal_are_found() {
-    let _limit = limit();
-    let Some(disk) = Preload::compile() else { return };
-    let bugs = [
-        "journal-answers-before-the-sync",
-        "journal-believes-a-failed-sync",
-        "journal-forgets-that-it-sent",
-        "journal-forgets-to-count-what-goes",
-        "journal-forgets-what-was-delivered",
-        "journal-skips-the-mark",
-    ];
-    println!("{:<36} {:>16} {:>8}", "planted bug of the journal", "found after", "seconds");
-    let mut missed = Vec::new();
-    for bug in bugs {
-        let began = std::time::Instant::now();
-        let output = under(&disk).env(PLANTED, bug).env("PROPTEST_MAX_SHRINK_ITERS", "0").output().unwrap();
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let tried = told.lines().find_map(|line| line.strip_prefix("sequences tried: ")).unwrap_or("?");
-        let found = !output.status.success() && told.contains("1 failed");
-        println!("{bug:<36} {:>16} {:>8.1}", if found { tried } else { "not found" }, began.elapsed().as_secs_f32());
-        missed.extend((!found).then_some(bug));
-    }
-    assert!(missed.is_empty(), "not found: {missed:?}");
 }

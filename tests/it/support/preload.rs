@@ -197,6 +197,15 @@ pub fn write_synced(path: &Path, bytes: &[u8]) {
     File::open(path).unwrap().sync_all().unwrap();
 }
 
+/// Copies a directory; the copy is on the platter.
+pub fn copy_synced(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for path in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy_synced(&path, &copy) } else { write_synced(&copy, &fs::read(&path).unwrap()) }
+    }
+}
+
 mod tests {
     use jiff::Timestamp;
     use print_release_agent::demo::scene::Scene;
