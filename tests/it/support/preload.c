@@ -14,7 +14,8 @@
  * written since its last sync. Both outlive this process, as the kernel's own pages do.
  *
  * The model is Linux's: pages are dirty from a write to the next sync through any descriptor of the file. A sync that succeeds brings
- * them to the platter. A sync that fails says so once and marks them clean, so no later sync writes them. `sync_file_range` does not
+ * them to the platter. A sync that fails marks them clean, so no later sync writes them; it says so, and so does the next sync through
+ * each other descriptor that was open then. `sync_file_range` does not
  * empty the disk's own cache, so its pages stay dirty; if it fails, they are forgotten. Names and lengths reach the platter at once,
  * except the length that a write makes. */
 #define _GNU_SOURCE
@@ -40,6 +41,7 @@
 #define PAGE 4096
 #define PAGES (1 << 18) /* of the largest file that is followed, 1 GiB */
 #define FILES 4096
+#define DESCRIPTORS (1 << 16)
 #define MANY 128 /* files; then those without a name are looked for at each opening */
 #define REAL(name, ...) ((__typeof__(&name))real(#name))(__VA_ARGS__)
 
@@ -47,7 +49,7 @@ enum { LOADED, CLOCK, FAIL, SURVIVE, SYNCS, FAILED, SEED, WORDS };
 
 struct tracked {
   ino_t inode;
-  int living, platter, nameless;
+  int living, platter, nameless, errors;
   unsigned char *dirty;
 };
 
@@ -56,6 +58,8 @@ static const char *disk, *platter;
 static dev_t device;
 static struct tracked *files[FILES];
 static int count;
+/* The errors of its file that a descriptor has told, or that are older than it. */
+static int told[DESCRIPTORS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t seed = 88172645463325252u;
 
@@ -193,6 +197,7 @@ static int opened(int fd) {
       follow(file, &is);
       files[count++] = file;
     }
+    if (file && fd < DESCRIPTORS) told[fd] = file->errors;
     if (file && is.st_size == 0 && syscall(SYS_ftruncate, file->platter, (off_t)0) != 0) abort();
     pthread_mutex_unlock(&lock);
   }
@@ -222,8 +227,8 @@ static int dice(void) {
   return (int)(seed % 100);
 }
 
-/* Decides about the dirty pages between two offsets. Returns whether the sync fails. */
-static int settle(struct tracked *file, off_t from, off_t to, int empties_cache) {
+/* Decides about the dirty pages between two offsets. Returns whether the sync tells of a failure. */
+static int settle(struct tracked *file, int fd, off_t from, off_t to, int empties_cache) {
   struct stat is;
   pthread_mutex_lock(&lock);
   int failed = fails();
@@ -233,14 +238,16 @@ static int settle(struct tracked *file, off_t from, off_t to, int empties_cache)
     if (!__atomic_exchange_n(&file->dirty[page], 0, __ATOMIC_SEQ_CST)) continue;
     if (!failed || dice() < words[SURVIVE]) bring(file, (size_t)page);
   }
-  if (failed) words[FAILED]++;
+  if (failed) words[FAILED]++, file->errors++;
+  int tells = fd < DESCRIPTORS && told[fd] != file->errors;
+  if (tells) told[fd] = file->errors;
   pthread_mutex_unlock(&lock);
-  return failed;
+  return tells;
 }
 
 static int synced(int fd, int done) {
   struct tracked *file = done == 0 ? tracked(fd) : NULL;
-  if (file && settle(file, 0, (off_t)PAGES * PAGE, 1)) return errno = EIO, -1;
+  if (file && settle(file, fd, 0, (off_t)PAGES * PAGE, 1)) return errno = EIO, -1;
   return done;
 }
 
@@ -251,7 +258,7 @@ int sync_file_range(int fd, off64_t offset, off64_t bytes, unsigned flags) {
   int done = REAL(sync_file_range, fd, offset, bytes, flags);
   struct tracked *file = done == 0 ? tracked(fd) : NULL;
   off_t end = bytes == 0 ? (off_t)PAGES * PAGE : (off_t)(offset + bytes);
-  if (file && settle(file, (off_t)offset, end, 0)) return errno = EIO, -1;
+  if (file && settle(file, fd, (off_t)offset, end, 0)) return errno = EIO, -1;
   return done;
 }
 
