@@ -16,6 +16,7 @@
 //!   [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
 //! - `directory`: the neighbours ezeep, NDD Orbix and zops (feature `directory`). Nothing of the tap knows it.
+//! - [`planted`]: faults that tests plant to see them found (feature `planted`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
 //! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
@@ -42,6 +43,7 @@ pub mod feedback;
 pub mod journal;
 mod lamp;
 mod machine;
+pub mod planted;
 pub mod print_server;
 pub mod random;
 pub mod reader;

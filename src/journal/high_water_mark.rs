@@ -27,6 +27,8 @@ pub(super) struct HighWaterMark {
 impl HighWaterMark {
     /// A mark that is gone or makes no sense counts as 0, which every database has reached.
     pub(super) fn read(state_dir: &Path) -> Self {
+        let nowhere = crate::planted::is("journal-skips-the-mark");
+        let state_dir = if nowhere { Path::new("/nonexistent") } else { state_dir };
         let path = path(state_dir);
         let written = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         Self { path, written, synced: written }

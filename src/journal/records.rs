@@ -57,6 +57,9 @@ impl Store {
         let Some(stored) = self.get::<StoredRecord>(Table::Records, id)? else {
             return Ok(());
         };
+        if crate::planted::is("journal-forgets-that-it-sent") {
+            return Ok(());
+        }
         let value = encode(Table::Records, &StoredRecord { attempted, carried_over: None, ..stored })?;
         self.commit(&[Change::Put(Table::Records, id, value)])
     }
@@ -74,6 +77,9 @@ impl Store {
             (Some(old), Some(newest)) => newest.duration_since(old) > LEDGER_AGE,
             _ => false,
         };
+        if crate::planted::is("journal-forgets-what-was-delivered") {
+            changes.truncate(1);
+        }
         for (position, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
             if position < surplus || is_old(&old) {
                 changes.push(Change::Remove(Table::Ledger, old.id));

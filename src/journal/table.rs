@@ -83,6 +83,9 @@ impl Tally {
 
     /// Counts an entry that went. It saturates, because a wrong tally is to be found by comparison and not by a panic.
     pub(super) fn went(&mut self, table: Table, bytes: usize) {
+        if crate::planted::is("journal-forgets-to-count-what-goes") {
+            return;
+        }
         let entries = &mut self.entries[table as usize];
         *entries = entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes as u64);

@@ -182,7 +182,14 @@ impl Worker {
             store.note_time()?;
             job.run(store)?;
         }
-        store.sync()?;
+        if crate::planted::is("journal-answers-before-the-sync") {
+            self.ids_issued = Some(store.next_id());
+            return Ok(());
+        }
+        match store.sync() {
+            Err(_) if crate::planted::is("journal-believes-a-failed-sync") => {}
+            synced => synced?,
+        }
         self.ids_issued = Some(store.next_id());
         Ok(())
     }
