@@ -12,6 +12,7 @@ mod doubt_and_overlap;
 mod faults;
 mod house;
 mod identity;
+mod identity_state;
 mod idle;
 mod journal_bounds;
 mod journal_clock;
