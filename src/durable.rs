@@ -35,6 +35,9 @@ const OWN_BEGINNINGS: [&str; 3] = ["db.", "machine", "other-machine"];
 /// The ending of a file that is written before it takes its place.
 const FRESH: &str = ".new";
 
+/// The directory that mkfs makes in the root of a file system.
+const LOST_AND_FOUND: &str = "lost+found";
+
 /// The file that every state directory has that was ever used.
 const LOCK_NAME: &str = "lock";
 
@@ -48,12 +51,14 @@ pub(crate) fn directory(path: &Path) -> io::Result<()> {
     let directory = File::open(path)?;
     let mode = directory.metadata()?.permissions().mode();
     if mode & OTHERS != 0 {
-        if mode & SHARED != 0 || !is_ours_alone(path)? {
+        if !is_ours_alone(path, mode & SHARED != 0)? {
             let why = "others may enter it, and it is not the agent's alone: name a directory of its own";
             return Err(io::Error::other(why));
         }
         let closed = directory.set_permissions(Permissions::from_mode(DIRECTORY_MODE));
-        closed.map_err(|error| io::Error::other(format!("others may enter it, and chmod 0700 failed: {error}")))?;
+        closed.map_err(|error| {
+            io::Error::other(format!("permission denied: others may enter it, and chmod 0700 failed: {error}"))
+        })?;
         tracing::warn!(path = %path.display(), was = format!("{:o}", mode & 0o777), "state directory closed to others");
     }
     for entry in fs::read_dir(path)?.flatten().filter(|entry| is_own_name(&entry.file_name())) {
@@ -67,13 +72,15 @@ pub(crate) fn directory(path: &Path) -> io::Result<()> {
 }
 
 /// Whether nobody else needs to enter it: it was used as a state directory before, or holds no directory but such as are made
-/// here. A directory of the system, which a wrong `agent.state_dir` may name, holds others.
-fn is_ours_alone(path: &Path) -> io::Result<bool> {
-    if path.join(LOCK_NAME).symlink_metadata().is_ok_and(|lock| lock.is_file()) {
+/// here. A directory of the system, which a wrong `agent.state_dir` may name, holds others. One that many share, such as /tmp,
+/// must hold nothing else at all; the root of a file system of its own is like that when it is new.
+fn is_ours_alone(path: &Path, is_shared: bool) -> io::Result<bool> {
+    if !is_shared && path.join(LOCK_NAME).symlink_metadata().is_ok_and(|lock| lock.is_file()) {
         return Ok(true);
     }
     let is_foreign = |entry: &fs::DirEntry| {
-        !is_own_name(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink())
+        let is_known = is_own_name(&entry.file_name()) || entry.file_name() == OsStr::new(LOST_AND_FOUND);
+        !is_known && (is_shared || entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink()))
     };
     Ok(!fs::read_dir(path)?.flatten().any(|entry| is_foreign(&entry)))
 }
@@ -220,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_use_too_is_refused_and_stays_as_it_is() {
-        for (folder, open) in [("somebody-elses", 0o755), ("db", 0o1777)] {
+        for open in [0o755, 0o1777] {
             let dir = tempfile::tempdir().unwrap();
-            fs::create_dir(dir.path().join(folder)).unwrap();
+            fs::create_dir(dir.path().join("somebody-elses")).unwrap();
             fs::set_permissions(dir.path(), Permissions::from_mode(open)).unwrap();
             let refused = directory(dir.path()).unwrap_err().to_string();
             assert!(refused.contains("a directory of its own"), "{refused}");

@@ -152,7 +152,11 @@ pub(crate) fn bind(state_dir: &Path, this: Option<&MachineHash>, configured: &Bo
     let own = |copied| Binding { machine: this.clone(), copied };
     match standing {
         BindingState::NoId | BindingState::Own => Ok(None),
-        BindingState::Unbound => own(None).write(state_dir).map(|()| None),
+        BindingState::Unbound => match own(None).write(state_dir) {
+            // A box serves on a full disk too; a later start binds it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(None),
+            written => written.map(|()| None),
+        },
         BindingState::Copy => {
             let aside = set_state_aside(state_dir)?;
             own(Some(configured.clone())).write(state_dir)?;

@@ -30,7 +30,7 @@ pub(super) struct ResetArgs {
 /// The files that stay: their locks are what keeps two processes apart.
 const STAY: [&str; 2] = ["lock", "enroll.lock"];
 
-/// Where an administrator may have put encrypted credentials.
+/// The directory of encrypted credentials, which an administrator may have made.
 const CREDENTIALS: &str = "/etc/credstore.encrypted";
 
 pub(super) fn run(path: &Path, json: bool, arguments: &ResetArgs) -> Exit {
@@ -139,7 +139,7 @@ fn is_confirmed(dir: &Path) -> bool {
     io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
 
-/// Wipes everything of this box and gives the names. What is adopted stays.
+/// Wipes everything of this box and gives the names. The state that is adopted stays.
 fn wipe(dir: &Path, adopted: Option<&PathBuf>) -> anyhow::Result<Vec<String>> {
     let _lock = Lock::acquire(dir)?;
     let mut paths: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;

@@ -14,6 +14,7 @@ mod doubt_and_overlap;
 mod faults;
 mod house;
 mod identity;
+mod identity_state;
 mod idle;
 mod injection;
 mod journal_bounds;
