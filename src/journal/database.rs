@@ -5,7 +5,8 @@
 //! - more than about 128 KiB between two syncs may be lost as a whole, so [`Database::commit`] syncs in between;
 //! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database from opening for ever;
 //! - opening a damaged database may panic, and an I/O error sticks until the database is dropped and opened again;
-//! - dropping it returns before its threads have released its lock.
+//! - dropping it returns before its threads have released its lock;
+//! - a flush may wait for ever for a write that failed (`patience`).
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,11 +24,11 @@ use super::error::{
 };
 use super::frame::{BOOTS_NUMBER, KEY_NUMBER, SEAL_NUMBER, TALLY_NUMBER, decrypt_entry, encrypt_entry, frame, unframe};
 use super::limits::GROUP_BYTES;
-use super::lock;
 use super::snapshots::remove_half_snapshots;
 use super::synced_file::{SyncCounter, SyncedFile};
 use super::table::{Table, Tally, word};
 use super::trusted_time::TrustedTime;
+use super::{lock, patience};
 use crate::domain::EntryId;
 
 /// Enough for a tap's working set. With 1 MB the program takes 11 MB of memory beside 100,000 entries, with 8 MB it takes 19.
@@ -349,7 +350,7 @@ impl Database {
     }
 
     fn sync_now(&mut self) -> Result<(), JournalError> {
-        self.db.flush().map_err(sled_error)?;
+        patience::flush(&self.db)?;
         self.file.sync()?;
         self.seal_is_unsynced = false;
         Ok(())

@@ -53,6 +53,7 @@ mod high_water_mark;
 mod limits;
 mod lock;
 mod open;
+mod patience;
 mod queue;
 mod records;
 mod releases;
