@@ -12,8 +12,10 @@
 //!   `agent/record/delivery.rs` (is a job record?).
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
 //! - [`config`]: checks `agent.toml`. [`tls`]: the trust in servers. [`random`]: the one source of randomness.
-//!   `durable`: small files that are there whole. [`clock`]: the earliest time that it can be, and the order of events.
+//!   `durable`: small files that are there whole. `token_store`: tokens in such a file. `machine`: binds them to this machine.
+//!   [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
+//! - `directory`: the neighbours ezeep, NDD Orbix and zops (feature `directory`). Nothing of the tap knows it.
 //! - [`planted`]: faults that tests plant to see them found (feature `planted`).
 //! - `simulate`: a world that one number makes, for the agent to live in (feature `simulate`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
@@ -34,11 +36,14 @@ pub mod config;
 pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "directory")]
+pub mod directory;
 pub mod domain;
 mod durable;
 pub mod feedback;
 pub mod journal;
 mod lamp;
+mod machine;
 pub mod planted;
 pub mod print_server;
 pub mod random;
@@ -48,3 +53,4 @@ pub mod simulate;
 mod station;
 pub mod status;
 pub mod tls;
+mod token_store;

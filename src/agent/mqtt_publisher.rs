@@ -18,6 +18,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Changes within this time make one message.
 const TOGETHER: Duration = Duration::from_millis(200);
 
+/// The pause before the journal is read again that could not be read.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// The parts that messages come from and go through.
 #[derive(Debug)]
 pub(super) struct MqttPublisher {
@@ -67,7 +70,7 @@ impl MqttPublisher {
         let mut counts = self.journal.counts();
         let mut offered: EntryId = 0;
         loop {
-            offered = self.offer(offered).await;
+            let was_read = self.offer(&mut offered).await;
             tokio::select! {
                 notice = notices.recv() => match notice {
                     None => return,
@@ -77,18 +80,20 @@ impl MqttPublisher {
                     Some(MqttNotice::HomeAssistantStarted) => self.discovery(),
                 },
                 _ = counts.changed() => {}
+                // Nothing may change for hours, and the events would wait with it.
+                () = tokio::time::sleep(RETRY), if !was_read => {}
             }
         }
     }
 
-    /// Offers the events beyond `after`, as far as the client takes them, and says how far that was.
-    async fn offer(&self, mut after: EntryId) -> EntryId {
+    /// Offers the events beyond `after`, as far as the client takes them. False: the journal could not be read.
+    async fn offer(&self, after: &mut EntryId) -> bool {
         #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "only a planted fault changes it"))]
-        let mut waiting = match self.journal.events_after(after, IN_FLIGHT).await {
+        let mut waiting = match self.journal.events_after(*after, IN_FLIGHT).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "events not read");
-                return after;
+                return false;
             }
         };
         if planted::is("swap-events") {
@@ -108,9 +113,9 @@ impl MqttPublisher {
                     self.forget(event.id).await;
                 }
             }
-            after = event.id;
+            *after = event.id;
         }
-        after
+        true
     }
 
     async fn forget(&self, id: EntryId) {

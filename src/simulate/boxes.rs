@@ -11,7 +11,7 @@ use super::disk_handle::DiskHandle;
 use super::network::REQUEST_TIMEOUT;
 use super::world::{SimulatedWorld, pause, tell, world};
 use crate::agent::{self, Login, MqttSetup, OutboxSetup, Parts, StationSetup, Supervisor, UserNames};
-use crate::clock::{Clock, Moment, Sequence};
+use crate::clock::{Clock, Floor, Moment, Sequence};
 use crate::config::InDoubt;
 use crate::domain::{OutputPort, ReleaseOptions, Secret, StationName};
 use crate::feedback::Signal;
@@ -296,7 +296,7 @@ fn start(number: usize) -> Parts {
     };
     Parts {
         stations: setups,
-        client: client(&host, clock.floor()),
+        client: client(&host, clock.proofs()),
         device: None,
         clock,
         journal: Journal::simulated(disk, counts),
@@ -328,7 +328,7 @@ fn setup(host: &str, index: u16, station: &StationModel) -> StationSetup {
     StationSetup { policy, login: Login::Card, reader: Reader::new(transport, profile, false), lamps: Lamps::default() }
 }
 
-fn client(host: &str, floor: Timestamp) -> Client {
+fn client(host: &str, floor: Floor) -> Client {
     let url = |path: &str| format!("http://{host}/{path}/v1").parse().expect("it is a URL");
     let settings = ClientSettings {
         url: url("api"),
