@@ -21,6 +21,7 @@ mod assemble;
 mod card;
 mod check;
 mod completions;
+mod csv;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;

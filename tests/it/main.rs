@@ -32,6 +32,7 @@ mod package;
 mod page;
 #[cfg(feature = "pcsc")]
 mod pcsc;
+mod queue_waiting;
 mod readers;
 mod reconcile;
 mod secrets;
