@@ -26,6 +26,7 @@ mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
 mod enroll;
+mod history;
 mod listeners;
 mod log;
 mod man;
@@ -101,6 +102,9 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Read the server's history for an auditor.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// Look for readers and see what they send.
     #[command(subcommand)]
     Readers(readers::ReadersCommand),
@@ -139,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::History(command) => history::run(&config, json, &command),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod doubt_and_overlap;
 mod faults;
+mod history_export;
 mod house;
 mod identity;
 mod idle;
