@@ -1,12 +1,13 @@
 //! The facts about time that this box knows by itself: a time before which it cannot be, and the order of events.
 //!
 //! A box without a battery starts in 1970 and stays there until it gets the time from the network. Such a clock is certainly
-//! wrong, because it is before the release of this program, or before a time at which the box has already run. The later of
-//! the two is the floor. Certificates are judged at the floor while the clock is below it, never by a time from plain HTTP.
-//! Only a time at which the print server could be reached raises the floor, and by no more than twenty years beyond the
-//! release, so that a clock which once ran ahead does not lock the box out.
+//! wrong, because it is before the release of this program, or before a time that a server has proven. The later of the two is
+//! the floor. Certificates are judged at the floor while the clock is below it, never by a time from plain HTTP. Its rules
+//! stand in [`floor`]; SECURITY.md, "The clock" says what they are good for.
 //!
 //! It does not set the clock.
+
+mod floor;
 
 use std::fs;
 use std::io;
@@ -19,17 +20,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::durable;
+pub(crate) use floor::FloorDoubt;
+use floor::RELEASED;
+pub use floor::{Floor, ProvenTime};
 
-/// 2026-01-01, before this program was built. To be moved on with each release.
-const RELEASED: Timestamp = Timestamp::constant(1_767_225_600, 0);
-
-/// The longest time after its release at which a program is believed to run.
-const CREDIBLE: SignedDuration = SignedDuration::from_hours(20 * 365 * 24);
-
-/// The last time that was seen is written once a day and at the end, because each write wears the flash.
-const WRITE_EVERY: SignedDuration = SignedDuration::from_hours(24);
-
-/// The file in the state directory with the last time that was seen.
+/// The file in the state directory with the last time that was proven, and the one before.
 const FILE: &str = "last-seen";
 
 /// See proc_sys_kernel(5).
@@ -44,41 +39,51 @@ pub fn is_possible(time: Timestamp) -> bool {
     time >= RELEASED
 }
 
-/// The floor, and the file that remembers it.
+/// The file that remembers the floor.
 #[derive(Clone, Debug)]
 pub struct Clock {
     path: PathBuf,
-    floor: Timestamp,
-    written: Option<Timestamp>,
 }
 
 impl Clock {
-    /// Reads the last time that was seen. A file that cannot be read counts as none.
+    /// The clock of a state directory.
     pub fn open(state_dir: &Path) -> Self {
-        let path = state_dir.join(FILE);
-        let latest = RELEASED.checked_add(CREDIBLE).unwrap_or(Timestamp::MAX);
-        let seen = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<Timestamp>().ok());
-        let seen = seen.filter(|seen| *seen <= latest);
-        Self { path, floor: seen.map_or(RELEASED, |seen| seen.max(RELEASED)), written: seen }
+        Self { path: state_dir.join(FILE) }
+    }
+
+    /// The floor and the time to fall back to. A file that cannot be read counts as none.
+    pub fn proofs(&self) -> Floor {
+        fs::read_to_string(&self.path).map_or(Floor::UNKNOWN, |text| Floor::of_text(&text, Timestamp::now()))
     }
 
     /// The time before which it cannot be.
     pub fn floor(&self) -> Timestamp {
-        self.floor
+        self.proofs().time()
     }
 
-    /// Stores that the server was reached at `now`, if a day has passed since the last write or this is the `last` chance.
+    /// Stores a time that a server has proven, if a day has passed since the last one, or if it contradicts that one.
     ///
     /// # Errors
-    /// The file cannot be written; the stored time stays as it was.
-    pub fn seen(&mut self, now: Timestamp, last: bool) -> io::Result<()> {
-        let passed = self.written.is_none_or(|written| now.duration_since(written) >= WRITE_EVERY);
-        if now <= self.floor || !(passed || last) {
+    /// The file cannot be written; the stored times stay as they were.
+    pub fn prove(&self, told: ProvenTime) -> io::Result<()> {
+        let before = self.proofs();
+        let Some(after) = before.after(told) else {
             return Ok(());
+        };
+        if after.time() < before.time() {
+            tracing::warn!(before = %before.time(), after = %after.time(), "the earliest time that it can be was wrong");
         }
-        durable::write(&self.path, format!("{now}\n").as_bytes())?;
-        self.written = Some(now);
-        Ok(())
+        durable::write(&self.path, after.text().as_bytes())
+    }
+
+    /// Falls back to the proof before, because this floor turned out wrong. Another one that has been proven since stays.
+    ///
+    /// # Errors
+    /// As [`Clock::prove`].
+    pub fn give_up(&self, wrong: &Floor) -> io::Result<()> {
+        let before = self.proofs();
+        let after = before.given_up();
+        if before != *wrong || before == after { Ok(()) } else { durable::write(&self.path, after.text().as_bytes()) }
     }
 }
 
@@ -153,40 +158,35 @@ mod tests {
         RELEASED.checked_add(SignedDuration::from_hours(hours)).unwrap()
     }
 
+    fn told(hours: i64) -> ProvenTime {
+        ProvenTime { server: later(hours), wall: later(hours) }
+    }
+
     #[test]
-    fn the_floor_is_the_last_time_that_was_seen_and_never_before_the_release() {
+    fn the_floor_is_the_last_time_that_was_proven_and_never_before_the_release() {
         let dir = tempfile::tempdir().unwrap();
-        let mut clock = Clock::open(dir.path());
+        let clock = Clock::open(dir.path());
         assert_eq!(clock.floor(), RELEASED);
-        clock.seen(Timestamp::UNIX_EPOCH, true).unwrap();
-        assert_eq!(Clock::open(dir.path()).floor(), RELEASED, "1970 was not seen");
-        clock.seen(later(1), false).unwrap();
-        assert_eq!(Clock::open(dir.path()).floor(), later(1));
+        clock.prove(ProvenTime { server: Timestamp::UNIX_EPOCH, wall: later(1) }).unwrap();
+        assert_eq!(clock.floor(), RELEASED, "1970 proves nothing");
+        for (hour, expected) in [(1, 1), (24, 1), (25, 25)] {
+            clock.prove(told(hour)).unwrap();
+            assert_eq!(Clock::open(dir.path()).floor(), later(expected), "hour {hour}");
+        }
+        let wrong = clock.proofs();
+        for _ in 0..2 {
+            clock.give_up(&wrong).unwrap();
+            assert_eq!(clock.floor(), later(1), "the proof before, and never below");
+        }
+        clock.prove(told(50)).unwrap();
+        clock.give_up(&wrong).unwrap();
+        assert_eq!(clock.floor(), later(50), "another one has been proven since");
     }
 
     #[test]
     fn a_time_stays_possible_when_the_floor_rises() {
         assert!(!is_possible(Timestamp::UNIX_EPOCH));
         assert!(is_possible(RELEASED) && is_possible(later(1)));
-    }
-
-    #[test]
-    fn it_is_written_once_a_day_and_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut clock = Clock::open(dir.path());
-        for (hour, last, expected) in [(1, false, 1), (24, false, 1), (25, false, 25), (26, true, 26)] {
-            clock.seen(later(hour), last).unwrap();
-            assert_eq!(Clock::open(dir.path()).floor(), later(expected), "hour {hour}");
-        }
-    }
-
-    #[test]
-    fn a_time_that_is_damaged_or_far_ahead_is_not_believed() {
-        let dir = tempfile::tempdir().unwrap();
-        for text in ["", "yesterday", "9999-01-01T00:00:00Z"] {
-            fs::write(dir.path().join(FILE), text).unwrap();
-            assert_eq!(Clock::open(dir.path()).floor(), RELEASED, "{text}");
-        }
     }
 
     #[test]

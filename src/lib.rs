@@ -12,8 +12,11 @@
 //!   `agent/record/delivery.rs` (is a job record?).
 //! - [`reader`], [`print_server`], [`journal`], [`status`]: the adapters. Each knows `domain` and none of the others.
 //! - [`config`]: checks `agent.toml`. [`tls`]: the trust in servers. [`random`]: the one source of randomness.
-//!   `durable`: small files that are there whole. [`clock`]: the earliest time that it can be, and the order of events.
+//!   `durable`: small files that are there whole. `token_store`: tokens in such a file. `machine`: binds them to this machine.
+//!   [`clock`]: the earliest time that it can be, and the order of events.
 //! - [`cli`]: one file a command; puts the parts together.
+//! - `directory`: the neighbours ezeep, NDD Orbix and zops (feature `directory`). Nothing of the tap knows it.
+//! - [`planted`]: faults that tests plant to see them found (feature `planted`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
 //! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
@@ -32,14 +35,19 @@ pub mod config;
 pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "directory")]
+pub mod directory;
 pub mod domain;
 mod durable;
 pub mod feedback;
 pub mod journal;
 mod lamp;
+mod machine;
+pub mod planted;
 pub mod print_server;
 pub mod random;
 pub mod reader;
 mod station;
 pub mod status;
 pub mod tls;
+mod token_store;

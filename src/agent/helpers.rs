@@ -64,11 +64,11 @@ impl Helpers {
     /// Asks whether the server is there, notes the time while it is, and shows how server and journal stand.
     pub(super) fn watch_server(&mut self) {
         let (client, journal, board) = (&self.client, &self.journal, &self.board);
-        self.running.spawn(probe::run(client.clone(), board.clone()));
+        self.running.spawn(probe::run(client.clone(), board.clone(), journal.clone()));
         self.running.spawn(mirror::server(board.clone(), client.clone()));
         self.running.spawn(mirror::refused_rows(board.clone(), client.clone()));
         self.running.spawn(mirror::journal(board.clone(), journal.clone()));
-        self.running.spawn(clock::run(journal.clone(), board.clone(), self.clock.clone()));
+        self.running.spawn(clock::run(client.clone(), journal.clone(), board.clone(), self.clock.clone()));
     }
 
     /// Keeps this box a trusted device, if it registers itself.
@@ -91,7 +91,7 @@ impl Helpers {
     /// Lets each end what it has begun: the recovery and the outbox first, because they have events to write, then the
     /// event writer, then the broker.
     pub(super) async fn stop(mut self) {
-        clock::note(&self.board, self.clock, true).await;
+        clock::note(&self.client, &self.board, &self.clock).await;
         if let Some(recovery) = self.recovery {
             recovery.abort();
         }

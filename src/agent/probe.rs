@@ -1,11 +1,12 @@
 //! Asks the server now and then whether it is there, by the cheapest request, without credentials. It also keeps a
-//! connection warm, so that the next tap does not pay for a handshake.
+//! connection warm, so that the next tap does not pay for a handshake, and tells the journal the server's time.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff::Backoff;
+use crate::journal::Journal;
 use crate::print_server::Client;
 use crate::random;
 use crate::status::Board;
@@ -23,7 +24,7 @@ const RETRY: Backoff = match Backoff::new(Duration::from_millis(250), EVERY) {
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Asks now and then, and at once when some request has found the server gone or back, or was cut.
-pub(super) async fn run(client: Client, board: Board) {
+pub(super) async fn run(client: Client, board: Board, journal: Journal) {
     let mut reached = client.reached();
     let (mut backoff, mut failing) = (RETRY, false);
     loop {
@@ -31,6 +32,9 @@ pub(super) async fn run(client: Client, board: Board) {
             Ok(()) => {
                 failing = false;
                 compare_clocks(&client, &board);
+                if let Some(time) = client.server_time() {
+                    journal.server_time_is(time);
+                }
                 backoff.reset();
                 EVERY
             }

@@ -14,6 +14,7 @@ use crate::domain::{OutputPort, ReleaseOptions};
 use crate::durable;
 use crate::journal::Journal;
 use crate::lamp::Lamps;
+use crate::machine;
 use crate::print_server::device::{DeviceSetup, Keeper};
 use crate::print_server::{Client, ClientSettings, SetupError};
 use crate::random;
@@ -104,7 +105,8 @@ pub(super) fn parts(
         Some(before) => before.reloaded(&config.agent.id, names),
     };
     let clock = Clock::open(&config.agent.state_dir);
-    board.update(|state| state.time_floor = clock.floor());
+    let other_machine = machine::set_aside(&config.agent.state_dir).len() as u64;
+    board.update(|state| (state.time_floor, state.other_machine) = (clock.floor(), other_machine));
     let mqtt = match &config.mqtt {
         None => None,
         Some(mqtt) => {
@@ -176,7 +178,7 @@ fn output_port(printer: &config::PrinterConfig) -> OutputPort {
 
 fn trust(tls: &config::Tls, pins: &[config::Pin], config: &Config) -> Trust {
     let client = tls.identity.as_ref().map(|identity| (identity.certificate.clone(), identity.key.clone()));
-    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).floor() }
+    Trust { ca: tls.ca.clone(), client, pins: pins.to_vec(), floor: Clock::open(&config.agent.state_dir).proofs() }
 }
 
 /// Reads the key of this box, or makes it once. If it cannot be written, as on a full disk, the new key serves until the

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Exit, assemble, daemon, runtime};
+use super::{Exit, assemble, daemon, identity, runtime};
 use crate::config::{self, Config};
 use crate::domain::{Cause, Failure};
 use crate::journal::{Journal, JournalError, Limits};
@@ -24,8 +24,11 @@ struct CheckResult {
 
 pub(super) fn run(path: &Path, json: bool) -> Exit {
     let (lines, warnings) = match config::load(path) {
-        Ok(config) => match runtime() {
-            Ok(runtime) => (runtime.block_on(check_everything(&config)), config.warnings),
+        Ok(mut config) => match runtime() {
+            Ok(runtime) => {
+                identity::take_names(&mut config);
+                (runtime.block_on(check_everything(&config)), config.warnings)
+            }
             Err(error) => {
                 say_error!("failed to start the runtime: {error}");
                 return Exit::Failed;
@@ -55,7 +58,8 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
     // A running agent holds the journal and the readers, so it is asked about them.
     let running = daemon::ask_if_running(&config.agent.control_socket, "/status").await.ok().flatten();
     let mut lines = vec![CheckResult::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
-    lines.push(CheckResult::new("state directory", check_state_dir(config), Exit::Disk));
+    lines.push(CheckResult::new("state directory", check_state_dir(config).await, Exit::Disk));
+    lines.push(CheckResult::new("identity", identity::describe(config), Exit::Failed));
     lines.extend(check_server(config, running.as_ref()).await);
     for station in &config.stations {
         let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
@@ -81,11 +85,12 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
     lines
 }
 
-fn check_state_dir(config: &Config) -> Result<String, String> {
+async fn check_state_dir(config: &Config) -> Result<String, String> {
     let dir = &config.agent.state_dir;
     match Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref()) {
         Ok(journal) => {
             let counts = *journal.counts().borrow();
+            journal.close().await;
             Ok(format!("{}: {} records wait, {} were refused", dir.display(), counts.records, counts.dead))
         }
         Err(JournalError::Locked { .. }) => Ok(format!("{}: in use by the running agent", dir.display())),

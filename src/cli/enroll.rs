@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-use super::{Exit, assemble, daemon, load, runtime};
+use super::{Exit, assemble, daemon, identity, load, runtime};
 use crate::config::Config;
 use crate::durable;
 use crate::print_server::device::{DeviceError, Enrolment, EnrolmentStep, Pace};
@@ -46,13 +46,13 @@ impl Console {
 }
 
 pub(super) fn run(path: &Path, json: bool) -> Exit {
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     let console = Console { json };
     let result = match runtime() {
-        Ok(runtime) => runtime.block_on(enroll(&config, console)),
+        Ok(runtime) => runtime.block_on(enroll(&mut config, console)),
         Err(error) => EnrollResult::failed("none", Exit::Failed, format!("start the runtime: {error}")),
     };
     if let Some(error) = &result.error {
@@ -72,15 +72,21 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     result.exit
 }
 
-async fn enroll(config: &Config, console: Console) -> EnrollResult {
+async fn enroll(config: &mut Config, console: Console) -> EnrollResult {
     match daemon::ask_if_running(&config.agent.control_socket, "/status").await {
         Ok(Some(status)) if agent_registers(config, &status) => return show_progress(&status, console),
-        Ok(_) => {}
+        Ok(Some(_)) => identity::take_names(config),
+        Ok(None) => {
+            if let Err(error) = identity::settle(config) {
+                return EnrollResult::failed("none", Exit::Disk, error.to_string());
+            }
+        }
         Err(error) => return EnrollResult::failed("none", Exit::Failed, format!("ask the running agent: {error:#}")),
     }
+    let config = &*config;
     let dir = &config.agent.state_dir;
     if let Err(error) = durable::directory(dir) {
-        return EnrollResult::failed("none", Exit::Disk, format!("make {}: {error}", dir.display()));
+        return EnrollResult::failed("none", Exit::Disk, format!("use {}: {error}", dir.display()));
     }
     let _lock = match lock(dir) {
         Ok(lock) => lock,
@@ -101,7 +107,7 @@ pub(super) fn lock(state_dir: &Path) -> Result<File, EnrollResult> {
     let path = state_dir.join(LOCK_FILE);
     let disk =
         |error: std::io::Error| EnrollResult::failed("none", Exit::Disk, format!("lock {}: {error}", path.display()));
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(disk)?;
+    let file = durable::options().create(true).truncate(false).open(&path).map_err(disk)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -25,13 +25,17 @@ mod csv;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "directory")]
+mod directory;
 mod enroll;
 mod history;
+mod identity;
 mod listeners;
 mod log;
 mod man;
 mod queue;
 mod readers;
+mod reset;
 mod run;
 mod shown;
 mod status;
@@ -105,12 +109,18 @@ enum Command {
     /// Read the server's history for an auditor.
     #[command(subcommand)]
     History(history::HistoryCommand),
+    /// Wipe keys, tokens and journal of this box, after everything is delivered.
+    Reset(reset::ResetArgs),
     /// Look for readers and see what they send.
     #[command(subcommand)]
     Readers(readers::ReadersCommand),
     /// Turn reads into card numbers.
     #[command(subcommand)]
     Card(card::CardCommand),
+    /// Look at the neighbours and change them: ezeep, NDD Orbix, zops.
+    #[cfg(feature = "directory")]
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Print the completions for a shell.
     Completions(completions::CompletionsArgs),
     /// Print the manual.
@@ -118,6 +128,12 @@ enum Command {
     /// Play with everything: no configuration, no server, no reader needed.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+}
+
+impl Command {
+    fn opens_the_state_directory(&self) -> bool {
+        matches!(self, Self::Run | Self::Check | Self::Enroll | Self::Queue(_) | Self::Reset(_))
+    }
 }
 
 /// Runs the command that the arguments name.
@@ -137,6 +153,10 @@ pub fn main() -> ExitCode {
     };
     crate::tls::install_provider();
     let CommandLine { config, json, command } = command_line;
+    if command.opens_the_state_directory() {
+        // The database's library makes files by itself, and they are their owner's alone whatever started this program.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     let exit = match command {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config, json),
@@ -144,8 +164,11 @@ pub fn main() -> ExitCode {
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
         Command::History(command) => history::run(&config, json, &command),
+        Command::Reset(arguments) => reset::run(&config, json, &arguments),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),
+        #[cfg(feature = "directory")]
+        Command::Directory(command) => directory::run(&config, json, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         #[cfg(feature = "demo")]

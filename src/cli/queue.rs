@@ -67,7 +67,14 @@ pub(super) fn run(path: &Path, json: bool, command: &QueueCommand) -> Exit {
         Err(exit) => return exit,
     };
     let done = runtime().map_err(anyhow::Error::from).and_then(|runtime| {
-        runtime.block_on(async { carry_out(&QueueSource::of(&config).await?, json, command).await })
+        runtime.block_on(async {
+            let source = QueueSource::of(&config).await?;
+            let done = carry_out(&source, json, command).await;
+            if let QueueSource::Journal(journal) = &source {
+                journal.close().await;
+            }
+            done
+        })
     });
     match done {
         Ok(exit) => exit,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::listeners::Listeners;
-use super::{Exit, assemble, load, log, runtime};
+use super::{Exit, assemble, identity, load, log, runtime};
 use crate::agent::{self, Supervisor};
 use crate::clock::Sequence;
 use crate::config::Config;
@@ -19,27 +19,49 @@ use crate::journal::{Journal, JournalError, Limits};
 /// The interval of the loop's keep-alive calls when no watchdog sets one.
 const DEFAULT_WATCHDOG_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The longest wait for the journal's end. What it has promised is durable before, so nothing is lost beyond it.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 pub(super) fn run(path: &Path) -> Exit {
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     log::init(&config.log);
-    let journal = match open(&config) {
+    // Before the journal, which needs one to be closed.
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("failed to start the runtime: {error}");
+            return Exit::Failed;
+        }
+    };
+    let journal = match identity::settle(&mut config).and_then(|()| open(&config)) {
         Ok(journal) => journal,
         Err(error) => {
             tracing::error!("failed to {error}");
             return Exit::Disk;
         }
     };
-    let result =
-        runtime().context("start the runtime").and_then(|runtime| runtime.block_on(serve(path, config, &journal)));
-    match result {
+    let served = runtime.block_on(async {
+        let served = serve(path, config, &journal).await;
+        close(&journal).await;
+        served
+    });
+    match served {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("failed to {error:#}");
             Exit::Failed
         }
+    }
+}
+
+/// Closes the journal, whose thread would else end with the program before it has written the mark. A second signal exits at
+/// once all the same.
+async fn close(journal: &Journal) {
+    if tokio::time::timeout(CLOSE_LIMIT, journal.close()).await.is_err() {
+        tracing::error!("the journal was not closed in order: the disk does not answer");
     }
 }
 
@@ -71,6 +93,8 @@ async fn serve(path: &Path, mut config: Config, journal: &Journal) -> anyhow::Re
         board = Some(parts.board.clone());
         let mut servers = JoinSet::new();
         let page = listeners.serve(&mut servers, config.http.as_ref(), &parts, journal)?;
+        #[cfg(feature = "directory")]
+        super::directory::keep_paired(&config, &mut servers);
         tracing::info!(agent = config.agent.id, version = env!("CARGO_PKG_VERSION"), page, "started");
         let mut end = RoundEnd::Exit(Exit::Done);
         let mut supervisor = ServiceManager { page };
@@ -152,7 +176,7 @@ impl ProcessSignals {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
                 _ = self.hang_up.recv() => match crate::config::load(path) {
-                    Ok(config) => match prepare_reload(&config, running, listeners) {
+                    Ok(mut config) => match prepare_reload(&mut config, running, listeners) {
                         Ok(listeners) => {
                             tracing::info!("configuration reloaded");
                             return RoundEnd::Reload(Box::new((config, listeners)));
@@ -187,7 +211,7 @@ impl ProcessSignals {
 
 /// Checks a new configuration before the old round ends, and binds its listeners. The journal and the log cannot change in a
 /// reload.
-fn prepare_reload(new: &Config, running: &Config, listeners: &Listeners) -> Result<Listeners, String> {
+fn prepare_reload(new: &mut Config, running: &Config, listeners: &Listeners) -> Result<Listeners, String> {
     let journal = |config: &Config| (config.agent.state_dir.clone(), config.outbox.max_entries, config.outbox.max_age);
     if journal(new) != journal(running) {
         return Err("another state_dir, max_entries or max_age needs a restart".to_owned());
@@ -195,6 +219,7 @@ fn prepare_reload(new: &Config, running: &Config, listeners: &Listeners) -> Resu
     if (new.log.level, new.log.format) != (running.log.level, running.log.format) {
         return Err("another [log] needs a restart".to_owned());
     }
+    identity::take_names(new);
     assemble::client(new).map_err(|error| error.to_string())?;
     if let Some(mqtt) = &new.mqtt {
         assemble::broker(new, mqtt).map_err(|error| format!("failed to {error}"))?;

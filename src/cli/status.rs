@@ -67,6 +67,9 @@ fn summary(status: &Value) -> Vec<String> {
             of("next_attempt")
         ));
     }
+    if text("/other_machine") != "0" {
+        lines.push("identity state of another machine was set aside: `check` says more".to_owned());
+    }
     if text("/journal/full") == "true" {
         lines.push("journal  the disk is full: nothing is released until there is room".to_owned());
     }

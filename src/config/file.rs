@@ -53,6 +53,14 @@ pub(super) fn private(place: &str, env: &Environment) -> Checked<Zeroizing<Strin
     utf8(&bytes).map_err(named)
 }
 
+/// Whether `place` has the form of a file's name. It does not look whether the file is there.
+pub(super) fn is_place(place: &str) -> Checked<()> {
+    match place.strip_prefix(CREDENTIAL) {
+        Some(name) => plain_name(name),
+        None => check::path(place).map(drop).map_err(|why| format!("{why}, or credential:NAME")),
+    }
+}
+
 /// Reads the credential `name`, if there is one.
 pub(super) fn credential(name: &str, env: &Environment) -> Option<Checked<Zeroizing<String>>> {
     let (path, readers) = of_credential(name, env);
@@ -82,9 +90,7 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, FileReaders)> {
         let path = check::path(place).map_err(|why| format!("{why}, or credential:NAME"))?;
         return Ok((path, FileReaders::OwnerOnly));
     };
-    if name.is_empty() || name.starts_with('.') || name.contains('/') {
-        return Err("must have the plain name of a credential after credential:".to_owned());
-    }
+    plain_name(name)?;
     let (path, readers) = of_credential(name, env);
     match (path.exists(), &env.credentials) {
         (true, _) => Ok((path, readers)),
@@ -92,6 +98,14 @@ fn locate(place: &str, env: &Environment) -> Checked<(PathBuf, FileReaders)> {
         (false, None) => {
             Err(format!("needs the credential {name}: outside its unit that is the file {}", path.display()))
         }
+    }
+}
+
+/// The name of a credential does not leave its directory.
+fn plain_name(name: &str) -> Checked<()> {
+    match name.is_empty() || name.starts_with('.') || name.contains('/') {
+        true => Err("must have the plain name of a credential after credential:".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! its default and limits: docs/configuration.md.
 //!
 //! - `syntax` reads TOML in spite of mistakes; `section` is the one way to read a key. Each key stands with its check and
-//!   its default in the code that reads it: in `general`, `server`, `station` and `mqtt`.
+//!   its default in the code that reads it: in `general`, `server`, `station`, `mqtt` and `directory`.
 //! - `check`, `address` and `pin` turn one value into a checked type; `file`, `secret` and `tls` read the files that are
 //!   named.
 //! - `not_built` lists the values that are known and do not work yet.
@@ -14,6 +14,7 @@
 
 mod address;
 mod check;
+mod directory;
 mod file;
 mod general;
 mod mqtt;
@@ -37,11 +38,13 @@ use std::{
 };
 
 pub use address::{Broker, Endpoint, PrinterAddress};
+pub use directory::{DirectoryConfig, EzeepConfig, OrbixConfig, OrbixCredential, WhenStale, ZopsConfig};
 pub use general::InDoubt;
 pub use general::{AgentConfig, HttpConfig, LogConfig, LogFormat, OutboxConfig};
 pub use mqtt::{MqttConfig, UserNamePolicy};
 pub use pin::Pin;
 pub use problems::Problems;
+pub use secret::SecretFile;
 pub use server::{DeviceConfig, ServerConfig};
 pub use station::{
     FeedbackConfig, LoginMethod, OfflinePolicy, OutputPortType, PrinterCheck, PrinterConfig, ReaderConfig,
@@ -70,6 +73,8 @@ pub struct Config {
     /// The page, unless it is off.
     pub(crate) http: Option<HttpConfig>,
     pub(crate) log: LogConfig,
+    /// `[directory]`.
+    pub directory: DirectoryConfig,
     /// Settings that work but should not stay so, one line each, with its place.
     pub(crate) warnings: Vec<String>,
 }
@@ -119,6 +124,47 @@ pub fn parse(text: &str, source: &Path, env: &Environment) -> Result<Config, Pro
     Ok(Config { warnings, ..config })
 }
 
+/// The part of the configuration that the commands `directory` need.
+#[derive(Clone, Debug)]
+pub struct DirectorySite {
+    /// The directory of tokens and journals.
+    pub state_dir: PathBuf,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[directory]`.
+    pub directory: DirectoryConfig,
+}
+
+/// Reads and checks the file `path` for the commands `directory`. A machine that is no box beside a printer needs nothing but
+/// `[directory]` there; the file of a box is checked whole.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_directory(path: &Path) -> Result<DirectorySite, Problems> {
+    match file::configuration(path) {
+        Ok(text) => parse_directory(&text, path, &Environment::of_process(path)),
+        Err(why) => Err(Problems::unreadable(path, &why)),
+    }
+}
+
+fn parse_directory(text: &str, source: &Path, env: &Environment) -> Result<DirectorySite, Problems> {
+    let (document, site) = ConfigFile::read(text, source, env, DirectorySite::read);
+    document.verdict(site).map(|(site, _)| site)
+}
+
+impl DirectorySite {
+    fn read(root: &mut Section<'_, '_>) -> Option<Self> {
+        if root.has("server") || root.has("station") {
+            let Config { agent, log, directory, .. } = Config::read(root)?;
+            return Some(Self { state_dir: agent.state_dir, log, directory });
+        }
+        let agent = root.table("agent", AgentConfig::read);
+        let log = root.table("log", LogConfig::read);
+        let directory = root.table("directory", DirectoryConfig::read);
+        Some(Self { state_dir: agent?.state_dir, log, directory: directory? })
+    }
+}
+
 impl Config {
     fn read(root: &mut Section<'_, '_>) -> Option<Self> {
         let agent = root.table("agent", AgentConfig::read);
@@ -136,6 +182,7 @@ impl Config {
         let mqtt = root.table("mqtt", MqttConfig::read);
         let http = root.table("http", HttpConfig::read);
         let log = root.table("log", LogConfig::read);
+        let directory = root.table("directory", DirectoryConfig::read);
         Some(Self {
             agent: agent?,
             server: server?,
@@ -144,6 +191,7 @@ impl Config {
             mqtt,
             http,
             log,
+            directory: directory?,
             warnings: Vec::new(),
         })
     }

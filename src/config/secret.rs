@@ -3,7 +3,10 @@
 //! A secret comes from a file that only its owner may read, from a systemd credential, or, with a warning,
 //! from the configuration itself.
 
+use std::fmt;
+
 use super::{
+    Environment,
     check::{Checked, text},
     file,
     section::Section,
@@ -56,6 +59,40 @@ pub(super) fn credential(section: &mut Section<'_, '_>, name: &str, key: &'stati
 /// The private key in the file that `key` names.
 pub(super) fn private_key(section: &mut Section<'_, '_>, key: &'static str) -> Option<Secret> {
     in_file(section, key, pem)
+}
+
+/// A file with a secret that is read when it is needed, and not with the configuration.
+#[derive(Clone)]
+pub struct SecretFile {
+    key: &'static str,
+    place: String,
+    env: Environment,
+}
+
+impl SecretFile {
+    /// The file that `key` names; only the form of its name is checked.
+    pub(super) fn named_by(section: &mut Section<'_, '_>, key: &'static str) -> Option<Self> {
+        let env = section.env().clone();
+        section.optional(key, text(|place| file::is_place(place).map(|()| Self { key, place: place.to_owned(), env })))
+    }
+
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// The file cannot be used; the message names the key and shows nothing of the file.
+    pub fn read(&self) -> Result<Secret, String> {
+        let content = file::private(&self.place, &self.env);
+        let secret =
+            content.and_then(|content| line(&content).map_err(|why| format!("names a file whose content {why}")));
+        secret.map_err(|why| format!("{}: {why}", self.key))
+    }
+}
+
+/// The name may be a secret that stands in the wrong place.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 fn in_file(section: &mut Section<'_, '_>, key: &'static str, form: fn(&str) -> Checked<Secret>) -> Option<Secret> {

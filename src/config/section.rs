@@ -202,6 +202,11 @@ impl<'t> Section<'_, 't> {
         }
     }
 
+    /// Whether this table has `key`, which need not have been read.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Whether the file has `key`, which was read before, with anything but the empty text.
     pub(super) fn is_set(&self, key: &str) -> bool {
         matches!(self.asked.get(key), Some(KeyPlace::Set(_)))

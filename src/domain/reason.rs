@@ -67,6 +67,8 @@ reasons! {
     NoDocuments => "no-documents",
     /// Too many taps are under way at this station.
     Busy => "busy",
+    /// Many different cards were refused at this station a moment ago, so it takes a read only now and then.
+    TooManyRefused => "too-many-refused",
     /// The agent is being stopped.
     Stopping => "stopping",
     /// The read does not fit the station's conversion.

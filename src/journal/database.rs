@@ -5,26 +5,30 @@
 //! - more than about 128 KiB between two syncs may be lost as a whole, so [`Database::commit`] syncs in between;
 //! - a power cut during a snapshot leaves `snap.*.generating`, which keeps the database from opening for ever;
 //! - opening a damaged database may panic, and an I/O error sticks until the database is dropped and opened again;
-//! - dropping it returns before its threads have released its lock.
+//! - dropping it returns before its threads have released its lock;
+//! - a flush may wait for ever for a write that failed (`patience`).
 
-use std::fs::{self, File};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sled::transaction::{ConflictableTransactionError, TransactionalTree};
 use sled::{IVec, Transactional};
 
 use super::boot_times::BootTimes;
+use super::change::{CHANGE_BYTES, Change};
 use super::cipher::Cipher;
 use super::error::{
     JournalError, damaged, guarded, io_error, is_lock, open_error, shown, sled_error, transaction_error,
 };
-use super::frame::{decrypt_entry, encrypt_entry, frame, unframe};
+use super::frame::{BOOTS_NUMBER, KEY_NUMBER, SEAL_NUMBER, TALLY_NUMBER, decrypt_entry, encrypt_entry, frame, unframe};
 use super::limits::GROUP_BYTES;
-use super::lock;
-use super::table::{Table, Tally};
+use super::snapshots::remove_half_snapshots;
+use super::synced_file::{SyncCounter, SyncedFile};
+use super::table::{Table, Tally, word};
+use super::trusted_time::TrustedTime;
+use super::{lock, patience};
 use crate::domain::EntryId;
 
 /// Enough for a tap's working set. With 1 MB the program takes 11 MB of memory beside 100,000 entries, with 8 MB it takes 19.
@@ -37,9 +41,6 @@ const GARBAGE_EVERY_MS: Option<u64> = Some(500);
 /// The layout of the trees. A higher number was written by a newer agent; 1 was never released.
 const SCHEMA: u64 = 2;
 
-/// About the bytes that sled writes for a change besides its value: key, header, the tally.
-const CHANGE_BYTES: usize = 160;
-
 /// A database with fewer bytes in it is read whole when it is opened, which takes a tenth of a second on a small box.
 const READ_AT_OPEN: u64 = 8 * 1024 * 1024;
 
@@ -50,45 +51,35 @@ const TALLY_KEY: &[u8] = b"tally";
 /// The entry of the meta tree that is encrypted with the database's key, to check a key.
 const KEY_CHECK_KEY: &[u8] = b"key";
 
-/// Its label, and the number in its header; no table will ever have this number.
-const KEY_NUMBER: u8 = u8::MAX - 1;
-
 /// The entry of the meta tree with the [`BootTimes`].
 const BOOTS_KEY: &[u8] = b"boots";
 
-/// They are framed like an entry, with a number that no table will ever have.
-pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
-
-/// The tally is framed like an entry, with a number that no table will ever have.
-pub(super) const TALLY_NUMBER: u8 = u8::MAX;
+/// The entry of the meta tree with the seal: the number of the last transaction that was synced before the seal was written.
+const SEAL_KEY: &[u8] = b"seal";
 
 /// Options with which every database of a journal is opened.
 #[derive(Clone, Default)]
 pub(super) struct OpenOptions {
-    /// Counts the writes to the SD card.
-    pub(super) syncs: Arc<AtomicU64>,
+    pub(super) syncs: SyncCounter,
     /// Encrypts the entries, if there is a key.
     pub(super) cipher: Option<Arc<Cipher>>,
-}
-
-/// One step of a transaction. A value replaces the earlier one.
-#[derive(Debug)]
-pub(super) enum Change {
-    Put(Table, EntryId, Vec<u8>),
-    Remove(Table, EntryId),
+    pub(super) trusted_time: TrustedTime,
 }
 
 /// The open database. Nothing is durable before [`Database::sync`].
 pub(super) struct Database {
     db: sled::Db,
-    /// A descriptor of our own for sled's file, since sled itself never syncs it.
-    file: File,
+    file: SyncedFile,
     /// In the order of [`Table::ALL`], then `meta`.
     trees: Vec<sled::Tree>,
     tally: Tally,
+    /// The next transaction gets a higher number than this, which a power cut may have left in the file.
+    highest_change: u64,
+    /// The number in the seal.
+    sealed: u64,
+    /// The seal was written after the last sync.
+    seal_is_unsynced: bool,
     boot_times: BootTimes,
-    unsynced: usize,
-    syncs: Arc<AtomicU64>,
     /// `None` when the entries lie on the disk in clear.
     cipher: Option<Arc<Cipher>>,
 }
@@ -103,13 +94,20 @@ impl Database {
         Ok(database)
     }
 
+    /// [`Database::open_unsynced`], and a sync.
+    pub(super) fn open(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
+        let mut database = Self::open_unsynced(dir, closely, options)?;
+        database.sync()?;
+        Ok(database)
+    }
+
     /// Opens an existing database. If it is small, or `closely` is set, every entry is read and counted. sled keeps in memory
     /// all that it has read, so a large database is only read when something was wrong with it.
     ///
     /// # Errors
     /// [`JournalError::Damaged`] when it does not open or does not agree with its tally; [`JournalError::Key`];
     /// [`JournalError::Newer`].
-    pub(super) fn open(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
+    pub(super) fn open_unsynced(dir: &Path, closely: bool, options: OpenOptions) -> Result<Self, JournalError> {
         // sled would begin anew if its file were empty or gone, as if nothing had ever been stored.
         if fs::metadata(dir.join("db")).is_ok_and(|file| file.len() == 0) || !dir.join("db").exists() {
             return Err(damaged(dir, "its file is empty or gone"));
@@ -123,7 +121,7 @@ impl Database {
                 let Some(tally) = database.written_tally()? else {
                     return Err(damaged(dir, "it has no tally"));
                 };
-                database.tally = tally;
+                (database.tally, database.sealed) = (tally, database.written_seal()?);
                 if closely || tally.bytes < READ_AT_OPEN {
                     guarded(dir, || database.check_tally())?;
                 }
@@ -132,12 +130,11 @@ impl Database {
             Some(schema) => return Err(damaged(dir, &format!("its schema {schema} was never released"))),
             None => return Err(damaged(dir, "it has no schema")),
         }
-        database.sync()?;
         Ok(database)
     }
 
     /// Opens a database without looking at its content.
-    pub(super) fn open_unchecked(dir: &Path, syncs: Arc<AtomicU64>) -> Result<Self, JournalError> {
+    fn open_unchecked(dir: &Path, syncs: SyncCounter) -> Result<Self, JournalError> {
         remove_half_snapshots(dir)?;
         let config = || sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(GARBAGE_EVERY_MS);
         let db = lock::retry(|| match catch_unwind(AssertUnwindSafe(|| config().open())) {
@@ -147,12 +144,12 @@ impl Database {
             Ok(Err(error)) => Err(damaged(dir, &error.to_string())),
             Ok(Ok(db)) => Ok(db),
         })?;
-        let file = File::open(dir.join("db")).map_err(|error| open_error(dir, &error))?;
+        let file = SyncedFile::open(dir, syncs)?;
         let names = Table::ALL.iter().map(|table| table.name()).chain([META]);
         let trees = guarded(dir, || names.map(|name| db.open_tree(name).map_err(sled_error)).collect())?;
         let (tally, boot_times) = (Tally::default(), BootTimes::default());
-        // Not 0: the trees themselves have to be synced once.
-        Ok(Self { db, file, trees, tally, boot_times, unsynced: 1, syncs, cipher: None })
+        let (highest_change, sealed, seal_is_unsynced) = (0, 0, false);
+        Ok(Self { db, file, trees, tally, highest_change, sealed, seal_is_unsynced, boot_times, cipher: None })
     }
 
     fn meta(&self) -> &sled::Tree {
@@ -164,7 +161,7 @@ impl Database {
         if let Some(cipher) = &cipher {
             let check = frame(KEY_NUMBER, &cipher.encrypt(KEY_NUMBER, &[]))?;
             self.meta().insert(KEY_CHECK_KEY, check).map_err(sled_error)?;
-            self.unsynced += CHANGE_BYTES;
+            self.file.wrote(CHANGE_BYTES);
         }
         self.cipher = cipher;
         Ok(())
@@ -192,7 +189,7 @@ impl Database {
         self.meta().insert(SCHEMA_KEY, &SCHEMA.to_be_bytes()).map_err(sled_error)?;
         self.meta().insert(TALLY_KEY, frame(TALLY_NUMBER, &tally.to_bytes())?).map_err(sled_error)?;
         self.tally = tally;
-        self.unsynced += CHANGE_BYTES;
+        self.file.wrote(CHANGE_BYTES);
         Ok(())
     }
 
@@ -205,7 +202,7 @@ impl Database {
         let bytes = boots.to_bytes().map_err(|error| damaged(Path::new("db"), &format!("list of boots: {error}")))?;
         let framed = frame(BOOTS_NUMBER, &bytes)?;
         self.sync_before(CHANGE_BYTES + framed.len())?;
-        self.unsynced += CHANGE_BYTES + framed.len();
+        self.file.wrote(CHANGE_BYTES + framed.len());
         self.meta().insert(BOOTS_KEY, framed).map_err(sled_error)?;
         self.boot_times = boots;
         Ok(())
@@ -302,7 +299,7 @@ impl Database {
         self.sync_before(bytes)?;
         let before = Tally {
             next_id,
-            change: self.tally.change + 1,
+            change: self.tally.change.max(self.highest_change) + 1,
             first_release: self.first_id(Table::Releases, changes)?,
             first_record: self.first_id(Table::Records, changes)?,
             ..self.tally
@@ -328,13 +325,18 @@ impl Database {
             Ok(tally)
         });
         self.tally = tally.map_err(transaction_error)?;
-        self.unsynced += bytes;
+        self.file.wrote(bytes);
         Ok(())
+    }
+
+    /// Numbers transactions from here on higher than those that a power cut left in the file without being promised.
+    pub(super) fn skip_changes(&mut self, written: u64) {
+        self.highest_change = self.highest_change.max(written);
     }
 
     /// Syncs if these bytes would be more than may lie between two syncs.
     fn sync_before(&mut self, bytes: usize) -> Result<(), JournalError> {
-        if self.unsynced + bytes > GROUP_BYTES { self.sync() } else { Ok(()) }
+        if self.file.unsynced() + bytes > GROUP_BYTES { self.sync() } else { Ok(()) }
     }
 
     /// The bytes that are stored for a value, if they are not the value itself.
@@ -344,14 +346,49 @@ impl Database {
 
     /// Makes all earlier changes durable: sled's flush writes them to the file, and `sync_data` syncs the file.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
-        if self.unsynced == 0 {
+        if self.file.unsynced() == 0 { Ok(()) } else { self.sync_now() }
+    }
+
+    fn sync_now(&mut self) -> Result<(), JournalError> {
+        patience::flush(&self.db)?;
+        self.file.sync()?;
+        self.seal_is_unsynced = false;
+        Ok(())
+    }
+
+    /// Writes down that all transactions so far were synced. Nobody waits for it: sled brings it to the disk within seconds, or
+    /// the next sync does.
+    pub(super) fn seal(&mut self) -> Result<(), JournalError> {
+        if self.sealed == self.tally.change || self.file.unsynced() > 0 {
             return Ok(());
         }
-        self.db.flush().map_err(sled_error)?;
-        let synced = self.file.sync_data().map(|()| self.syncs.fetch_add(1, Ordering::Relaxed));
-        synced.map_err(|error| io_error("sync", &error))?;
-        self.unsynced = 0;
+        let seal = frame(SEAL_NUMBER, &self.tally.change.to_be_bytes())?;
+        self.meta().insert(SEAL_KEY, seal).map_err(sled_error)?;
+        (self.sealed, self.seal_is_unsynced) = (self.tally.change, true);
         Ok(())
+    }
+
+    /// Makes all earlier changes durable, and then the seal that says so.
+    pub(super) fn sync_and_seal(&mut self) -> Result<(), JournalError> {
+        self.sync()?;
+        self.seal()?;
+        if self.seal_is_unsynced { self.sync_now() } else { Ok(()) }
+    }
+
+    /// A seal that cannot be read counts as none. An earlier version wrote none.
+    fn written_seal(&self) -> Result<u64, JournalError> {
+        let seal = self.meta().get(SEAL_KEY).map_err(sled_error)?;
+        Ok(seal.as_deref().and_then(unframe).and_then(|(_, synced)| word(synced)).unwrap_or(0))
+    }
+
+    /// To be called before it is closed for an error. Says whether the disk has failed, so that no later sync is believed.
+    pub(super) fn judge_file(&mut self, after_disk_error: bool) -> bool {
+        if after_disk_error {
+            self.file.distrust()
+        } else {
+            self.file.check()
+        }
+        self.file.has_failed()
     }
 
     /// Lets the next use panic, as sled may.
@@ -363,35 +400,4 @@ impl Database {
     pub(super) fn disk_bytes(&self) -> Result<u64, JournalError> {
         self.db.size_on_disk().map_err(sled_error)
     }
-}
-
-impl Change {
-    /// About the bytes that it writes.
-    pub(super) fn bytes(&self) -> usize {
-        CHANGE_BYTES
-            + match self {
-                Self::Put(_, _, value) => value.len(),
-                Self::Remove(..) => 0,
-            }
-    }
-}
-
-fn word(bytes: &[u8]) -> Option<u64> {
-    bytes.try_into().map(u64::from_be_bytes).ok()
-}
-
-fn remove_half_snapshots(dir: &Path) -> Result<(), JournalError> {
-    for path in snapshots(dir)? {
-        if path.extension().is_some_and(|end| end == "generating") {
-            fs::remove_file(&path).map_err(|error| io_error(&format!("remove {}", path.display()), &error))?;
-        }
-    }
-    Ok(())
-}
-
-/// sled's snapshots, whole and half. They only shorten its start, so it can do without them.
-pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
-    let entries = fs::read_dir(dir).map_err(|error| open_error(dir, &error))?;
-    let paths = entries.flatten().map(|entry| entry.path());
-    Ok(paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap."))).collect())
 }

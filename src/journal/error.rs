@@ -89,6 +89,13 @@ pub(super) fn guarded<T>(dir: &Path, read: impl FnOnce() -> Result<T, JournalErr
     }
 }
 
+/// Closes a database. sled panics where it cannot sync the file once more.
+pub(super) fn drop_guarded<T>(database: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+        tracing::error!("sled gave up while it was closed");
+    }
+}
+
 /// sled reports a held lock as an I/O error with this text.
 pub(super) fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")

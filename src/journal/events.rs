@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{StoredEvent, encode};
 use super::error::JournalError;
 use super::store::Store;

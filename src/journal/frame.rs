@@ -15,6 +15,18 @@ pub(super) const VERSION: u8 = 3;
 /// Added to the number of the table in the header of an encrypted entry.
 pub(super) const ENCRYPTED: u8 = 100;
 
+/// The number in the header of a tally. No table will ever have it, nor the next three.
+pub(super) const TALLY_NUMBER: u8 = u8::MAX;
+
+/// The number in the header, and the label, of the entry that only the database's key decrypts.
+pub(super) const KEY_NUMBER: u8 = u8::MAX - 1;
+
+/// The number in the header of the times of the boots.
+pub(super) const BOOTS_NUMBER: u8 = u8::MAX - 2;
+
+/// The number in the header of a seal.
+pub(super) const SEAL_NUMBER: u8 = u8::MAX - 3;
+
 /// The bytes before the body.
 pub(super) const HEADER: usize = 8;
 

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::{JournalError, io_error};
 use super::timer_slack;
+use crate::durable;
 
 /// The number of attempts at a lock. Its owner may be this very process, which releases a dropped database a little later.
 const TRIES: u32 = 50;
@@ -17,14 +18,14 @@ const TRIES: u32 = 50;
 const WAIT: Duration = Duration::from_millis(10);
 
 /// The lock is held until this is dropped.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    pub(super) fn acquire(state_dir: &Path) -> Result<Self, JournalError> {
+    pub(crate) fn acquire(state_dir: &Path) -> Result<Self, JournalError> {
         let path = state_dir.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = durable::options().create(true).truncate(false).open(&path);
         let file = file.map_err(|error| io_error(&format!("open {}", path.display()), &error))?;
         retry(|| match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(()),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
 use super::error::JournalError;
 use super::store::Store;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{DeadLetter, StoredRecord, encode};
 use super::error::JournalError;
 use super::limits::{LEDGER_AGE, LEDGER_LIMIT};
@@ -60,6 +60,9 @@ impl Store {
         let Some(stored) = self.get::<StoredRecord>(Table::Records, id)? else {
             return Ok(());
         };
+        if crate::planted::is("journal-forgets-that-it-sent") {
+            return Ok(());
+        }
         let value = encode(Table::Records, &StoredRecord { attempted, carried_over: None, ..stored })?;
         self.commit(&[Change::Put(Table::Records, id, value)])
     }
@@ -84,10 +87,15 @@ impl Store {
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
         let surplus = (self.database().tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);
-        let is_old = |old: &StoredRecord| match (old.attempted, stored.attempted) {
-            (Some(old), Some(new)) => new.duration_since(old) > LEDGER_AGE,
+        // The time at which it was sent may be wrong, if it comes from a damaged database or the server did not tell its own.
+        let newest = stored.attempted.zip(self.certain_time()).map(|(sent, now)| sent.min(now));
+        let is_old = |old: &StoredRecord| match (old.attempted, newest) {
+            (Some(old), Some(newest)) => newest.duration_since(old) > LEDGER_AGE,
             _ => false,
         };
+        if crate::planted::is("journal-forgets-what-was-delivered") {
+            changes.truncate(1);
+        }
         for (position, old) in (0..).zip(self.page::<StoredRecord>(Table::Ledger, 0, LEDGER_STEP)?) {
             if position < surplus || is_old(&old) {
                 changes.push(Change::Remove(Table::Ledger, old.id));
@@ -118,11 +126,12 @@ impl Store {
 mod tests {
     use super::super::database::OpenOptions;
     use super::super::limits::{ENTRY_LIMIT, Limits};
+    use super::super::open::Distrust;
     use super::*;
     use crate::domain::{JobRecord, Outcome, Release};
 
     fn store(dir: &std::path::Path) -> Store {
-        Store::open(dir, Limits::NONE, false, &OpenOptions::default()).unwrap()
+        Store::open(dir, Limits::NONE, Distrust::Nothing, &OpenOptions::default()).unwrap()
     }
 
     /// Stores a release and ends it with its record.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{DeadLetter, StoredRecord, StoredRelease, encode};
 use super::error::JournalError;
 use super::store::Store;
@@ -121,6 +121,7 @@ impl Store {
 mod tests {
     use super::super::database::OpenOptions;
     use super::super::limits::Limits;
+    use super::super::open::Distrust;
     use super::*;
 
     /// The disk fills at the sync: the caller is told `Full` and gives the document back to the recovery. The new entry may be on
@@ -129,14 +130,15 @@ mod tests {
     fn an_open_release_survives_a_failed_write_of_the_one_that_takes_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let options = OpenOptions::default();
-        let mut store = Store::open(dir.path(), Limits::NONE, false, &options).unwrap();
+        let mut store = Store::open(dir.path(), Limits::NONE, Distrust::Nothing, &options).unwrap();
         let old = store.store_releases(&[Release::sample("a", 1)]).unwrap();
         store.sync().unwrap();
         let issued = store.next_id();
         store.store_releases(&[Release::sample("a", 2)]).unwrap();
         // As the worker does after a failure: open anew, and go on from the last number that a caller knows.
         store.finish().unwrap();
-        let mut store = Store::open(dir.path(), Limits::NONE, true, &options).unwrap();
+        drop(store);
+        let mut store = Store::open(dir.path(), Limits::NONE, Distrust::Entries, &options).unwrap();
         store.resume_ids(issued).unwrap();
         let open: Vec<EntryId> = store.open_releases().unwrap().iter().map(|stored| stored.id).collect();
         assert_eq!(open, old, "it may have printed, and after a restart nobody asks for it");

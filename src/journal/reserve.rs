@@ -1,9 +1,10 @@
 //! The reserve: a file that is deleted when the disk is full, so that there is room to open the database and to write down how
 //! earlier promises end. It is made again when the disk has room.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::durable;
 
 /// The size of the reserve, four of sled's segments.
 pub const RESERVE_BYTES: u64 = 2 * 1024 * 1024;
@@ -57,7 +58,7 @@ impl Reserve {
     }
 
     fn fill(&self) -> io::Result<()> {
-        let mut file = File::create(&self.path)?;
+        let mut file = durable::options().create(true).truncate(true).open(&self.path)?;
         io::copy(&mut io::repeat(0).take(RESERVE_BYTES), &mut file)?;
         file.sync_all()
     }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::database::Change;
+use super::change::Change;
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease};
 use super::error::JournalError;
 use super::limits::PAYLOAD_LIMIT;
@@ -15,7 +15,7 @@ impl Store {
     /// ended as unknown, dead letters, and job records last. Each one is counted and logged as an error. A release that has
     /// not ended never goes.
     pub(super) fn make_room(&mut self, entries: u64, bytes: u64) -> Result<(), JournalError> {
-        self.drop_old(Timestamp::now())?;
+        self.drop_old()?;
         while self.database().tally().waiting() + entries > self.limits().max_entries.into()
             || self.database().tally().bytes + bytes > PAYLOAD_LIMIT
         {
@@ -40,11 +40,11 @@ impl Store {
         Ok(self.first::<StoredRecord>(Table::Records)?.map(|stored| (Table::Records, stored.id)))
     }
 
-    /// Gives up entries that are too old. By a wrong clock none is, and neither is one whose time is not known.
-    fn drop_old(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        if !self.is_certain(now) {
+    /// Gives up entries that are too old. By a time that is not certain none is, and neither is one whose time is not known.
+    fn drop_old(&mut self) -> Result<(), JournalError> {
+        let Some(now) = self.certain_time() else {
             return Ok(());
-        }
+        };
         let Ok(oldest) = SignedDuration::try_from(self.limits().max_age).and_then(|age| now.checked_sub(age)) else {
             return Ok(());
         };

@@ -1,50 +1,52 @@
 //! Carries the entries of a damaged database over into a new one.
 //!
-//! There are two ways. A copy may open whole when sled's snapshots and settings are left out; it counts if it is as new as the
-//! newest tally in the file. Otherwise the file is read from end to end for entries, which are known by their frame wherever
-//! they stand.
+//! There are two ways. A copy may open whole when sled's snapshots and settings are left out; it counts if it is as new as was
+//! promised. Otherwise the file is read from end to end for entries, which are known by their frame wherever they stand.
 //!
 //! An entry that is found may have left the journal, because its removal may be the part that was lost. Three facts show
-//! which entries have left: the newest tally in the file names the first number of a table, records leave oldest first, and a
-//! release whose record is there has ended. All other records are in doubt, and so will be the records of releases: the
-//! server is asked before any of them is sent.
+//! which entries have left: the newest tally that was synced names the first number of a table, the records of one station leave
+//! oldest first, and a release whose record is there has ended. A newer tally proves nothing, because the power may have gone
+//! before the entries of the same transaction were written. All other records are in doubt, and so will be the records of
+//! releases: the server is asked before any of them is sent.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::boot_times::BootTimes;
-use super::database::{BOOTS_NUMBER, Change, Database, OpenOptions, TALLY_NUMBER, snapshots};
+use super::change::Change;
+use super::database::{Database, OpenOptions};
 use super::entry::{DeadLetter, Entry, StoredEvent, StoredRecord, StoredRelease, decode, encode};
 use super::error::JournalError;
 use super::files::{copy_dir, remove};
-use super::frame::{frame, table_of_encrypted, unframe};
-use super::limits::{ENTRY_LIMIT, LEDGER_LIMIT};
+use super::frame::{BOOTS_NUMBER, TALLY_NUMBER, frame, table_of_encrypted, unframe};
+use super::limits::LEDGER_LIMIT;
+use super::scan::{FileFacts, visit_frames};
+use super::snapshots::snapshots;
 use super::table::{Table, Tally};
-use crate::domain::{EntryId, JobRecord, TapId};
-
-/// The bytes that are read at once, besides an entry that may begin at their end.
-const CHUNK: usize = 256 * 1024;
+use crate::domain::{EntryId, JobRecord, StationName, TapId};
 
 /// Carries over the entries that can be read in the database `db`, whose damage was found `now`, and returns a description of
-/// that for the note. Copies of the database are made in the directory `copies`.
+/// that for the note. So many transactions are `marked` as synced. Copies of the database are made in the directory `copies`.
 pub(super) fn carry_over(
     db: &Path,
     now: Timestamp,
+    marked: u64,
     copies: &Path,
     into: &mut Database,
     options: &OpenOptions,
 ) -> Result<String, JournalError> {
-    let mut salvager = Salvager::new(into, now);
     let file = db.join("db");
+    let facts = FileFacts::of(&file);
+    // An earlier version wrote no seal.
+    let promised = Some(facts.synced.max(marked)).filter(|promised| *promised > 0).unwrap_or(facts.written);
+    let mut salvager = Salvager::new(into, now, promised);
     read_entries(&file, options, |number, body| salvager.learn(number, body))?;
     let copy = open_copy(db, copies, options)?;
-    let way = match copy.filter(|copy| copy.tally().change >= salvager.tally.change) {
+    let way = match copy.filter(|copy| copy.tally().change >= promised) {
         Some(whole) => {
-            salvager.tally = whole.tally();
+            salvager.next_id = salvager.next_id.max(whole.tally().next_id);
             salvager.boot_times = whole.boot_times().clone();
             for table in [Table::Ledger, Table::Dead, Table::Records, Table::Releases, Table::Events] {
                 for entry in whole.entries(table, 0) {
@@ -96,44 +98,24 @@ fn without_settings(dir: &Path) -> Result<(), JournalError> {
     remove(&dir.join("conf"))
 }
 
-/// Visits every framed value in a file, in no order, old versions and doubles too. It ends at the first place where the file
-/// cannot be read.
+/// Visits every framed value in a file, decrypted.
 fn read_entries(
     path: &Path,
     options: &OpenOptions,
     mut visit: impl FnMut(u8, &[u8]) -> Result<(), JournalError>,
 ) -> Result<(), JournalError> {
-    let Ok(mut file) = File::open(path) else {
-        return Ok(());
-    };
-    let mut window: Vec<u8> = Vec::new();
-    loop {
-        let read = read_some(&mut file, &mut window);
-        let last = read.unwrap_or(0) == 0;
-        // An entry that begins before this place is whole in the window.
-        let safe = if last { window.len() } else { window.len().saturating_sub(ENTRY_LIMIT) };
-        for at in 0..safe {
-            let Some((number, body)) = unframe(&window[at..]) else {
-                continue;
-            };
-            match (table_of_encrypted(number), &options.cipher) {
-                (None, _) => visit(number, body)?,
-                (Some(table), Some(cipher)) => {
-                    let entry = cipher.decrypt(table.number(), body).ok_or(JournalError::Key)?;
-                    unframe(&entry).map_or(Ok(()), |(number, body)| visit(number, body))?;
-                }
-                (Some(_), None) => return Err(JournalError::Key),
+    visit_frames(
+        path,
+        |_| true,
+        |number, body| match (table_of_encrypted(number), &options.cipher) {
+            (None, _) => visit(number, body),
+            (Some(table), Some(cipher)) => {
+                let entry = cipher.decrypt(table.number(), body).ok_or(JournalError::Key)?;
+                unframe(&entry).map_or(Ok(()), |(number, body)| visit(number, body))
             }
-        }
-        if last {
-            return Ok(());
-        }
-        window.drain(..safe);
-    }
-}
-
-fn read_some(file: &mut File, window: &mut Vec<u8>) -> io::Result<usize> {
-    file.take(CHUNK as u64).read_to_end(window)
+            (Some(_), None) => Err(JournalError::Key),
+        },
+    )
 }
 
 /// A document that was printed by a tap.
@@ -143,23 +125,30 @@ type Printed = (TapId, String);
 struct Salvager<'a> {
     into: &'a mut Database,
     now: Timestamp,
-    /// The newest tally that was found.
+    /// The last transaction that was certainly synced.
+    promised: u64,
+    /// The newest tally that was found up to that transaction.
     tally: Tally,
+    /// The next number of the newest of all tallies.
+    next_id: EntryId,
     /// All boots that were found.
     boot_times: BootTimes,
-    /// The highest number of a record that was acknowledged or refused; all before it have left too.
-    left_record: EntryId,
+    /// For each station the highest number of a record that was acknowledged or refused; all of the station before it have
+    /// left too.
+    left_records: HashMap<StationName, EntryId>,
     recorded: HashSet<Printed>,
 }
 
 impl<'a> Salvager<'a> {
-    fn new(into: &'a mut Database, now: Timestamp) -> Self {
+    fn new(into: &'a mut Database, now: Timestamp, promised: u64) -> Self {
         Self {
             into,
             now,
+            promised,
             tally: Tally::default(),
+            next_id: 0,
             boot_times: BootTimes::default(),
-            left_record: 0,
+            left_records: HashMap::new(),
             recorded: HashSet::new(),
         }
     }
@@ -167,12 +156,18 @@ impl<'a> Salvager<'a> {
     /// Remembers the facts that a value of the file shows.
     fn learn(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
         if number == TALLY_NUMBER {
-            let found = Tally::from_bytes(body).filter(|tally| tally.change > self.tally.change);
-            self.tally = found.unwrap_or(self.tally);
+            let Some(found) = Tally::from_bytes(body) else { return Ok(()) };
+            self.next_id = self.next_id.max(found.next_id);
+            if (self.tally.change..=self.promised).contains(&found.change) {
+                self.tally = found;
+            }
         } else if number == BOOTS_NUMBER {
             self.boot_times.merge(BootTimes::from_bytes(body).unwrap_or_default());
-        } else if let Some(Table::Ledger | Table::Dead) = Table::from_number(number) {
-            self.left_record = self.left_record.max(id_of(body).unwrap_or(0));
+        } else if let Some(Table::Ledger | Table::Dead) = Table::from_number(number)
+            && let Some((id, Some(station))) = id_and_station(body)
+        {
+            let left = self.left_records.entry(station).or_default();
+            *left = id.max(*left);
         }
         Ok(())
     }
@@ -180,12 +175,13 @@ impl<'a> Salvager<'a> {
     /// Carries over an entry from the file, unless it has left. The values come in no order, so the last version of an entry
     /// wins, which may be an older one.
     fn bring_body(&mut self, number: u8, body: &[u8]) -> Result<(), JournalError> {
-        let (Some(table), Some(id)) = (Table::from_number(number), id_of(body)) else {
+        let (Some(table), Some((id, station))) = (Table::from_number(number), id_and_station(body)) else {
             return Ok(());
         };
+        let left = station.and_then(|station| self.left_records.get(&station).copied());
         let has_left = match table {
             Table::Releases => id < self.tally.first_release,
-            Table::Records => id < self.tally.first_record || id <= self.left_record,
+            Table::Records => id < self.tally.first_record || left.is_some_and(|left| id <= left),
             _ => false,
         };
         if has_left { Ok(()) } else { self.bring(table, id, &frame(number, body)?) }
@@ -211,7 +207,7 @@ impl<'a> Salvager<'a> {
             Table::Events => changed(table, id, bytes, |_: &mut StoredEvent| {}),
             Table::Unreadable => bytes.to_vec(),
         };
-        let next_id = self.tally.next_id.max(self.into.tally().next_id).max(id.saturating_add(1));
+        let next_id = self.next_id.max(self.into.tally().next_id).max(id.saturating_add(1));
         self.into.commit(next_id, &[Change::Put(table, id, value)])
     }
 
@@ -256,13 +252,19 @@ fn printed(record: &JobRecord) -> Printed {
     (record.tap, record.document.clone())
 }
 
-/// The number in an entry's own fields.
-fn id_of(body: &[u8]) -> Option<EntryId> {
+/// The number in an entry's own fields, and the station of its record if it has one.
+fn id_and_station(body: &[u8]) -> Option<(EntryId, Option<StationName>)> {
     #[derive(serde::Deserialize)]
     struct Numbered {
         id: EntryId,
+        record: Option<OfStation>,
     }
-    serde_json::from_slice(body).ok().map(|Numbered { id }| id)
+    #[derive(serde::Deserialize)]
+    struct OfStation {
+        station: StationName,
+    }
+    let Numbered { id, record } = serde_json::from_slice(body).ok()?;
+    Some((id, record.map(|OfStation { station }| station)))
 }
 
 fn changed<T: Entry>(table: Table, id: EntryId, bytes: &[u8], change: impl FnOnce(&mut T)) -> Vec<u8> {

@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::database::{Change, Database, OpenOptions};
-use super::error::{JournalError, io_error};
+use super::change::Change;
+use super::database::{Database, OpenOptions};
+use super::error::{JournalError, damaged, drop_guarded, io_error};
 use super::files::{exists, remove, rename, sync, sync_all};
 use super::high_water_mark::HighWaterMark;
+use super::limits::GROUP_BYTES;
 use super::reserve::{RESERVE_BYTES, Reserve, SPARE_BYTES, free_bytes};
 use super::salvage::carry_over;
 use super::table::{Table, Tally};
+use crate::durable;
 
 /// The beginning of the name under which a damaged database is kept; the time follows.
 const DAMAGED: &str = "db.damaged-";
@@ -67,7 +70,7 @@ impl StateDirs {
         }
         if self.is_used() {
             // A database that is gone is a damage like any other: the empty folder will be found damaged and set aside.
-            return fs::create_dir(self.db())
+            return durable::directory(&self.db())
                 .map_err(|error| io_error(&format!("make {}", self.db().display()), &error));
         }
         self.replace(None, options, |_| Ok(()))
@@ -126,6 +129,7 @@ impl StateDirs {
         fill(&mut database)?;
         database.sync()?;
         drop(database);
+        durable::close(&new);
         sync_all(&new)?;
         rename(&new, &ready)?;
         sync(&self.state_dir)?;
@@ -137,20 +141,24 @@ impl StateDirs {
         sync(&self.state_dir)
     }
 
-    /// Copies all entries to a new database: a smaller one if this is almost empty, an encrypted one if it is in clear.
+    /// Copies all entries to a new database: a smaller one if this is almost empty, an encrypted one if it is in clear, and one
+    /// that is certainly durable if the disk has failed.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when not every entry is there.
     pub(super) fn rebuild(&self, from: Database, options: &OpenOptions) -> Result<(), JournalError> {
         let old = self.sibling("old");
-        let next_id = from.tally().next_id;
+        let before = from.tally();
         self.replace(Some(&old), options, |into| {
             into.set_boot_times(from.boot_times().clone())?;
             for table in Table::ALL {
-                for entry in from.entries(table, 0) {
-                    let (id, bytes) = entry?;
-                    into.commit(next_id, &[Change::Put(table, id, bytes.to_vec())])?;
-                }
+                copy_table(&from, into, table)?;
             }
-            drop(from);
-            Ok(())
+            drop_guarded(from);
+            if into.tally().entries == before.entries {
+                return Ok(());
+            }
+            Err(damaged(&self.db(), &format!("its tally says {before:?} and there is {:?}", into.tally())))
         })?;
         remove(&old)
     }
@@ -162,13 +170,15 @@ impl StateDirs {
         let salvage = self.sibling("salvage");
         let mut story = String::new();
         self.replace(Some(&aside), options, |into| {
-            story = format!("{detail}; {}", carry_over(&self.db(), now, &salvage, into, options)?);
+            let marked = HighWaterMark::read(&self.state_dir).transactions();
+            story = format!("{detail}; {}", carry_over(&self.db(), now, marked, &salvage, into, options)?);
             Ok(())
         })?;
         remove(&salvage)?;
         let note = format!("{now}: {story}\nRemove this folder when it has been looked at.\n");
         let path = aside.join(NOTE);
-        fs::write(&path, note).map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
+        durable::write(&path, note.as_bytes())
+            .map_err(|error| io_error(&format!("write {}", path.display()), &error))?;
         tracing::error!(story, aside = %aside.display(), "the database was damaged and is set aside; a new one is in use");
         Ok(self.drop_oldest(&aside))
     }
@@ -214,6 +224,23 @@ impl StateDirs {
         found.sort();
         found
     }
+}
+
+/// Copies the entries of a table, many in each transaction.
+fn copy_table(from: &Database, into: &mut Database, table: Table) -> Result<(), JournalError> {
+    let next_id = from.tally().next_id;
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for entry in from.entries(table, 0) {
+        let (id, value) = entry?;
+        let change = Change::Put(table, id, value.to_vec());
+        bytes += change.bytes();
+        part.push(change);
+        if bytes > GROUP_BYTES / 2 {
+            into.commit(next_id, &part)?;
+            (part, bytes) = (Vec::new(), 0);
+        }
+    }
+    into.commit(next_id, &part)
 }
 
 /// Whether a database's files are mostly empty.

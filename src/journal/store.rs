@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::boot_times::BootTimes;
+use super::change::Change;
 use super::counts::Counts;
-use super::database::{Change, Database, OpenOptions};
+use super::database::{Database, OpenOptions};
 use super::entry::{Entry, StoredRecord, decode};
 use super::error::{JournalError, io_error};
 use super::high_water_mark::HighWaterMark;
 use super::limits::{GROUP_BYTES, Limits};
 use super::lock::Lock;
-use super::open::open_database;
+use super::open::{Distrust, open_database};
 use super::reserve::Reserve;
 use super::state_dirs::StateDirs;
 use super::table::Table;
+use super::trusted_time::TrustedTime;
 use crate::clock::Clock;
 use crate::domain::EntryId;
 use crate::durable;
@@ -38,6 +40,7 @@ pub(super) struct Store {
     next_id: EntryId,
     /// A clock below this time is wrong.
     floor: Timestamp,
+    trusted_time: TrustedTime,
     /// Damaged databases that are set aside; their number only falls while this one is open.
     set_aside: usize,
     /// The last field, because the others must be dropped before another process may come.
@@ -45,28 +48,40 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the journal, or makes it. A damaged database is set aside, and an almost empty one is rebuilt. After a failure
-    /// `closely` is set, so that every entry is read.
+    /// Opens the journal, or makes it. A damaged database is set aside, and an almost empty one is rebuilt.
     pub(super) fn open(
         state_dir: &Path,
         limits: Limits,
-        closely: bool,
+        distrust: Distrust,
         options: &OpenOptions,
     ) -> Result<Self, JournalError> {
-        durable::directory(state_dir).map_err(|error| io_error(&format!("make {}", state_dir.display()), &error))?;
+        durable::directory(state_dir).map_err(|error| io_error(&format!("use {}", state_dir.display()), &error))?;
         let lock = Lock::acquire(state_dir)?;
         let (dirs, reserve) = (StateDirs::new(state_dir), Reserve::new(state_dir));
-        let (database, lost) = match open_database(&dirs, state_dir, closely, options) {
+        let (database, lost) = match open_database(&dirs, state_dir, distrust, options) {
             Err(JournalError::Full) => {
                 reserve.spend();
-                open_database(&dirs, state_dir, closely, options)?
+                open_database(&dirs, state_dir, distrust, options)?
             }
             opened => opened?,
         };
         let next_id = database.tally().next_id;
         let high_water_mark = HighWaterMark::read(state_dir);
         let (floor, set_aside) = (Clock::open(state_dir).floor(), dirs.aside().len());
-        Ok(Self { database, dirs, reserve, high_water_mark, limits, lost, next_id, floor, set_aside, _lock: lock })
+        let trusted_time = options.trusted_time.clone();
+        Ok(Self {
+            database,
+            dirs,
+            reserve,
+            high_water_mark,
+            limits,
+            lost,
+            next_id,
+            floor,
+            trusted_time,
+            set_aside,
+            _lock: lock,
+        })
     }
 
     /// Makes all earlier changes durable.
@@ -76,11 +91,22 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a clean stop: the mark is exact from now on, so that not one transaction may be missing at the next start.
-    pub(super) fn finish(mut self) -> Result<(), JournalError> {
-        self.database.sync()?;
+    /// Notes in the database itself that all of it was synced; to be called when the callers have their answers.
+    pub(super) fn seal(&mut self) -> Result<(), JournalError> {
+        self.database.seal()
+    }
+
+    /// Ends a clean stop: mark and seal are durable from now on, so that not one transaction may be missing at the next start.
+    pub(super) fn finish(&mut self) -> Result<(), JournalError> {
+        self.database.sync_and_seal()?;
         self.high_water_mark.set(self.database.tally().change);
         Ok(())
+    }
+
+    /// To be called before the store is dropped for an error. Says whether the disk has failed, so that no later sync of the
+    /// same file is believed.
+    pub(super) fn judge_disk(&mut self, why: &JournalError) -> bool {
+        self.database.judge_file(matches!(why, JournalError::Disk(_)))
     }
 
     pub(super) fn counts(&mut self) -> Result<Counts, JournalError> {
@@ -106,6 +132,11 @@ impl Store {
     /// Whether a clock that shows this time can be right.
     pub(super) fn is_certain(&self, time: Timestamp) -> bool {
         time >= self.floor
+    }
+
+    /// The time by which the age of an entry is judged, if one is certain.
+    pub(super) fn certain_time(&self) -> Option<Timestamp> {
+        self.trusted_time.at(Timestamp::now()).filter(|now| self.is_certain(*now))
     }
 
     pub(super) fn database(&self) -> &Database {

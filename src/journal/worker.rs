@@ -1,15 +1,15 @@
 //! The journal's thread. It does a group of jobs, syncs once, and then answers them. It closes a database that fails and
 //! opens it again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::counts::Counts;
 use super::database::OpenOptions;
-use super::error::{JournalError, guarded};
+use super::error::{JournalError, drop_guarded, guarded};
 use super::limits::Limits;
+use super::open::Distrust;
 use super::store::Store;
 use crate::domain::EntryId;
 
@@ -28,6 +28,8 @@ pub(super) enum JobKind {
     Event,
     /// An earlier promise needs it, so it is done; the reserve makes room for it.
     Duty,
+    /// The same, and no job is taken after it.
+    Last,
 }
 
 /// A job for the thread, which answers its caller when it is done and durable.
@@ -81,15 +83,15 @@ pub(super) struct Worker {
     store: Option<Store>,
     /// Ids below this were returned to callers; a reopened database must not reuse them. `None` until it was open once.
     ids_issued: Option<EntryId>,
-    /// The database failed and not the disk, so every entry is read when it is opened again.
-    check_closely: bool,
+    /// The part that has to be looked at when it is opened again.
+    distrust: Distrust,
     lost: u64,
     counts: watch::Sender<Counts>,
 }
 
 impl Worker {
     pub(super) fn new(state_dir: PathBuf, limits: Limits, options: OpenOptions, counts: watch::Sender<Counts>) -> Self {
-        Self { state_dir, limits, options, store: None, ids_issued: None, check_closely: false, lost: 0, counts }
+        Self { state_dir, limits, options, store: None, ids_issued: None, distrust: Distrust::Nothing, lost: 0, counts }
     }
 
     /// Opens the database. A full disk is no error, because it passes: the counts show it until the database can be opened.
@@ -105,7 +107,7 @@ impl Worker {
         started
     }
 
-    /// Does the jobs that come, until the last handle is dropped.
+    /// Does the jobs that come, until the last one or until the last handle is dropped.
     pub(super) fn work(mut self, mut inbox: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(job) = inbox.blocking_recv() {
             let mut group = vec![job];
@@ -114,16 +116,28 @@ impl Worker {
             {
                 group.push(job);
             }
+            if group.iter().any(|job| job.kind() == JobKind::Last) {
+                inbox.close();
+            }
             let done = self.carry_out(&mut group);
             self.publish_counts();
             for job in group {
                 job.answer(done.clone());
             }
+            self.use_store(Store::seal);
         }
-        if let Some(store) = self.store.take()
-            && let Err(why) = guarded(&self.state_dir.join("db"), || store.finish())
+        self.use_store(Store::finish);
+        if let Some(store) = self.store.take() {
+            drop_guarded(store);
+        }
+    }
+
+    /// Does something that no caller waits for. If it fails, the database is closed.
+    fn use_store(&mut self, act: impl FnOnce(&mut Store) -> Result<(), JournalError>) {
+        if let Some(store) = &mut self.store
+            && let Err(why) = guarded(&self.state_dir.join("db"), || act(store))
         {
-            tracing::error!(%why, "journal closed in disorder");
+            self.close(&why);
         }
     }
 
@@ -149,18 +163,18 @@ impl Worker {
         let store = match &mut self.store {
             Some(store) => store,
             closed => {
-                let mut store = Store::open(&self.state_dir, self.limits, self.check_closely, &self.options)?;
+                let mut store = Store::open(&self.state_dir, self.limits, self.distrust, &self.options)?;
                 store.add_lost(self.lost);
                 if let Some(issued) = self.ids_issued {
                     store.resume_ids(issued)?;
                 }
-                self.check_closely = false;
+                self.distrust = Distrust::Nothing;
                 closed.insert(store)
             }
         };
         store.restore_reserve();
         for job in group {
-            if job.kind() != JobKind::Duty && store.is_full() {
+            if matches!(job.kind(), JobKind::Promise | JobKind::Event) && store.is_full() {
                 store.add_lost(u64::from(job.kind() == JobKind::Event));
                 job.refuse(JournalError::Full);
                 continue;
@@ -168,24 +182,37 @@ impl Worker {
             store.note_time()?;
             job.run(store)?;
         }
-        store.sync()?;
+        if crate::planted::is("journal-answers-before-the-sync") {
+            self.ids_issued = Some(store.next_id());
+            return Ok(());
+        }
+        match store.sync() {
+            Err(_) if crate::planted::is("journal-believes-a-failed-sync") => {}
+            synced => synced?,
+        }
         self.ids_issued = Some(store.next_id());
         Ok(())
     }
 
     fn close(&mut self, why: &JournalError) {
-        let Some(store) = self.store.take() else {
+        let Some(mut store) = self.store.take() else {
+            // It could not even be opened, perhaps because a sync failed on the way.
+            if matches!(why, JournalError::Disk(_)) {
+                self.distrust = Distrust::Disk;
+            }
             return;
         };
-        tracing::error!(%why, "journal closed, to be opened again");
-        match why {
-            JournalError::Full => store.spend_reserve(),
-            _ => self.check_closely = true,
+        tracing::error!(%why, "journal closed after a failure");
+        if store.judge_disk(why) {
+            self.distrust = Distrust::Disk;
+        } else if *why != JournalError::Full {
+            self.distrust = Distrust::Entries;
+        }
+        if *why == JournalError::Full {
+            store.spend_reserve();
         }
         self.lost = store.lost();
-        if catch_unwind(AssertUnwindSafe(|| drop(store))).is_err() {
-            tracing::error!("sled gave up while it was closed");
-        }
+        drop_guarded(store);
     }
 
     /// Publishes the counts. If the database is closed, republishes the last counts with `full = true`.

@@ -16,6 +16,7 @@ mod history;
 mod rows;
 mod server_clock;
 mod session;
+mod told_time;
 mod transport;
 mod wire;
 
@@ -26,7 +27,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Url};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::clock::{self, Floor, ProvenTime};
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
 pub use history::{HistoryQuery, HistoryRows};
@@ -248,6 +249,16 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// The last time that a verified server told; `None` over plain HTTP.
+    pub fn proven_time(&self) -> Option<ProvenTime> {
+        self.transport.told_time.proven()
+    }
+
+    /// The floor of the clock, if it was given up because it alone refused the server.
+    pub fn wrong_floor(&self) -> Option<Floor> {
+        self.transport.told_time.wrong_floor()
     }
 
     /// The time after which the server no longer works on a request that was given up. The vendor states none. Nobody

@@ -11,6 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::server_clock::{ClockReading, ServerClock};
+use super::told_time::ToldTime;
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -111,15 +112,17 @@ pub(super) struct HttpTransport {
     clock: watch::Sender<ServerClock>,
     /// Whether the last request was answered at all; `None` before the first.
     reached: watch::Sender<Option<bool>>,
+    pub(super) told_time: ToldTime,
 }
 
 impl HttpTransport {
     pub(super) fn new(settings: &ClientSettings) -> Result<Self, SetupError> {
-        let mut config = tls::client_config(&settings.trust)?;
+        let (mut config, witness) = tls::watched_client_config(&settings.trust)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("print-release-agent/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(config)
+            .tls_info(true)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -138,6 +141,7 @@ impl HttpTransport {
             timeout: settings.request_timeout,
             clock: watch::Sender::new(ServerClock::default()),
             reached: watch::Sender::new(None),
+            told_time: ToldTime::new(witness),
         })
     }
 
@@ -197,6 +201,7 @@ impl HttpTransport {
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
         let asked = Instant::now();
         let response = request.send().await.map_err(classify)?;
+        self.told_time.note(&response, date(&response));
         let reading = date(&response).map(|date| ClockReading { date, asked, answered: Instant::now() });
         let (status, retry_after) = (response.status(), retry_after(&response));
         Ok(HttpAnswer { status, retry_after, reading, body: bounded(response).await? })

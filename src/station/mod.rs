@@ -11,9 +11,11 @@
 //! - Every release gets exactly one [`Effect::End`] or [`Effect::LeaveOpen`], and the tap ends when all of those are done.
 //! - Every accepted read gets exactly one [`Effect::Report`]. An answer that fits no phase ends its tap
 //!   ([`Effect::Abandon`]); an answer to a tap that is over is ignored.
+//! - Somebody who tries card after card makes the station slow ([`guessing`]).
 //! - The light belongs to the last person who tapped: an earlier tap that ends is told to the operator only.
 
 mod exchange;
+mod guessing;
 mod policy;
 mod signal;
 mod tap;
@@ -27,6 +29,7 @@ use crate::convert::ConvertError;
 use crate::domain::{CardNumber, Now, Read, Reason, Release, Secret, TapId, Verdict};
 use crate::feedback::Signal;
 pub(crate) use exchange::{Admission, Effect, Ending, Event, Report, TapAnswer};
+use guessing::GuessLimit;
 pub(crate) use policy::Policy;
 pub(crate) use policy::Select;
 use tap::{Tap, TapStep};
@@ -46,13 +49,15 @@ pub(crate) struct Station {
     last: Option<(Read, Instant)>,
     /// The last card that was refused at the reader: why and when.
     refused: Option<(Reason, Instant)>,
+    guesses: GuessLimit,
     stopping: bool,
 }
 
 impl Station {
     /// A station that waits for its first card.
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, taps: VecDeque::new(), light: None, last: None, refused: None, stopping: false }
+        let guesses = GuessLimit::default();
+        Self { policy, taps: VecDeque::new(), light: None, last: None, refused: None, guesses, stopping: false }
     }
 
     /// True while a tap is under way.
@@ -84,7 +89,10 @@ impl Station {
             Err(error) => refuse(tap, Reason::CardNotConverted, Some(error)),
             Ok(_) if self.taps.len() >= TAP_LIMIT => refuse(tap, Reason::Busy, None),
             Ok(card) => {
-                let begun = Tap::new(tap, at);
+                let Some(mark) = self.guesses.take(&read, at) else {
+                    return refuse(tap, Reason::TooManyRefused, None);
+                };
+                let begun = Tap::new(tap, mark, at);
                 let until = begun.kept_until(&self.policy);
                 self.taps.push_back(begun);
                 vec![Effect::Feedback(Signal::Reading), Effect::Login { tap, card, until }]
@@ -142,7 +150,14 @@ impl Station {
         let earlier = self.taps.iter().take(index);
         let taken = earlier.flat_map(|tap| tap.documents().map(|document| (document.to_owned(), tap.id)));
         let taken: HashMap<String, TapId> = taken.collect();
-        let name = answer.name();
+        let (name, card) = (answer.name(), self.taps[index].card);
+        match &answer {
+            TapAnswer::LoggedIn(Ok(_)) => self.guesses.accepted(),
+            TapAnswer::LoggedIn(Err(failure)) if signal::after_failure(failure.cause).0 == Signal::UnknownCard => {
+                self.guesses.refused(card, now.monotonic);
+            }
+            _ => {}
+        }
         match self.taps[index].handle(answer, &self.policy, now, &taken) {
             TapStep::Go(effects) => effects,
             TapStep::Over { signal, verdict, reason } => match self.taps.remove(index) {

@@ -34,6 +34,7 @@ pub(super) fn of_reason(reason: &Reason) -> Signal {
         | Reason::Retained
         | Reason::AtAnotherStation
         | Reason::Busy
+        | Reason::TooManyRefused
         | Reason::Stopping
         | Reason::AllZero
         | Reason::RandomUid

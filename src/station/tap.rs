@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::exchange::{Admission, Effect, Ending, Report, TapAnswer};
+use super::guessing::CardMark;
 use super::policy::{Policy, select};
 use super::signal::{after_failure, after_releases, of_reason};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Reason, Release, TapId, User, Verdict};
@@ -26,6 +27,7 @@ pub(super) enum TapStep {
 #[derive(Debug)]
 pub(super) struct Tap {
     pub(super) id: TapId,
+    pub(super) card: CardMark,
     started: Instant,
     phase: TapPhase,
 }
@@ -67,8 +69,8 @@ impl TapPhase {
 }
 
 impl Tap {
-    pub(super) fn new(id: TapId, started: Instant) -> Self {
-        Self { id, started, phase: TapPhase::LoggingIn }
+    pub(super) fn new(id: TapId, card: CardMark, started: Instant) -> Self {
+        Self { id, card, started, phase: TapPhase::LoggingIn }
     }
 
     /// Until when this tap is kept while the server is away, where the policy keeps it.

@@ -194,6 +194,8 @@ impl Metrics {
         registry.register("journal_full", "1 when the disk takes nothing new", gauge(u64::from(journal.full)));
         registry.register("journal_set_aside", "Damaged databases that were set aside", gauge(journal.set_aside));
         registry.register("journal_unreadable", "Entries that cannot be read", gauge(journal.unreadable));
+        let other = gauge(state.other_machine);
+        registry.register("other_machine", "States of other machines that were set aside", other);
         registry.register("outbox_entries", "Job records that wait", entries);
         registry.register("outbox_oldest_seconds", "Age of the oldest job record that waits", gauge(oldest_s));
         registry.register("server_up", "1 when the server answered last", gauge(u64::from(state.server.reachable)));

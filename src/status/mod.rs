@@ -130,6 +130,8 @@ pub(crate) struct BoardState {
     pub(crate) time_floor: Timestamp,
     /// The server's clock shows another time than ours: one of the two is wrong.
     pub(crate) clock_disputed: bool,
+    /// Counts the states of other machines that were set aside, as the start found them.
+    pub(crate) other_machine: u64,
     /// Counts the syncs to the disk since the start.
     pub(crate) disk_syncs: u64,
     pub(crate) stations: BTreeMap<StationName, StationStatus>,
@@ -176,6 +178,7 @@ impl Board {
             mqtt: None,
             time_floor: Timestamp::UNIX_EPOCH,
             clock_disputed: false,
+            other_machine: 0,
             disk_syncs: 0,
             stations: stations.into_iter().map(|name| (name, unseen.clone())).collect(),
             revision: 0,
@@ -252,6 +255,7 @@ impl Board {
             "version": env!("CARGO_PKG_VERSION"),
             "time": now,
             "time_uncertain": now < state.time_floor || state.clock_disputed,
+            "other_machine": state.other_machine,
             "uptime_s": self.started.elapsed().as_secs(),
             "server": state.server,
             "outbox": outbox,

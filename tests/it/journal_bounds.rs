@@ -60,6 +60,7 @@ fn what_is_too_old_is_given_up_in_its_turn() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_age: Duration::from_secs(3600), ..LIMITS };
     let journal = Journal::open(dir.path(), limits, None).unwrap();
+    journal.server_time_is(Timestamp::now());
     runtime().block_on(async {
         let times = [Timestamp::UNIX_EPOCH, Timestamp::now() - SignedDuration::from_hours(2), Timestamp::now()];
         let ids = journal.store_releases((0..3).map(release).collect()).await.unwrap();
@@ -102,6 +103,7 @@ fn the_ledger_is_bounded_by_time_and_by_number() {
     let _limit = limit();
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
+    journal.server_time_is(Timestamp::now());
     runtime().block_on(async {
         let now = Timestamp::now();
         let days_ago = |days: i64| now - SignedDuration::from_hours(24 * days);

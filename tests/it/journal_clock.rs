@@ -21,8 +21,12 @@ fn wrong_clock(dir: &Path, wrong: bool) {
     std::fs::write(dir.join("last-seen"), seen.to_string()).unwrap();
 }
 
+async fn listing_of(journal: &Journal) -> Listing {
+    journal.list(0).await.unwrap()
+}
+
 fn listing(journal: &Journal) -> Listing {
-    runtime().block_on(journal.list(0)).unwrap()
+    runtime().block_on(listing_of(journal))
 }
 
 #[test]
@@ -145,10 +149,47 @@ fn nothing_is_too_old_while_the_time_is_not_known() {
     for (wrong, left) in [(true, 2), (false, 2)] {
         wrong_clock(dir.path(), wrong);
         let journal = Journal::open(dir.path(), limits, None).unwrap();
+        journal.server_time_is(Timestamp::now());
         runtime.block_on(store_record(&journal, 0));
         let found = listing(&journal).records.len();
         assert_eq!(found, left, "clock wrong: {wrong}");
         assert_eq!(journal.counts().borrow().lost, u64::from(!wrong));
         close(journal, dir.path());
     }
+}
+
+#[test]
+fn nothing_is_too_old_by_a_clock_that_the_servers_does_not_confirm() {
+    let _limit = limit();
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let limits = Limits { max_age: Duration::from_secs(600), ..LIMITS };
+    let journal = Journal::open(dir.path(), limits, None).unwrap();
+    runtime.block_on(async {
+        for number in [997, 998, 999] {
+            store_record(&journal, number).await;
+        }
+        let first = journal.oldest_record().await.unwrap().unwrap();
+        journal.mark_record(first.id, Some(first.record.time)).await.unwrap();
+        journal.acknowledge_record(first.id).await.unwrap();
+        let second = journal.oldest_record().await.unwrap().unwrap();
+        journal.bury_record(second.id, "no".to_owned()).await.unwrap();
+        let days = SignedDuration::from_hours(40 * 24);
+        // The server has said nothing; then this box's clock is 40 days ahead of it; then the two agree.
+        for (number, told, left) in [(0, None, 2), (1, Some(-days), 2), (2, Some(SignedDuration::ZERO), 0)] {
+            if let Some(ahead) = told {
+                journal.server_time_is(Timestamp::now() + ahead);
+            }
+            // A record in doubt whose time is far ahead makes no acknowledged one old either.
+            store_record(&journal, number).await;
+            let new = listing_of(&journal).await.records.pop().unwrap();
+            journal.mark_record(new.id, Some(Timestamp::now() + days)).await.unwrap();
+            journal.acknowledge_record(new.id).await.unwrap();
+            let found = listing_of(&journal).await;
+            assert_eq!(found.records.len() + found.dead.len(), left, "after {told:?}");
+            assert_eq!(journal.ledger().await.unwrap().len(), 2 + usize::try_from(number).unwrap());
+        }
+        assert_eq!(journal.counts().borrow().lost, 2);
+    });
+    close(journal, dir.path());
 }

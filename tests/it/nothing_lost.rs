@@ -14,6 +14,14 @@
 //!
 //! [`World::repeated`]: print_release_agent::demo::server::World::repeated
 
+mod books;
+mod clock_steps;
+mod damage;
+mod odd_answers;
+mod odd_proxy;
+mod strangers;
+mod syncs;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::{assemble, daemon, enroll};
 use crate::config::Config;
 use crate::domain::{Cause, Failure};
+use crate::machine::{self, BindingState, MachineHash};
 use crate::print_server::device::{self, DeviceSetup, Enrolment, EnrolmentStep};
 use crate::print_server::{Client, HistoryQuery, HistoryRows};
 
@@ -32,7 +33,10 @@ pub(super) struct HistoryAccess<'a> {
 
 impl<'a> HistoryAccess<'a> {
     pub(super) fn new(config: &'a Config, client: Client) -> Self {
-        let device = config.server.device.register.then(|| assemble::device(config));
+        let standing = machine::standing(&config.agent.state_dir, MachineHash::of_this_machine().as_ref());
+        // A copied state directory has the token of another box.
+        let is_own = config.server.device.register && standing != BindingState::Copy;
+        let device = is_own.then(|| assemble::device(config));
         Self { config, client, device, gave_up: false }
     }
 

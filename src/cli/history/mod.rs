@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::queue::ExportFormat;
-use super::{Exit, load, runtime};
+use super::{Exit, identity, load, runtime};
 use error::ExportError;
 use export::Exported;
 
@@ -61,10 +61,11 @@ pub(super) fn run(path: &Path, json: bool, command: &HistoryCommand) -> Exit {
         say_error!("--resume needs --out, the file of the export that was broken off");
         return Exit::Usage;
     }
-    let config = match load(path) {
+    let mut config = match load(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    identity::take_names(&mut config);
     let exported = match runtime() {
         Ok(runtime) => runtime.block_on(export::run(&config, json, arguments)),
         Err(error) => Err(ExportError::Failed(format!("start the runtime: {error}"))),

@@ -19,7 +19,7 @@ mod history;
 mod log;
 mod login;
 mod oauth;
-mod random;
+pub(super) mod random;
 mod sample;
 mod signature;
 #[cfg(test)]

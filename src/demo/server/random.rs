@@ -3,7 +3,7 @@
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// A version 4 UUID.
-pub(super) fn uuid() -> String {
+pub(in crate::demo) fn uuid() -> String {
     let mut bytes: [u8; 16] = bytes();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -12,7 +12,7 @@ pub(super) fn uuid() -> String {
 }
 
 /// A token: 256 bits in hex.
-pub(super) fn token() -> String {
+pub(in crate::demo) fn token() -> String {
     hex(&bytes::<32>())
 }
 

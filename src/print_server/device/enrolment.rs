@@ -14,10 +14,11 @@ use std::path::Path;
 
 use super::key::DeviceKey;
 use super::oauth::{DeviceTokenPair, Oauth, OauthError};
-use super::store::{Registration, RegistrationStore, StoredRegistration};
+use super::store::{Registration, RegistrationStore};
 use super::{DeviceError, DeviceSetup, REGISTRATION_FILE};
 use crate::domain::{Cause, Failure, Secret};
 use crate::print_server::Client;
+use crate::token_store::StoredTokens;
 
 /// The key, PKCS#8, in the state directory.
 const KEY_FILE: &str = "device.key";
@@ -78,11 +79,9 @@ impl Enrolment {
         let (stage, access) = match store.load()? {
             // No server can know a key that was just made, and under another API key the box is a new device.
             _ if made => (EnrolmentStage::Register { signed: false }, None),
-            StoredRegistration::Another => (EnrolmentStage::Register { signed: false }, None),
-            StoredRegistration::Nothing => (EnrolmentStage::Register { signed: true }, None),
-            StoredRegistration::Own(Registration { code, access, refresh }) => {
-                (EnrolmentStage::after(code, refresh), access)
-            }
+            StoredTokens::Another => (EnrolmentStage::Register { signed: false }, None),
+            StoredTokens::Nothing => (EnrolmentStage::Register { signed: true }, None),
+            StoredTokens::Own(Registration { code, access, refresh }) => (EnrolmentStage::after(code, refresh), access),
         };
         Ok(Self { oauth: Oauth { client, key, client_id: setup.client_id.clone() }, store, stage, access })
     }

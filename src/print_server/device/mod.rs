@@ -27,8 +27,9 @@ use super::{Client, transport};
 use crate::backoff::Backoff;
 use crate::domain::{Cause, Failure};
 use crate::random;
+use crate::token_store::StoredTokens;
 pub use enrolment::{Enrolment, EnrolmentStep, Grant};
-use store::{Registration, RegistrationStore, StoredRegistration};
+use store::{Registration, RegistrationStore};
 pub(super) use token::DeviceToken;
 
 /// The wait between two questions whether an administrator has approved. The API names no interval (docs/print-server-api.md,
@@ -139,9 +140,9 @@ pub fn remembered(client: &Client, setup: &DeviceSetup) -> Result<Standing, Devi
     let store =
         RegistrationStore::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
     Ok(match store.load()? {
-        StoredRegistration::Own(Registration { access: Some(_), .. }) => Standing::Trusted,
-        StoredRegistration::Own(Registration { code: Some(_), .. }) => Standing::WaitingForApproval,
-        StoredRegistration::Own(_) | StoredRegistration::Another | StoredRegistration::Nothing => Standing::Registering,
+        StoredTokens::Own(Registration { access: Some(_), .. }) => Standing::Trusted,
+        StoredTokens::Own(Registration { code: Some(_), .. }) => Standing::WaitingForApproval,
+        StoredTokens::Own(_) | StoredTokens::Another | StoredTokens::Nothing => Standing::Registering,
     })
 }
 
@@ -153,7 +154,7 @@ pub fn remembered(client: &Client, setup: &DeviceSetup) -> Result<Standing, Devi
 pub fn borrow_token(client: &Client, setup: &DeviceSetup) -> Result<bool, DeviceError> {
     let store =
         RegistrationStore::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
-    let StoredRegistration::Own(Registration { access: Some(access), .. }) = store.load()? else {
+    let StoredTokens::Own(Registration { access: Some(access), .. }) = store.load()? else {
         return Ok(false);
     };
     let Ok(header) = transport::bearer(&access) else {

@@ -371,3 +371,29 @@ proptest! {
         prop_assert_eq!(world.ended, once);
     }
 }
+
+#[test]
+fn a_station_slows_down_for_somebody_who_tries_card_after_card() {
+    let mut it = TestStation::with(policy());
+    let refused = |it: &mut TestStation, card: &str| {
+        let (tap, effects) = it.hold(card);
+        let is_asked = effects.iter().any(|effect| matches!(effect, Effect::Login { .. }));
+        if is_asked {
+            let unknown = Failure::new(Cause::Refused(Who::Login), "unknown");
+            it.answer(tap, TapAnswer::LoggedIn(Err(unknown)));
+        }
+        is_asked.then_some(()).ok_or_else(|| format!("{effects:?}"))
+    };
+    for card in 0..10 {
+        refused(&mut it, &format!("card {card}")).unwrap();
+    }
+    let told = refused(&mut it, "card 10").unwrap_err();
+    assert!(told.contains("TooManyRefused") && told.contains("Feedback(Refused)"), "{told}");
+    it.pass(Duration::from_secs(5));
+    refused(&mut it, "card 11").unwrap();
+    refused(&mut it, "card 12").unwrap_err();
+    it.pass(Duration::from_secs(5));
+    let (tap, _) = it.hold("a person");
+    it.logged_in(tap);
+    refused(&mut it, "card 13").unwrap();
+}

@@ -58,6 +58,28 @@ fn commands_and_their_options_are_those_of_the_program() {
 }
 
 #[test]
+fn commands_of_the_neighbours_and_their_options_are_those_of_the_program() {
+    let _limit = limit();
+    let mut real = BTreeSet::new();
+    for neighbour in below(&["directory"]) {
+        real.extend(below(&["directory", &neighbour]).iter().map(|inner| format!("{neighbour} {inner}")));
+    }
+    let rows = rows("Commands", "neighbour");
+    same("commands of the neighbours", &first_words(&rows), &real);
+    let option = regex(r"(?m)^ +(?:-[a-z], )?(--[a-z-]+)");
+    let general = ["--config", "--json", "--help", "--version"];
+    for row in rows {
+        let command = words(&row[0]).pop().unwrap();
+        let help = help(&["directory"].into_iter().chain(command.split(' ')).collect::<Vec<_>>());
+        let real = option.captures_iter(&help).map(|found| found[1].to_owned());
+        let real: BTreeSet<_> = real.filter(|option| !general.contains(&&**option)).collect();
+        let documented = words(&row[1]).into_iter().filter_map(|word| word.split(' ').next().map(str::to_owned));
+        let documented = documented.filter(|word| word.starts_with("--")).collect();
+        same(&format!("options of directory {command}"), &documented, &real);
+    }
+}
+
+#[test]
 fn exit_codes_are_those_of_the_program() {
     let _limit = limit();
     let help = help(&[]);
@@ -185,7 +207,7 @@ fn lights_and_beeps_are_those_of_the_vocabulary() {
 
 /// Names of files in the state directory, as the sources have them.
 fn file_names() -> BTreeSet<String> {
-    let constant = regex(r#"const (?:[A-Z_]+_)?FILE(?:_NAME)?: &str = "([^"]+)""#);
+    let constant = regex(r#"const (?:[A-Z_]+_)?(?:FILE(?:_NAME)?|DIR): &str = "([^"]+)""#);
     let joined = regex(r#"state_dir\.join\("([a-z.-]+)"\)"#);
     let sibling = regex(r#"sibling\("([a-z]+)"\)"#);
     let aside = regex(r#"const DAMAGED[A-Z_]*: &str = "([^"]+)""#);

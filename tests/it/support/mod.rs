@@ -9,6 +9,7 @@ pub mod mosquitto;
 pub mod odd_proxy;
 pub mod peer;
 pub mod platter;
+pub mod preload;
 pub mod table;
 pub mod tls;
 #[cfg(feature = "pcsc")]
@@ -95,6 +96,11 @@ pub fn dice() -> Dice {
     let seed = given.map_or_else(|| random::word() as u32, |seed| seed.parse().expect("a seed is a number of 32 bits"));
     println!("PRINT_RELEASE_SEED={seed}");
     Dice::new(seed)
+}
+
+/// The number of tries of a campaign: that of the variable, or the default.
+pub fn tries(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |tries| tries.parse().expect("a number of tries"))
 }
 
 /// Notes that the calling test cannot run here, in the file that `PRINT_RELEASE_SKIPPED` names: `tests/run` prints it at its end.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use super::preload::write_synced;
+
 /// The bytes that reach the platter together or not at all.
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// The database's files by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -73,6 +75,6 @@ pub fn write(state_dir: &Path, files: &Files) {
     let db = state_dir.join("db");
     fs::create_dir_all(db.join("blobs")).unwrap();
     for (name, bytes) in files {
-        fs::write(db.join(name), bytes).unwrap();
+        write_synced(&db.join(name), bytes);
     }
 }

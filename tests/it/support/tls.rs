@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-/// A private certification authority.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// A private certification authority, and the first of January until which its certificates are valid, if it says so.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>, Option<i32>);
 
 /// A certificate and its key, PEM.
 pub struct Identity {
@@ -25,7 +25,12 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(), None)
+    }
+
+    /// Certificates that it gives from now on expire at the beginning of this year.
+    pub fn until(self, year: i32) -> Self {
+        Self(self.0, Some(year))
     }
 
     pub fn pem(&self) -> String {
@@ -37,6 +42,9 @@ impl Authority {
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.extended_key_usages = vec![usage];
+        if let Some(year) = self.1 {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
