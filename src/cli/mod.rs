@@ -21,12 +21,14 @@ mod assemble;
 mod card;
 mod check;
 mod completions;
+mod csv;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "directory")]
 mod directory;
 mod enroll;
+mod history;
 mod identity;
 mod listeners;
 mod log;
@@ -104,6 +106,9 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Read the server's history for an auditor.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// Wipe keys, tokens and journal of this box, after everything is delivered.
     Reset(reset::ResetArgs),
     /// Look for readers and see what they send.
@@ -158,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::History(command) => history::run(&config, json, &command),
         Command::Reset(arguments) => reset::run(&config, json, &arguments),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use crate::clock::{self, Floor, ProvenTime};
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
-pub use history::HistoryQuery;
+pub use history::{HistoryQuery, HistoryRows};
 #[cfg(test)]
 pub(crate) use server_clock::{ClockReading, ServerClock};
 pub use session::Session;

@@ -181,13 +181,16 @@ fn full_disk() -> Stdio {
     std::fs::File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-const PRINTING_COMMANDS: [&[&str]; 14] = [
+const PRINTING_COMMANDS: [&[&str]; 17] = [
     &["status"],
     &["status", "--json"],
     &["queue", "list"],
     &["queue", "list", "--json"],
     &["queue", "export", "--format", "csv"],
     &["queue", "verify"],
+    &["queue", "retry", "--all"],
+    &["history", "export", "--from", "2026-11-01", "--format", "csv"],
+    &["history", "export", "--from", "2026-11-01", "--json"],
     &["check"],
     &["check", "--json"],
     &["enroll"],

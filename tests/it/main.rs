@@ -12,6 +12,7 @@ mod directory;
 mod docs;
 mod doubt_and_overlap;
 mod faults;
+mod history_export;
 mod house;
 mod identity;
 mod identity_state;
@@ -37,6 +38,7 @@ mod package;
 mod page;
 #[cfg(feature = "pcsc")]
 mod pcsc;
+mod queue_waiting;
 mod readers;
 mod reconcile;
 mod secrets;
