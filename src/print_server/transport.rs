@@ -11,6 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::server_clock::{ClockReading, ServerClock};
+use super::{refusal, wire};
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -89,8 +90,14 @@ pub(super) struct HttpAnswer {
 impl HttpAnswer {
     /// The failure that a status other than 2xx means.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let cause = failure_of(self.status, self.retry_after)?;
-        Some(Failure::new(cause, format!("server answered {}{}", self.status, error_word(&self.body))))
+        let cause = match failure_of(self.status, self.retry_after)? {
+            Cause::Refused(_) => Cause::Refused(refusal::who(&self.body)),
+            // ErrorCodeInfo may come with a 400 as well as with a 200.
+            Cause::Rejected => wire::failing_code(&self.body).unwrap_or(Cause::Rejected),
+            cause => cause,
+        };
+        let message = refusal::message(&self.body).map(|text| format!(": {text}")).unwrap_or_default();
+        Some(Failure::new(cause, format!("server answered {}{}{message}", self.status, error_word(&self.body))))
     }
 }
 

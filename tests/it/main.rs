@@ -34,6 +34,7 @@ mod page;
 mod pcsc;
 mod readers;
 mod reconcile;
+mod refusals;
 mod secrets;
 mod strangers;
 mod support;
