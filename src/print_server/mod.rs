@@ -249,7 +249,11 @@ impl Client {
 
     fn note_refused_rows(&self, rows: usize, what: &str) {
         if rows > 0 {
-            tracing::warn!(rows, what, "rows skipped: a uuid, user name or port name that cannot be kept exactly");
+            tracing::warn!(
+                rows,
+                what,
+                "rows skipped: no uuid, a value of another type, or a uuid, user name or port name that cannot be kept exactly"
+            );
             self.refused_rows.send_modify(|count| *count += rows as u64);
         }
     }
@@ -292,7 +296,7 @@ impl Client {
         self.settings.request_timeout * 3
     }
 
-    /// A URL of the API; each segment is percent-encoded.
+    /// A URL of the API; each segment is percent-encoded. A segment of dots would vanish: neither a uuid nor a port may be one.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.settings.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {

@@ -110,6 +110,10 @@ impl Session {
         fields.extend(options.retain.then(|| ("retain", "true".to_owned())));
         fields.extend(options.duplex.map(|duplex| ("duplex", duplex_number(duplex).to_owned())));
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        // A document of a journal that an older version wrote, or a port of a library's caller: the path would lose them.
+        if let Some(lost) = [uuid, port.name()].into_iter().find(|segment| ["", ".", ".."].contains(segment)) {
+            return Err(Failure::new(Cause::Rejected, format!("\"{lost}\" cannot stand in the path of a URL")));
+        }
         let url = self.client.url(&["documents", uuid, port.name()]);
         let request = |bearer: &HeaderValue| {
             transport::form(self.client.transport.request(Method::POST, url.clone(), Some(bearer)), &fields)

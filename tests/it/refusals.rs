@@ -188,3 +188,23 @@ async fn the_servers_message_reaches_the_log_and_a_refused_release_names_the_por
     assert!(line.contains("output_port"), "{line}");
     assert!(!told.contains(OPEN_KEY) && !told.contains("1234567"), "{told}");
 }
+
+#[tokio::test]
+async fn an_odd_row_is_skipped_and_counted_and_the_others_are_released() {
+    let _limit = limit();
+    let (scene, agent) = playing().await;
+    // The titles are those of the demo; a port and a document of dots would be another call.
+    for (index, uuid) in ["..", ".", ""].into_iter().enumerate() {
+        let own = scene.submit("linus", &format!("Row {index}.pdf"));
+        of(&mut scene.server.world(), "linus", |it| {
+            if it.uuid == own {
+                uuid.clone_into(&mut it.uuid);
+            }
+        });
+    }
+    let event = scene.tap(&agent, "linus").await.unwrap();
+    assert_eq!((&event["event"], &event["documents"]), (&"released".into(), &1.into()), "{}", log(&scene));
+    let metrics = scene.get(&agent, "/metrics").await.unwrap();
+    assert!(metrics.contains("print_release_refused_rows_total 3\n"), "{metrics}");
+    assert!(scene.server.world().calls.iter().all(|call| !call.path.contains("..")), "no path has dots");
+}
