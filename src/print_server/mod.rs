@@ -11,6 +11,7 @@
 //! - The user's token lives in a [`Session`], in memory, for one tap. It is refreshed at most once a refusal.
 //! - The [`Cause`] of an error decides what its caller does next.
 
+mod connection;
 pub mod device;
 mod history;
 mod jwt;
@@ -20,6 +21,7 @@ mod rows;
 mod server_clock;
 mod session;
 mod transport;
+mod trial;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -40,6 +42,7 @@ pub(crate) use server_clock::{ClockReading, ServerClock};
 pub use session::Session;
 pub use transport::{BODY_LIMIT, ClientSettings, SetupError};
 use transport::{Body, HttpTransport};
+pub use trial::KeyTrial;
 pub use wire::{OutputPortInfo, Version};
 
 /// Questions for the server's time in a row: the first two answers agree, unless one of them is wrong.

@@ -11,7 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::server_clock::{ClockReading, ServerClock};
-use super::{refusal, wire};
+use super::{connection, refusal, wire};
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -146,6 +146,11 @@ impl HttpTransport {
             clock: watch::Sender::new(ServerClock::default()),
             reached: watch::Sender::new(None),
         })
+    }
+
+    /// The same client with another key.
+    pub(super) fn with_key(&self, key: &Secret) -> Result<Self, SetupError> {
+        Ok(Self { key: sensitive(key, "api_key")?, ..self.clone() })
     }
 
     /// Looks at the server's clock.
@@ -304,7 +309,9 @@ fn classify(error: reqwest::Error) -> Failure {
     } else {
         Cause::Lost { at_work: error.is_timeout() }
     };
-    Failure::new(cause, describe(error))
+    let sentence = connection::sentence(&error);
+    tracing::debug!(error = describe(error), "{sentence}");
+    Failure::new(cause, sentence)
 }
 
 /// An error with its sources, without the URL.

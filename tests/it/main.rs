@@ -25,6 +25,7 @@ mod journal_power_cuts;
 mod journal_queue;
 mod limits;
 mod memory;
+mod mistakes;
 mod mqtt;
 mod nothing_lost;
 mod odd_answers;
