@@ -98,7 +98,7 @@ enum Command {
     /// Serve the readers until SIGTERM.
     Run,
     /// Try the configuration, the server, the readers, the broker and the state directory.
-    Check,
+    Check(check::CheckArgs),
     /// Show what the running agent is up to.
     Status,
     /// Make this box a trusted device of the server, and wait for its approval.
@@ -132,7 +132,7 @@ enum Command {
 
 impl Command {
     fn opens_the_state_directory(&self) -> bool {
-        matches!(self, Self::Run | Self::Check | Self::Enroll | Self::Queue(_) | Self::Reset(_))
+        matches!(self, Self::Run | Self::Check(_) | Self::Enroll | Self::Queue(_) | Self::Reset(_))
     }
 }
 
@@ -159,7 +159,7 @@ pub fn main() -> ExitCode {
     }
     let exit = match command {
         Command::Run => run::run(&config),
-        Command::Check => check::run(&config, json),
+        Command::Check(arguments) => check::run(&config, json, &arguments),
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),

@@ -151,6 +151,6 @@ impl Client {
 }
 
 /// ISO 8601 with milliseconds, as in the vendor's sample.
-fn instant(time: Timestamp) -> String {
+pub(super) fn instant(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

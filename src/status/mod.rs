@@ -83,6 +83,8 @@ pub(crate) struct ServerStatus {
     /// The standing of this box as a trusted device: `registering`, `waiting-for-approval`, `trusted` or `refused`; `none`
     /// when the box does not register itself.
     pub(crate) device: &'static str,
+    /// Counts the different cards whose login was refused since the last one that succeeded.
+    pub(crate) refused_cards: u64,
 }
 
 /// The job records that wait for the server.
@@ -172,7 +174,13 @@ impl Board {
         let unseen = StationStatus { printer: "unknown", ..StationStatus::default() };
         let state = BoardState {
             journal: JournalStatus::default(),
-            server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
+            server: ServerStatus {
+                reachable: false,
+                since: now,
+                version: String::new(),
+                device: "none",
+                refused_cards: 0,
+            },
             outbox: OutboxStatus::default(),
             waiting: WaitingRecords::default(),
             mqtt: None,
@@ -347,7 +355,7 @@ mod tests {
             station.reader = ReaderState::Connected;
             station.taps = 7;
         });
-        board.metrics.tap("lobby", crate::domain::Verdict::Released);
+        board.metrics.tap("lobby", crate::domain::Verdict::Released, None);
         let reloaded = board.reloaded("box", ["lobby", "desk"].map(StationName::from));
         let document = reloaded.document(Timestamp::UNIX_EPOCH);
         assert_eq!(document["stations"]["lobby"]["taps"], 7);
