@@ -357,13 +357,24 @@ pub enum Cause {
     Storage,
 }
 
-/// The credential that was refused. `/login` does not tell a wrong card from a wrong key (docs/print-server-api.md,
-/// "Log in").
+/// The credential or right that was refused, as far as the server distinguishes them (docs/print-server-api.md, "Refusals").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// The card (or short id), or the key or device that brought it.
+    /// The card (or short id): the server has accepted the key before.
     Login,
-    /// The user's or the device's token, or the key's rights.
+    /// The card, or the API key that brought it: no login has succeeded yet.
+    UnprovenLogin,
+    /// The API key: it is unknown, has expired, or is of the wrong kind.
+    Key,
+    /// The address of this box: the API key has a list of allowed ones.
+    Address,
+    /// This box, which is no trusted device.
+    Device,
+    /// The user's or the device's token, whose time is over.
+    Expired,
+    /// The person or the key, who lacks the right.
+    Right,
+    /// The user's or the device's token, or a right: the server does not say.
     Token,
 }
 

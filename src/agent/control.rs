@@ -12,12 +12,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::StationSetup;
 use super::reader_watch::{ReaderWatch, WatchLine};
 use crate::domain::{EntryId, StationName};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, QueueEntry};
 use crate::status::{Board, ReaderState, http};
 
 /// The routes of the control socket.
@@ -28,8 +28,28 @@ pub fn router(board: Board, journal: Journal) -> Router {
         .route("/queue/{id}", get(show))
         .route("/queue/{id}/retry", post(retry))
         .route("/queue/{id}/drop", post(give_up))
-        .with_state(journal);
+        .with_state(QueueRoutes { board: board.clone(), journal });
     http::router(board).merge(queue)
+}
+
+/// The journal, and the board that tells when a record is tried next.
+#[derive(Clone)]
+struct QueueRoutes {
+    board: Board,
+    journal: Journal,
+}
+
+impl QueueRoutes {
+    /// Adds to each record the time before which it is not tried: that of the oldest record of its station.
+    fn with_next_attempts(&self, mut records: Vec<&mut Value>) {
+        let watch = self.board.watch();
+        let waiting = &watch.borrow().waiting;
+        for row in &mut records {
+            let station = row.pointer("/record/station").and_then(Value::as_str).unwrap_or_default();
+            let next = waiting.of(station).map(|record| record.next_attempt);
+            row["next_attempt"] = json!(next);
+        }
+    }
 }
 
 /// The routes that show the reads of the stations' readers.
@@ -45,32 +65,56 @@ struct ListQuery {
     after: EntryId,
 }
 
-async fn list(State(journal): State<Journal>, Query(ListQuery { after }): Query<ListQuery>) -> Response {
-    answer(journal.list(after).await)
+async fn list(State(queue): State<QueueRoutes>, Query(ListQuery { after }): Query<ListQuery>) -> Response {
+    answer(queue.journal.list(after).await.map(|listing| {
+        let mut listing = json!(listing);
+        queue.with_next_attempts(listing["records"].as_array_mut().into_iter().flatten().collect());
+        listing
+    }))
 }
 
-async fn verify(State(journal): State<Journal>) -> Response {
-    answer(journal.verify().await)
+async fn verify(State(queue): State<QueueRoutes>) -> Response {
+    answer(queue.journal.verify().await)
 }
 
-async fn show(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Response {
-    answer(journal.show(id).await)
+async fn show(State(queue): State<QueueRoutes>, Path(id): Path<EntryId>) -> Response {
+    answer(queue.journal.show(id).await.map(|entry| {
+        let mut shown = json!(entry);
+        if let QueueEntry::Record(_) = entry {
+            queue.with_next_attempts(vec![&mut shown]);
+        }
+        shown
+    }))
 }
 
-async fn retry(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Response {
-    let retried = journal.retry(id).await;
+async fn retry(State(queue): State<QueueRoutes>, Path(id): Path<EntryId>) -> Response {
+    let retried = queue.journal.retry(id).await;
     if let Ok(next) = &retried {
         tracing::info!(id, next, "dead letter put back to the records by hand");
     }
     answer(retried.map(|next| json!({ "id": next })))
 }
 
-async fn give_up(State(journal): State<Journal>, Path(id): Path<EntryId>) -> Response {
-    let dropped = journal.give_up(id).await;
+async fn give_up(State(queue): State<QueueRoutes>, Path(id): Path<EntryId>) -> Response {
+    let dropped = queue.journal.give_up(id).await;
     if let Ok(found) = &dropped {
-        tracing::warn!(id, entry = %json!(found), "entry dropped by hand");
+        log_drop(id, found);
     }
     answer(dropped)
+}
+
+/// The tap leads to the event. The entry itself names a person and a title, and the log is read by more people than the queue.
+fn log_drop(id: EntryId, dropped: &QueueEntry) {
+    let (kind, of) = match dropped {
+        QueueEntry::Release(stored) => ("release", Some((stored.release.tap, &stored.release.station))),
+        QueueEntry::Record(stored) => ("record", Some((stored.record.tap, &stored.record.station))),
+        QueueEntry::Dead(letter) => ("dead", Some((letter.record.tap, &letter.record.station))),
+        QueueEntry::Unreadable { .. } => ("unreadable", None),
+    };
+    match of {
+        Some((tap, station)) => tracing::warn!(id, kind, %tap, station = &**station, "entry dropped by hand"),
+        None => tracing::warn!(id, kind, "entry dropped by hand"),
+    }
 }
 
 /// The readers that can be watched, and the board that tells whether they are connected.

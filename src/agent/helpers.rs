@@ -67,6 +67,7 @@ impl Helpers {
         self.running.spawn(probe::run(client.clone(), board.clone(), journal.clone()));
         self.running.spawn(mirror::server(board.clone(), client.clone()));
         self.running.spawn(mirror::refused_rows(board.clone(), client.clone()));
+        self.running.spawn(mirror::refused_cards(board.clone(), client.clone()));
         self.running.spawn(mirror::journal(board.clone(), journal.clone()));
         self.running.spawn(clock::run(client.clone(), journal.clone(), board.clone(), self.clock.clone()));
     }

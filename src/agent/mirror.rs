@@ -65,6 +65,27 @@ pub(super) async fn server(board: Board, client: Client) {
     }
 }
 
+/// Shows the different cards that were refused in a row. Many of them, and none accepted, are no strangers.
+pub(super) async fn refused_cards(board: Board, client: Client) {
+    let (mut refused, mut told) = (client.refused_cards(), false);
+    loop {
+        let cards = refused.now();
+        if cards.is_alarm() && !told {
+            tracing::error!(
+                cards = cards.0,
+                "different cards refused in a row and none accepted: the API key, the device or `convert` is wrong; run `check`"
+            );
+        }
+        told = cards.is_alarm();
+        if board.watch().borrow().server.refused_cards != cards.0 as u64 {
+            board.update(|state| state.server.refused_cards = cards.0 as u64);
+        }
+        if !refused.changed().await {
+            return;
+        }
+    }
+}
+
 /// Counts the rows of the server's lists that were skipped.
 pub(super) async fn refused_rows(board: Board, client: Client) {
     let (mut refused, mut counted) = (client.refused_rows(), 0);

@@ -104,7 +104,7 @@ impl Reporter {
         let documents = report.outcomes.iter().filter(|outcome| outcome.is_released()).count();
         let (pages, ms) = (report.pages, report.duration.as_millis());
         tracing::info!(station = &**station, %tap, verdict, reason, detail, documents, pages, ms, "tap ended");
-        self.board.metrics.tap(station, report.verdict);
+        self.board.metrics.tap(station, report.verdict, report.reason.as_ref());
         self.report_late(station, report);
     }
 

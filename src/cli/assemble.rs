@@ -15,7 +15,7 @@ use crate::durable;
 use crate::journal::Journal;
 use crate::lamp::Lamps;
 use crate::machine;
-use crate::print_server::device::{DeviceSetup, Keeper};
+use crate::print_server::device::{DeviceError, DeviceSetup, Keeper, Standing, remembered};
 use crate::print_server::{Client, ClientSettings, SetupError};
 use crate::random;
 use crate::reader::{self, Reader};
@@ -134,6 +134,24 @@ pub(super) fn parts(
     Ok(Parts { stations, client, device, clock, journal, board, sequence, users, outbox, mqtt })
 }
 
+/// The way in which the cards of a station log in.
+pub(super) fn login(station: &config::StationConfig) -> Login {
+    match station.login {
+        LoginMethod::Card | LoginMethod::CardAndPin => Login::Card,
+        LoginMethod::ShortId => Login::ShortId,
+    }
+}
+
+/// Gives the client of a command the device token that the agent keeps, if it keeps one.
+pub(super) fn remembered_token(config: &Config, client: &Client) -> Result<(), DeviceError> {
+    let setup = device(config);
+    // Anything but a token that is there already would be made here.
+    if !config.server.device.register || remembered(client, &setup)? != Standing::Trusted {
+        return Ok(());
+    }
+    Keeper::open(client, &setup).map(drop)
+}
+
 fn station(station: &config::StationConfig, config: &Config) -> anyhow::Result<StationSetup> {
     let release = &station.release;
     let policy = Policy {
@@ -156,10 +174,7 @@ fn station(station: &config::StationConfig, config: &Config) -> anyhow::Result<S
         tag: config.outbox.tag,
         port: output_port(&station.printer),
     };
-    let login = match station.login {
-        LoginMethod::Card | LoginMethod::CardAndPin => Login::Card,
-        LoginMethod::ShortId => Login::ShortId,
-    };
+    let login = login(station);
     let config::FeedbackConfig { led_green, led_red, .. } = &station.feedback;
     let lamps = Lamps { green: led_green.clone(), red: led_red.clone() };
     Ok(StationSetup { policy, login, reader: reader(station)?, lamps })

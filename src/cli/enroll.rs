@@ -25,7 +25,7 @@ const LOCK_FILE: &str = "enroll.lock";
 const REGISTER_LINES: &str = "[server.device]\nregister = true";
 
 /// The result of the command: the standing of the device, and the error if there is one.
-struct EnrollResult {
+pub(super) struct EnrollResult {
     device: &'static str,
     exit: Exit,
     error: Option<String>,
@@ -103,7 +103,7 @@ async fn enroll(config: &mut Config, console: Console) -> EnrollResult {
 }
 
 /// Locks out a second `enroll`, which would use up the codes of the first one. The lock ends when the file is dropped.
-fn lock(state_dir: &Path) -> Result<File, EnrollResult> {
+pub(super) fn lock(state_dir: &Path) -> Result<File, EnrollResult> {
     let path = state_dir.join(LOCK_FILE);
     let disk =
         |error: std::io::Error| EnrollResult::failed("none", Exit::Disk, format!("lock {}: {error}", path.display()));

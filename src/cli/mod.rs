@@ -21,12 +21,14 @@ mod assemble;
 mod card;
 mod check;
 mod completions;
+mod csv;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "directory")]
 mod directory;
 mod enroll;
+mod history;
 mod identity;
 mod listeners;
 mod log;
@@ -96,7 +98,7 @@ enum Command {
     /// Serve the readers until SIGTERM.
     Run,
     /// Try the configuration, the server, the readers, the broker and the state directory.
-    Check,
+    Check(check::CheckArgs),
     /// Show what the running agent is up to.
     Status,
     /// Make this box a trusted device of the server, and wait for its approval.
@@ -104,6 +106,9 @@ enum Command {
     /// Look at what waits for the server.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Read the server's history for an auditor.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// Wipe keys, tokens and journal of this box, after everything is delivered.
     Reset(reset::ResetArgs),
     /// Look for readers and see what they send.
@@ -127,7 +132,7 @@ enum Command {
 
 impl Command {
     fn opens_the_state_directory(&self) -> bool {
-        matches!(self, Self::Run | Self::Check | Self::Enroll | Self::Queue(_) | Self::Reset(_))
+        matches!(self, Self::Run | Self::Check(_) | Self::Enroll | Self::Queue(_) | Self::Reset(_))
     }
 }
 
@@ -154,10 +159,11 @@ pub fn main() -> ExitCode {
     }
     let exit = match command {
         Command::Run => run::run(&config),
-        Command::Check => check::run(&config, json),
+        Command::Check(arguments) => check::run(&config, json, &arguments),
         Command::Status => status::run(&config, json),
         Command::Enroll => enroll::run(&config, json),
         Command::Queue(command) => queue::run(&config, json, &command),
+        Command::History(command) => history::run(&config, json, &command),
         Command::Reset(arguments) => reset::run(&config, json, &arguments),
         Command::Readers(command) => readers::run(&config, json, &command),
         Command::Card(command) => card::run(json, &command),

@@ -1,14 +1,16 @@
 //! `queue`: shows and changes the entries that wait for the server. It asks the running agent, or opens the state directory
 //! itself when none runs.
 
+mod retry;
+
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::daemon::{self, ErrorResponse};
-use super::shown::{Shown, harmless_json};
-use super::{Exit, load, runtime};
+use super::shown::harmless_json;
+use super::{Exit, csv, load, runtime};
 use crate::config::Config;
 use crate::domain::EntryId;
 use crate::journal::{Journal, JournalError, Limits, Listing};
@@ -22,10 +24,14 @@ pub(super) enum QueueCommand {
         /// Its number.
         id: EntryId,
     },
-    /// Send a job record again that the server refused for good.
+    /// Send a job record again that the server refused for good, or all of them.
     Retry {
         /// Its number.
-        id: EntryId,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<EntryId>,
+        /// Every one that is there now. It may be interrupted; the next one goes on.
+        #[arg(long)]
+        all: bool,
     },
     /// Give up a refused job record, a release whose outcome is unknown, or an entry that cannot be read.
     Drop {
@@ -42,8 +48,11 @@ pub(super) enum QueueCommand {
     Verify,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// The form of an export, by the word that the command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum ExportFormat {
+    #[value(alias = "json")]
     Jsonl,
     Csv,
 }
@@ -104,7 +113,8 @@ async fn carry_out(queue: &QueueSource<'_>, json: bool, command: &QueueCommand) 
             let entry = queue.show(*id).await?;
             say_json!("{}", if json { entry.to_string() } else { format!("{entry:#}") });
         }
-        QueueCommand::Retry { id } => {
+        QueueCommand::Retry { id: None, .. } => return retry::all(queue, json).await,
+        QueueCommand::Retry { id: Some(id), .. } => {
             let next = queue.retry(*id).await?;
             say_json!("{}", if json { next.to_string() } else { format!("{id} is sent again as {}", next["id"]) });
         }
@@ -117,7 +127,7 @@ async fn carry_out(queue: &QueueSource<'_>, json: bool, command: &QueueCommand) 
         }
         QueueCommand::Export { format: Some(ExportFormat::Csv) } => {
             say!("{}", CSV_COLUMNS.map(|(name, _)| name).join(","));
-            queue.each(|kind, row| super::print(format!("{}\n", csv(kind, row)).as_bytes())).await?;
+            queue.each(|kind, row| super::print(csv_line(kind, row).as_bytes())).await?;
         }
         QueueCommand::Verify => return Ok(print_verification(&queue.verify().await?, json)),
     }
@@ -233,22 +243,26 @@ impl<'a> QueueSource<'a> {
     }
 }
 
-/// An entry as one line: number, kind, time, station, document, state.
+/// An entry as one line: number, kind, time, station, document, state, last error and next attempt.
 fn entry_line(kind: &str, row: &Value) -> String {
     let of = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
     let (part, document) = if kind == "release" { ("release", "document/uuid") } else { ("record", "document") };
     let state = match kind {
         "release" => of("/outcome/outcome").replace('-', "open"),
         "dead" => format!("refused: {}", of("/reason")),
-        _ if row["attempted"].is_null() => "waiting".to_owned(),
-        _ => "in doubt".to_owned(),
+        _ => {
+            let state = if row["attempted"].is_null() { "waiting" } else { "in doubt" };
+            let next = row["next_attempt"].as_str().map(|next| format!("; next attempt {next}")).unwrap_or_default();
+            let error = row["last_error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
+            format!("{state}{error}{next}")
+        }
     };
     let (time, station) = (of(&format!("/{part}/time")), of(&format!("/{part}/station")));
     format!("{:>6}  {kind:<8} {time}  {station:<12} {}  {state}", row["id"], of(&format!("/{part}/{document}")))
 }
 
 /// Every column, with its place in a record and in a release.
-const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
+const CSV_COLUMNS: [(&str, [&str; 2]); 21] = [
     ("kind", ["", ""]),
     ("id", ["/id", "/id"]),
     ("time", ["/record/time", "/release/time"]),
@@ -259,22 +273,33 @@ const CSV_COLUMNS: [(&str, [&str; 2]); 10] = [
     ("title", ["/record/title", "/release/document/title"]),
     ("pages", ["/record/pages", "/release/document/pages"]),
     ("reason", ["/reason", "/outcome/reason"]),
+    ("provider", ["/record/user/provider", "/release/user/provider"]),
+    ("printer", ["/record/port", "/release/port"]),
+    ("color_pages", ["/record/color_pages", "/release/document/color_pages"]),
+    ("grayscale", ["/record/grayscale", "/release/document/grayscale"]),
+    ("copies", ["/record/copies", "/release/document/copies"]),
+    ("duplex", ["/record/long_edge", "/release/document/duplex"]),
+    ("paper_size", ["/record/paper_size", "/release/document/paper_size"]),
+    ("attempted", ["/attempted", "/attempted"]),
+    ("last_error", ["/last_error", "/last_error"]),
+    ("next_attempt", ["/next_attempt", "/next_attempt"]),
+    ("carried_over", ["/carried_over", "/carried_over"]),
 ];
 
-/// An entry as one line of CSV (RFC 4180), cleaned as for a person, because that is who opens it. JSON has every value exactly.
-fn csv(kind: &str, row: &Value) -> String {
-    let field = |(name, [record, release]): (&str, [&str; 2])| {
-        let text = match row.pointer(record).or_else(|| row.pointer(release)) {
-            _ if name == "kind" => kind.to_owned(),
-            Some(Value::String(text)) => Shown(text).to_string(),
-            None | Some(Value::Null) => String::new(),
-            Some(value) => value.to_string(),
-        };
-        // A spreadsheet takes these characters for the start of a formula, and anybody can choose a document's title.
-        let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
-        if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-    };
-    CSV_COLUMNS.map(field).join(",")
+/// An entry as one line of CSV.
+fn csv_line(kind: &str, row: &Value) -> String {
+    let values =
+        CSV_COLUMNS.map(|(name, [record, release])| match row.pointer(record).or_else(|| row.pointer(release)) {
+            _ if name == "kind" => Some(json!(kind)),
+            // A record says only over which edge the sheet is turned.
+            Some(Value::Bool(long_edge)) if name == "duplex" => {
+                Some(json!(if *long_edge { "long-edge" } else { "short-edge" }))
+            }
+            // A port is an address or a serial number.
+            Some(Value::Object(port)) => port.values().next().cloned(),
+            value => value.cloned(),
+        });
+    csv::line(values.iter().map(Option::as_ref))
 }
 
 fn print_verification(verified: &Value, json: bool) -> Exit {
@@ -294,8 +319,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_can_neither_leave_its_csv_field_nor_become_a_formula() {
-        let row = json!({ "id": 7, "record": { "title": "=A1, \"x\"\n", "pages": 3 }, "reason": "no" });
-        assert_eq!(csv("dead", &row), "dead,7,,,,,,\"'=A1, \"\"x\"\"\\n\",3,no");
+    fn a_line_of_csv_has_all_that_an_auditor_asks_for() {
+        let record = json!({
+            "id": 7, "attempted": "2026-11-24T08:15:42Z", "last_error": "no answer, (answer-lost)",
+            "next_attempt": "2026-11-24T08:16:00Z", "record": {
+                "time": "2026-11-24T08:15:40Z", "tap": "T", "station": "lobby", "user": { "name": "ada", "provider": 65 },
+                "document": "u", "title": "=A1, \"x\"\n", "pages": 3, "color_pages": 1, "paper_size": "A4",
+                "long_edge": false, "port": { "serial": "DEMO0001" },
+            },
+        });
+        let known = "record,7,2026-11-24T08:15:40Z,T,lobby,ada,u,\"'=A1, \"\"x\"\"\\n\",3,,65,DEMO0001,1,,,short-edge,A4,\
+                     2026-11-24T08:15:42Z,\"no answer, (answer-lost)\",2026-11-24T08:16:00Z,\n";
+        assert_eq!(csv_line("record", &record), known);
+        let release = json!({ "id": 8, "release": {
+            "user": { "name": "ada", "provider": null }, "port": { "address": "192.0.2.10" },
+            "document": { "uuid": "u", "duplex": "long-edge", "copies": 2, "grayscale": true },
+        }, "outcome": { "outcome": "unknown", "reason": "not-listed" } });
+        assert_eq!(
+            csv_line("release", &release),
+            "release,8,,,,ada,u,,,not-listed,,192.0.2.10,,true,2,long-edge,,,,,\n"
+        );
     }
 }

@@ -111,7 +111,7 @@ fn attend(path: &Path, name: Option<&str>, act: impl AsyncFnOnce(&mut WatchSourc
     })
 }
 
-fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c StationConfig> {
+pub(super) fn pick<'c>(config: &'c Config, name: Option<&str>) -> anyhow::Result<&'c StationConfig> {
     let names = || config.stations.iter().map(|station| station.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, &config.stations[..]) {
         (None, [only]) => Ok(only),
@@ -215,6 +215,12 @@ impl WatchSource {
             }
         }
     }
+}
+
+/// Waits for one card at a reader that nobody else has open.
+pub(super) async fn next_card(reader: Reader) -> anyhow::Result<String> {
+    let mut watched = WatchSource::open(reader, None)?;
+    watched.card(&[]).await?.context("wait for the card: it was interrupted")
 }
 
 /// A line as text for a person.

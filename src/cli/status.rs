@@ -56,6 +56,17 @@ fn summary(status: &Value) -> Vec<String> {
             text("/outbox/lost")
         ),
     ];
+    for row in status.pointer("/outbox/waiting").and_then(Value::as_array).into_iter().flatten() {
+        let of = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
+        lines.push(format!(
+            "waiting  {}: record {} of {}, last error {}, next attempt {}",
+            of("station"),
+            row["id"],
+            of("time"),
+            of("last_error"),
+            of("next_attempt")
+        ));
+    }
     if text("/other_machine") != "0" {
         lines.push("identity state of another machine was set aside: `check` says more".to_owned());
     }

@@ -137,6 +137,16 @@ pub(super) fn some(text: &str) -> Checked<String> {
     }
 }
 
+/// Text that can be one segment of a URL's path, which loses segments of dots.
+pub(super) fn path_segment(text: &str) -> Checked<String> {
+    match text {
+        "." | ".." => {
+            Err("must be an address or a serial number; dots alone cannot stand in the path of a URL".to_owned())
+        }
+        _ => some(text),
+    }
+}
+
 /// The name of an agent or a station.
 pub(super) fn name(text: &str) -> Checked<String> {
     if (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_name_byte) {
@@ -257,6 +267,15 @@ mod tests {
     fn control_characters_are_refused_in_every_text() {
         assert!(checked("\"a\\nb\"", text(some)).is_err());
         assert_eq!(checked("\"a b\"", text(some)), Ok("a b".to_owned()));
+    }
+
+    #[test]
+    fn dots_alone_are_no_segment_of_a_path() {
+        for (text, fits) in
+            [(".", false), ("..", false), ("", false), ("...", true), ("192.0.2.10", true), ("a/b", true)]
+        {
+            assert_eq!(path_segment(text).is_ok(), fits, "{text:?}");
+        }
     }
 
     #[test]

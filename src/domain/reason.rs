@@ -35,9 +35,21 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The server does not know the card, or does not accept the key or device that brought it.
+    /// The server does not know the card.
     UnknownCard => "unknown-card",
-    /// The token or the key lacks a right.
+    /// The server refused a login that may have been refused for the API key as well.
+    LoginRefused => "login-refused",
+    /// The server does not accept the API key.
+    ApiKeyRefused => "api-key-refused",
+    /// The API key may not be used from this box's address.
+    AddressNotAllowed => "address-not-allowed",
+    /// This box is no trusted device of the server.
+    DeviceNotTrusted => "device-not-trusted",
+    /// The time of the user's or the device's token is over, and there is no newer one.
+    TokenExpired => "token-expired",
+    /// The person has not the right to list or release documents.
+    NotPermitted => "not-permitted",
+    /// The token was refused, or a right is missing, and the server does not say which.
     NotAllowed => "not-allowed",
     /// The server does not know the document or the port.
     NotFound => "not-found",
@@ -63,6 +75,12 @@ reasons! {
     Retained => "retained",
     /// Another tap of this box is releasing the document.
     AtAnotherStation => "at-another-station",
+    /// The server still converts everything that waits for this person.
+    Converting => "converting",
+    /// The document is on a computer that is off.
+    ComputerOff => "computer-off",
+    /// Everything that one tap may release was released, and more waits.
+    MoreRemain => "more-remain",
     /// Nothing waits for this person.
     NoDocuments => "no-documents",
     /// Too many taps are under way at this station.
@@ -103,10 +121,34 @@ reasons! {
     Disconnected => "disconnected",
 }
 
+impl Reason {
+    /// False for a reason that is given only to a reader, or to a release whose tap is over.
+    pub(crate) fn can_end_a_tap(&self) -> bool {
+        !matches!(
+            self,
+            Self::Connected
+                | Self::Disconnected
+                | Self::Superseded
+                | Self::Interrupted
+                | Self::AfterRestart
+                | Self::AfterDoubt
+                | Self::HistoryNotAllowed
+                | Self::HistoryRejected
+                | Self::HistoryNotFound
+        )
+    }
+}
+
 impl From<Cause> for Reason {
     fn from(cause: Cause) -> Self {
         match cause {
             Cause::Refused(Who::Login) => Self::UnknownCard,
+            Cause::Refused(Who::UnprovenLogin) => Self::LoginRefused,
+            Cause::Refused(Who::Key) => Self::ApiKeyRefused,
+            Cause::Refused(Who::Address) => Self::AddressNotAllowed,
+            Cause::Refused(Who::Device) => Self::DeviceNotTrusted,
+            Cause::Refused(Who::Expired) => Self::TokenExpired,
+            Cause::Refused(Who::Right) => Self::NotPermitted,
             Cause::Refused(Who::Token) => Self::NotAllowed,
             Cause::NotFound => Self::NotFound,
             Cause::NotReady => Self::NotReady,

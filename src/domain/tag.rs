@@ -1,4 +1,4 @@
-//! The tag of a job record (docs/configuration.md, "[outbox]"): the end of its title, which names the tap. With it the record is known
+//! The tag of a job record (`outbox.tag` in docs/configuration.md): the end of its title, which names the tap. With it the record is known
 //! with certainty in the server's history, whatever other boxes write there.
 
 use super::{Document, JobRecord, TapId};

@@ -52,6 +52,9 @@ pub struct StoredRecord {
     /// The moment at which it was made, while its time is not known.
     #[serde(default)]
     pub made: Option<Moment>,
+    /// The story of the last attempt, which failed.
+    #[serde(default)]
+    pub last_error: Option<String>,
 }
 
 /// A job record that the server refused for good.

@@ -228,6 +228,12 @@ impl Journal {
         self.call(JobKind::Duty, move |store| store.mark_record(id, attempted)).await
     }
 
+    /// Keeps the story of an attempt at a record that failed. It is written only when it is another one than before, and not on a
+    /// full disk.
+    pub async fn note_error(&self, id: EntryId, error: String) -> Result<(), JournalError> {
+        self.call(JobKind::Promise, move |store| store.note_error(id, &error)).await
+    }
+
     /// Moves a record that the server has acknowledged to the ledger, and drops the oldest ones there beyond [`LEDGER_AGE`]
     /// and [`LEDGER_LIMIT`].
     pub async fn acknowledge_record(&self, id: EntryId) -> Result<(), JournalError> {

@@ -94,7 +94,9 @@ impl Store {
             _ => return Err(JournalError::NotForThis { id, state: "no dead letter, so it is not sent again by hand" }),
         };
         let next = self.take_id();
-        let stored = StoredRecord { id: next, record: letter.record, attempted: None, carried_over: None, made: None };
+        let last_error = Some(letter.reason).filter(|reason| !reason.is_empty());
+        let (attempted, carried_over, made) = (None, None, None);
+        let stored = StoredRecord { id: next, record: letter.record, attempted, carried_over, made, last_error };
         self.commit(&[
             Change::Remove(Table::Dead, id),
             Change::Put(Table::Records, next, encode(Table::Records, &stored)?),

@@ -16,6 +16,9 @@ use crate::domain::{EntryId, StationName};
 /// callers need not wait for the end of a long search.
 const SEARCH_STEPS: [usize; 4] = [1, 7, 56, 448];
 
+/// The most characters of the story of a failed attempt.
+const ERROR_LIMIT: usize = 500;
+
 /// The most acknowledged records that go when one comes.
 const LEDGER_STEP: usize = 20;
 
@@ -64,10 +67,23 @@ impl Store {
         self.commit(&[Change::Put(Table::Records, id, value)])
     }
 
+    /// Keeps the story of an attempt that failed, if it is another one than before.
+    pub(super) fn note_error(&mut self, id: EntryId, error: &str) -> Result<(), JournalError> {
+        let last_error = Some(error.chars().take(ERROR_LIMIT).collect());
+        match self.get::<StoredRecord>(Table::Records, id)? {
+            Some(stored) if stored.last_error != last_error => {
+                let value = encode(Table::Records, &StoredRecord { last_error, ..stored })?;
+                self.commit(&[Change::Put(Table::Records, id, value)])
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn acknowledge_record(&mut self, id: EntryId) -> Result<(), JournalError> {
         let Some(stored) = self.get::<StoredRecord>(Table::Records, id)? else {
             return Ok(());
         };
+        let stored = StoredRecord { last_error: None, ..stored };
         let entry = encode(Table::Ledger, &stored)?;
         let mut changes = vec![Change::Remove(Table::Records, id), Change::Put(Table::Ledger, id, entry)];
         let surplus = (self.database().tally().of(Table::Ledger) + 1).saturating_sub(LEDGER_LIMIT as u64);

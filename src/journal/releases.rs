@@ -62,7 +62,7 @@ impl Store {
         if let Some((record, made)) = record {
             let id = self.take_id();
             let attempted = carried_over.map(|_| earliest.unwrap_or(record.time));
-            let stored = StoredRecord { id, record, attempted, carried_over, made };
+            let stored = StoredRecord { id, record, attempted, carried_over, made, last_error: None };
             let value = encode(Table::Records, &stored)?;
             changes.push(Change::Put(Table::Records, id, value));
         }

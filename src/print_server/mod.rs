@@ -11,13 +11,18 @@
 //! - The user's token lives in a [`Session`], in memory, for one tap. It is refreshed at most once a refusal.
 //! - The [`Cause`] of an error decides what its caller does next.
 
+mod connection;
 pub mod device;
 mod history;
+mod jwt;
+mod logins;
+mod refusal;
 mod rows;
 mod server_clock;
 mod session;
 mod told_time;
 mod transport;
+mod trial;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -30,12 +35,15 @@ use tokio::sync::watch;
 use crate::clock::{self, Floor, ProvenTime};
 use crate::domain::{CardNumber, Cause, Failure, JobRecord, OutputPort, Secret, User, Who};
 use device::DeviceToken;
-pub use history::HistoryQuery;
+pub use history::{HistoryQuery, HistoryRows};
+use logins::LoginTally;
+pub use logins::{RefusedCards, RefusedCardsWatch};
 #[cfg(test)]
 pub(crate) use server_clock::{ClockReading, ServerClock};
 pub use session::Session;
 pub use transport::{BODY_LIMIT, ClientSettings, SetupError};
 use transport::{Body, HttpTransport};
+pub use trial::KeyTrial;
 pub use wire::{OutputPortInfo, Version};
 
 /// Questions for the server's time in a row: the first two answers agree, unless one of them is wrong.
@@ -86,6 +94,7 @@ pub struct Client {
     settings: std::sync::Arc<ClientSettings>,
     device: DeviceToken,
     refused_rows: watch::Sender<u64>,
+    logins: LoginTally,
 }
 
 impl Client {
@@ -98,7 +107,8 @@ impl Client {
         let device = settings.device_token.as_ref().map(transport::bearer).transpose()?;
         let device = DeviceToken::fixed(device);
         let refused_rows = watch::Sender::default();
-        Ok(Self { transport, settings: std::sync::Arc::new(settings), device, refused_rows })
+        let logins = LoginTally::default();
+        Ok(Self { transport, settings: std::sync::Arc::new(settings), device, refused_rows, logins })
     }
 
     /// `HEAD /account`: is the server there, and is this its domain? It needs no key.
@@ -120,7 +130,7 @@ impl Client {
     /// effect.
     ///
     /// # Errors
-    /// [`Who::Login`] refused: nothing in the answer tells a wrong card from a wrong key or device.
+    /// Refused: the kind is that of docs/print-server-api.md, "Refusals".
     pub async fn login(&self, credential: &Credential) -> Result<Session, Failure> {
         let (kind, id, password) = credential.fields();
         let mut fields = vec![("authtype", kind), ("userid", id)];
@@ -128,24 +138,50 @@ impl Client {
         let request = |device: Option<&_>| {
             transport::form(self.transport.request(Method::POST, self.url(&["login"]), device), &fields)
         };
-        let answer = once_more_if_cut(|| self.as_device(&request)).await.map_err(|failure| match failure.cause {
-            Cause::Refused(_) if self.device.is_awaited() => {
-                Failure::new(Cause::Refused(Who::Token), format!("{}; this device is not trusted yet", failure.detail))
-            }
-            Cause::Refused(_) => Failure { cause: Cause::Refused(Who::Login), ..failure },
-            _ => failure,
-        })?;
-        let info: wire::UserInfo = wire::decode(&answer, "the login")?;
+        // The server may repeat in its message what it was sent.
+        let hidden = |failure: Failure| without(failure, &[Some(id), password.map(Secret::expose)]);
+        let answer = once_more_if_cut(|| self.as_device(&request)).await;
+        let answer = answer.map_err(|failure| hidden(self.refused_login(id, failure)))?;
+        let info: wire::UserInfo = wire::decode(&answer, "the login").map_err(hidden)?;
         let tokens = info.token.ok_or_else(|| {
             let detail = "the login gave no token; the API key must not allow unauthenticated requests";
-            Failure::new(Cause::Refused(Who::Login), detail)
+            Failure::new(Cause::Refused(Who::Key), detail)
         })?;
         if !rows::is_name(&info.user_name) {
             let detail = format!("the login gave a user name of more than {} bytes", rows::IDENTIFIER_LIMIT);
             return Err(Failure::new(Cause::Malformed, detail));
         }
         let user = User { name: info.user_name, provider: info.provider_id };
-        Session::new(self.clone(), user, tokens)
+        let session = Session::new(self.clone(), user, tokens)?;
+        self.logins.succeeded();
+        Ok(session)
+    }
+
+    /// Gives a refused login its kind, and counts it.
+    fn refused_login(&self, id: &str, failure: Failure) -> Failure {
+        let Cause::Refused(told) = failure.cause else {
+            return failure;
+        };
+        let unexplained = self.logins.refused(id);
+        let who = match told {
+            Who::Token if self.device.is_awaited() => Who::Device,
+            Who::Token if self.device_token_ends().is_some_and(|end| end <= self.likely_server_time()) => Who::Expired,
+            Who::Token => unexplained,
+            told => told,
+        };
+        let waits =
+            if who == Who::Device && self.device.is_awaited() { "; this device is not trusted yet" } else { "" };
+        Failure::new(Cause::Refused(who), failure.detail + waits)
+    }
+
+    /// The time after which the fixed device token is of no use, if it tells one.
+    pub fn device_token_ends(&self) -> Option<Timestamp> {
+        jwt::expiry(self.settings.device_token.as_ref()?)
+    }
+
+    /// The different cards whose login was refused since the last one that succeeded.
+    pub fn refused_cards(&self) -> RefusedCardsWatch {
+        self.logins.watch()
     }
 
     /// `GET /card/?cd=&Mac=`: the server releases everything by itself. The API wants the card number in the URL and
@@ -198,6 +234,8 @@ impl Client {
         let result = self.transport.exchange(request(Some(&newer))).await;
         if matches!(&result, Err(failure) if matches!(failure.cause, Cause::Refused(_))) {
             self.device.pause_refreshes(Instant::now());
+            // The newer token was given for the key.
+            self.logins.key_is_proven();
         }
         result
     }
@@ -215,7 +253,11 @@ impl Client {
 
     fn note_refused_rows(&self, rows: usize, what: &str) {
         if rows > 0 {
-            tracing::warn!(rows, what, "rows skipped: a uuid, user name or port name that cannot be kept exactly");
+            tracing::warn!(
+                rows,
+                what,
+                "rows skipped: no uuid, a value of another type, or a uuid, user name or port name that cannot be kept exactly"
+            );
             self.refused_rows.send_modify(|count| *count += rows as u64);
         }
     }
@@ -268,7 +310,7 @@ impl Client {
         self.settings.request_timeout * 3
     }
 
-    /// A URL of the API; each segment is percent-encoded.
+    /// A URL of the API; each segment is percent-encoded. A segment of dots would vanish: neither a uuid nor a port may be one.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.settings.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -286,6 +328,13 @@ impl Client {
     }
 }
 
+/// A failure whose story holds none of these texts.
+fn without(failure: Failure, hidden: &[Option<&str>]) -> Failure {
+    let hidden = hidden.iter().flatten().filter(|text| !text.is_empty());
+    let detail = hidden.fold(failure.detail, |detail, text| detail.replace(text, "***"));
+    Failure { detail, ..failure }
+}
+
 /// The server may have closed an idle connection just as it was used. A request without effect is sent again, once.
 async fn once_more_if_cut<F>(send: impl Fn() -> F) -> Result<Body, Failure>
 where
@@ -294,5 +343,17 @@ where
     match send().await {
         Err(Failure { cause: Cause::Lost { at_work: false }, .. }) => send().await,
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_repeats_what_was_sent_is_told_without_it() {
+        let failure = Failure::new(Cause::Rejected, "server answered 400: no card 0025489530, pin 77");
+        let told = without(failure, &[Some("0025489530"), Some("77"), Some(""), None]);
+        assert_eq!(told.detail, "server answered 400: no card ***, pin ***");
     }
 }

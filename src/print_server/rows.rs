@@ -1,6 +1,7 @@
 //! The documents of a list or of the history, row by row, so that a long answer needs no more memory than its bytes.
 //!
-//! An identifier is kept exactly as it came, or its row is refused and counted. Text for people is kept as it came, up to a limit;
+//! An identifier is kept exactly as it came, or its row is refused and counted, and so is a row without a uuid or with a value of another
+//! type; the others go on. Text for people is kept as it came, up to a limit;
 //! it is cleaned where it is shown.
 
 use std::fmt;
@@ -86,6 +87,35 @@ impl DocumentInfo {
     }
 }
 
+/// One row of a list: `None` when it is an object that does not have the documented form. Anything but an object is no row at all.
+struct ListedRow(Option<DocumentInfo>);
+
+impl<'de> Deserialize<'de> for ListedRow {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ListedRowVisitor)
+    }
+}
+
+struct ListedRowVisitor;
+
+impl<'de> Visitor<'de> for ListedRowVisitor {
+    type Value = ListedRow;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<ListedRow, A::Error> {
+        let mut row = serde_json::Map::new();
+        let mut is_plain = true;
+        while let Some((name, value)) = fields.next_entry::<String, serde_json::Value>()? {
+            // A field that stands there twice says nothing.
+            is_plain &= row.insert(name, value).is_none();
+        }
+        Ok(ListedRow(Some(row).filter(|_| is_plain).and_then(|row| DocumentInfo::deserialize(row).ok())))
+    }
+}
+
 /// Whether a user or port name can be kept: any text of bounded length can.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= IDENTIFIER_LIMIT
@@ -160,9 +190,9 @@ impl<'de, F: FnMut(Document)> Visitor<'de> for RowsSeed<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(info) = list.next_element::<DocumentInfo>()? {
+        while let Some(ListedRow(info)) = list.next_element()? {
             self.rows.rows += 1;
-            match info.into_document(self.rows.unstated) {
+            match info.and_then(|info| info.into_document(self.rows.unstated)) {
                 Some(document) => (self.rows.each)(document),
                 None => self.rows.refused += 1,
             }
@@ -236,7 +266,32 @@ mod tests {
         assert_eq!(documents[0].uuid, "a");
         assert_eq!(documents[0].status, DocumentStatus::Other);
         assert_eq!(documents[0].pages, None);
-        assert_eq!(listed(r#"[{"documentName":"a"}]"#).unwrap_err().cause, Cause::Malformed);
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_is_skipped_and_counted_and_the_others_go_on() {
+        let odd = [
+            r#"{"documentName":"without a uuid"}"#,
+            r#"{"uuid":null}"#,
+            r#"{"uuid":7}"#,
+            r#"{"uuid":"b","totalPages":"12"}"#,
+            r#"{"uuid":"b","status":"0"}"#,
+            r#"{"uuid":"b","totalPages":99999999999999999999}"#,
+            r#"{"uuid":"b","grayscale":"true"}"#,
+            r#"{"uuid":"b","documentName":["b"]}"#,
+            r#"{"uuid":"b","uuid":"c"}"#,
+            "{}",
+        ];
+        for row in odd {
+            let rows = format!(r#"[{{"uuid":"a"}},{row},{{"uuid":"z"}}]"#);
+            let (documents, refused) = listed(&rows).unwrap();
+            assert_eq!(refused, 1, "{row}");
+            assert_eq!(documents.iter().map(|it| it.uuid.as_str()).collect::<Vec<_>>(), ["a", "z"], "{row}");
+            let mut kept = 0;
+            let page = history_page(format!(r#"{{"documents":{rows},"nextPageToken":"n"}}"#).as_bytes(), |_| kept += 1);
+            let page = page.unwrap();
+            assert_eq!((page.rows, page.refused, kept, page.next_page_token.as_deref()), (3, 1, 2, Some("n")), "{row}");
+        }
     }
 
     #[test]

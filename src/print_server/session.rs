@@ -1,6 +1,6 @@
 //! A user who has logged in, for the time of one tap. The tokens are in memory only.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
@@ -13,8 +13,14 @@ use crate::domain::{Cause, Document, DocumentStatus, Duplex, Failure, OutputPort
 /// The most documents that one list can hold; it has no pages (docs/print-server-api.md, "List of documents").
 const LIST_LIMIT: usize = 500;
 
+/// The life of a user's token where the server does not tell it (docs/print-server-api.md, "User and device tokens").
+const TYPICAL_LIFE: Duration = Duration::from_secs(3_600);
+
 /// All the numbers of docs/print-server-api.md, "Document status"; the list shows only READY unless asked.
 const EVERY_STATUS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// The numbers of documents that will become ready.
+const COMING: [&str; 3] = ["5", "6", "7"];
 
 /// A login with its tokens.
 #[derive(Debug)]
@@ -22,6 +28,9 @@ pub struct Session {
     client: Client,
     user: User,
     tokens: Mutex<UserTokens>,
+    began: Instant,
+    /// The time for which the tokens of the login are good.
+    life: Duration,
 }
 
 #[derive(Debug)]
@@ -34,8 +43,9 @@ struct UserTokens {
 
 impl Session {
     pub(super) fn new(client: Client, user: User, info: wire::TokenInfo) -> Result<Self, Failure> {
+        let life = info.expires_in.map_or(TYPICAL_LIFE, Duration::from_secs);
         let tokens = Mutex::new(UserTokens::new(info, 0)?);
-        Ok(Self { client, user, tokens })
+        Ok(Self { client, user, tokens, began: Instant::now(), life })
     }
 
     /// The user who logged in.
@@ -48,13 +58,25 @@ impl Session {
         self.client.settled_after()
     }
 
-    /// `GET /documents`: the documents that wait for this user.
+    /// `GET /documents`: the documents that wait for this user, or if none does, those that are still being converted.
     pub async fn documents(&self) -> Result<Vec<Document>, Failure> {
         let (mut documents, mut more) = (Vec::new(), 0_usize);
         let keep = |document| if documents.len() < LIST_LIMIT { documents.push(document) } else { more += 1 };
         self.list(&EVERY_STATUS[..1], keep).await?;
         if more > 0 {
             tracing::warn!(more, "the list is longer than was asked for; the others wait for the next tap");
+        }
+        if documents.is_empty() {
+            // Nothing is lost by a failure: the person is told that nothing waits, as without this question.
+            let coming = |document: &Document| document.status == DocumentStatus::Coming;
+            let keep = |document| {
+                if coming(&document) && documents.len() < LIST_LIMIT {
+                    documents.push(document);
+                }
+            };
+            if let Err(failure) = self.list(&COMING, keep).await {
+                tracing::debug!(error = %failure, "documents that are being converted not listed");
+            }
         }
         Ok(documents)
     }
@@ -88,11 +110,22 @@ impl Session {
         fields.extend(options.retain.then(|| ("retain", "true".to_owned())));
         fields.extend(options.duplex.map(|duplex| ("duplex", duplex_number(duplex).to_owned())));
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        // A document of a journal that an older version wrote, or a port of a library's caller: the path would lose them.
+        if let Some(lost) = [uuid, port.name()].into_iter().find(|segment| ["", ".", ".."].contains(segment)) {
+            return Err(Failure::new(Cause::Rejected, format!("\"{lost}\" cannot stand in the path of a URL")));
+        }
         let url = self.client.url(&["documents", uuid, port.name()]);
         let request = |bearer: &HeaderValue| {
             transport::form(self.client.transport.request(Method::POST, url.clone(), Some(bearer)), &fields)
         };
-        wire::acknowledge(&self.authorized(&request).await?, "the release")
+        let answer = self.authorized(&request).await.and_then(|answer| wire::acknowledge(&answer, "the release"));
+        answer.map_err(|failure| match failure.cause {
+            // Most often the server knows no such printer.
+            Cause::Rejected | Cause::NotFound => {
+                Failure::new(failure.cause, format!("to output_port \"{}\": {}", port.name(), failure.detail))
+            }
+            _ => failure,
+        })
     }
 
     /// `GET /version`, for which a server may want somebody to be logged in.
@@ -117,35 +150,64 @@ impl Session {
             let tokens = self.tokens.lock().await;
             (tokens.access.clone(), tokens.generation)
         };
-        match self.client.transport.exchange(request(&access)).await {
-            Err(failure) if failure.cause == Cause::Refused(Who::Token) => match self.refresh(generation).await {
-                Ok(Some(access)) => self.client.transport.exchange(request(&access)).await,
-                // This request was refused, so nothing was done, however the refresh ended.
-                Ok(None) | Err(_) => Err(failure),
-            },
-            result => result,
+        let refused = match self.client.transport.exchange(request(&access)).await {
+            Err(failure) if matches!(failure.cause, Cause::Refused(_)) => failure,
+            result => return result,
+        };
+        match self.refresh(generation).await {
+            // A token that was just made is refused for want of a right.
+            Ok(Refreshed::Newer(access)) => {
+                let again = self.client.transport.exchange(request(&access)).await;
+                again.map_err(|failure| explained(failure, Who::Right))
+            }
+            // This request was refused, so nothing was done, however the refresh ended.
+            Ok(Refreshed::Refused) => Err(explained(refused, Who::Expired)),
+            Ok(Refreshed::Impossible) | Err(_) => {
+                Err(explained(refused, if self.is_outdated() { Who::Expired } else { Who::Right }))
+            }
         }
     }
 
-    /// A newer access token than that of `generation`, or `None` if the server gives none. The lock keeps it to one
-    /// refresh at a time.
-    async fn refresh(&self, generation: u32) -> Result<Option<HeaderValue>, Failure> {
+    /// Whether the tokens of the login are older than the server lets them become.
+    fn is_outdated(&self) -> bool {
+        self.began.elapsed() >= self.life
+    }
+
+    /// A newer access token than that of `generation`, if the server gives one. The lock keeps it to one refresh at a time.
+    async fn refresh(&self, generation: u32) -> Result<Refreshed, Failure> {
         let mut tokens = self.tokens.lock().await;
         if tokens.generation != generation {
-            return Ok(Some(tokens.access.clone()));
+            return Ok(Refreshed::Newer(tokens.access.clone()));
         }
         // Taken and not borrowed: it can be used once, and an answer that is lost has used it up.
         let Some(refresh) = tokens.refresh.take() else {
-            return Ok(None);
+            return Ok(Refreshed::Impossible);
         };
         match self.client.refresh_user_token(&refresh).await {
             Ok(info) => {
                 *tokens = UserTokens::new(info, generation + 1)?;
-                Ok(Some(tokens.access.clone()))
+                Ok(Refreshed::Newer(tokens.access.clone()))
             }
-            Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected) => Ok(None),
+            Err(failure) if matches!(failure.cause, Cause::Refused(_) | Cause::Rejected) => Ok(Refreshed::Refused),
             Err(failure) => Err(failure),
         }
+    }
+}
+
+/// The outcome of a refresh.
+enum Refreshed {
+    Newer(HeaderValue),
+    /// The server refused the refresh token, so the login is over.
+    Refused,
+    /// There is no refresh token, or it was used.
+    Impossible,
+}
+
+/// A refusal with the kind that follows from what was tried, unless the server told one.
+fn explained(failure: Failure, who: Who) -> Failure {
+    match failure.cause {
+        Cause::Refused(Who::Token) => Failure { cause: Cause::Refused(who), ..failure },
+        _ => failure,
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::server_clock::{ClockReading, ServerClock};
 use super::told_time::ToldTime;
+use super::{connection, refusal, wire};
 use crate::domain::{Cause, Failure, Secret, Who};
 use crate::tls;
 
@@ -92,8 +93,14 @@ pub(super) struct HttpAnswer {
 impl HttpAnswer {
     /// The failure that a status other than 2xx means.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let cause = failure_of(self.status, self.retry_after)?;
-        Some(Failure::new(cause, format!("server answered {}{}", self.status, error_word(&self.body))))
+        let cause = match failure_of(self.status, self.retry_after)? {
+            Cause::Refused(_) => Cause::Refused(refusal::who(&self.body)),
+            // ErrorCodeInfo may come with a 400 as well as with a 200.
+            Cause::Rejected => wire::failing_code(&self.body).unwrap_or(Cause::Rejected),
+            cause => cause,
+        };
+        let message = refusal::message(&self.body).map(|text| format!(": {text}")).unwrap_or_default();
+        Some(Failure::new(cause, format!("server answered {}{}{message}", self.status, error_word(&self.body))))
     }
 }
 
@@ -145,6 +152,11 @@ impl HttpTransport {
             reached: watch::Sender::new(None),
             told_time: ToldTime::new(witness),
         })
+    }
+
+    /// The same client with another key.
+    pub(super) fn with_key(&self, key: &Secret) -> Result<Self, SetupError> {
+        Ok(Self { key: sensitive(key, "api_key")?, ..self.clone() })
     }
 
     /// Looks at the server's clock.
@@ -323,7 +335,9 @@ fn classify(error: reqwest::Error) -> Failure {
     } else {
         Cause::Lost { at_work: error.is_timeout() }
     };
-    Failure::new(cause, describe(error))
+    let sentence = connection::sentence(&error);
+    tracing::debug!(error = describe(error), "{sentence}");
+    Failure::new(cause, sentence)
 }
 
 /// An error with its sources, without the URL.

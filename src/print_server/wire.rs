@@ -5,10 +5,14 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use super::refusal;
 use crate::domain::{Cause, Failure};
 
 /// The `errorCode` for an output that is not ready.
 const NOT_READY: f64 = 1042.0;
+
+/// The most characters of an `errorCode` that are told.
+const CODE_LIMIT: usize = 40;
 
 /// The longest version that is kept, in bytes.
 const VERSION_LIMIT: usize = 100;
@@ -36,6 +40,9 @@ pub(super) struct UserInfo {
 pub(super) struct TokenInfo {
     pub access_token: String,
     pub refresh_token: Option<String>,
+    /// The life of the access token in seconds; one that cannot be read is not told.
+    #[serde(default, deserialize_with = "number_or_none")]
+    pub expires_in: Option<u64>,
 }
 
 /// One output port, of `GET /outputports`.
@@ -70,8 +77,14 @@ impl<T> List<T> {
 }
 
 /// Reads null as the default, as if the field were absent.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// Reads a whole number, also as text; anything else is absent.
+fn number_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
 /// The beginning of a text, of at most `limit` bytes.
@@ -124,8 +137,15 @@ pub(super) fn refused_inside(body: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if number == Some(NOT_READY) { Cause::NotReady } else { Cause::Rejected };
-    // It may be of any kind and size, and the failure cuts it.
-    Err(Failure::new(cause, format!("server answered errorCode {code}")))
+    let message = refusal::message(body).map(|text| format!(": {text}")).unwrap_or_default();
+    // The code may be of any kind and size, and the failure cuts it.
+    let code: String = code.to_string().chars().take(CODE_LIMIT).collect();
+    Err(Failure::new(cause, format!("server answered errorCode {code}{message}")))
+}
+
+/// The cause that an `errorCode` in the body of a 4xx stands for, if there is one.
+pub(super) fn failing_code(body: &[u8]) -> Option<Cause> {
+    refused_inside(body).err().map(|failure| failure.cause).filter(|cause| *cause == Cause::NotReady)
 }
 
 #[cfg(test)]

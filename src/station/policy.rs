@@ -42,9 +42,20 @@ pub(crate) struct Policy {
     pub(crate) port: OutputPort,
 }
 
+/// The documents of a list that concern a tap.
+pub(super) struct Selection {
+    /// Those that it is to release.
+    pub(super) documents: Vec<Document>,
+    /// The limit leaves others for the next tap.
+    pub(super) more_remain: bool,
+    /// The server still converts some.
+    pub(super) converting: bool,
+}
+
 /// The documents that a tap is to release, of those that the server listed: those that wait, each once, without those that
 /// are `taken` by an earlier tap.
-pub(super) fn select(mut documents: Vec<Document>, policy: &Policy, taken: &HashMap<String, TapId>) -> Vec<Document> {
+pub(super) fn select(mut documents: Vec<Document>, policy: &Policy, taken: &HashMap<String, TapId>) -> Selection {
+    let converting = documents.iter().any(|document| document.status == DocumentStatus::Coming);
     let mut seen = HashSet::new();
     documents.retain(|document| {
         document.status == DocumentStatus::Ready
@@ -59,8 +70,9 @@ pub(super) fn select(mut documents: Vec<Document>, policy: &Policy, taken: &Hash
     if let Some(chosen) = chosen {
         documents = chosen.cloned().into_iter().collect();
     }
+    let more_remain = documents.len() > policy.limit;
     documents.truncate(policy.limit);
-    documents
+    Selection { documents, more_remain, converting }
 }
 
 #[cfg(test)]
@@ -93,7 +105,7 @@ mod tests {
     fn chosen(documents: Vec<Document>, policy: &Policy, taken: &[&str]) -> Vec<String> {
         let earlier = TapId::new(Timestamp::UNIX_EPOCH, 0);
         let taken = taken.iter().map(|uuid| ((*uuid).to_owned(), earlier)).collect();
-        select(documents, policy, &taken).into_iter().map(|document| document.uuid).collect()
+        select(documents, policy, &taken).documents.into_iter().map(|document| document.uuid).collect()
     }
 
     #[test]
@@ -107,6 +119,17 @@ mod tests {
             let mut waiting = vec![document("b", 2), document("a", 1), document("c", 3), document("d", 4)];
             waiting[3].status = DocumentStatus::Coming;
             assert_eq!(chosen(waiting, &policy(select, limit), &[]), expected, "{select:?} {limit}");
+        }
+    }
+
+    #[test]
+    fn more_remain_only_where_the_limit_and_not_the_choice_leaves_them() {
+        let waiting = || vec![document("a", 1), document("b", 2), document("b", 2)];
+        for (selected, limit, remain) in
+            [(Select::All, 2, false), (Select::All, 1, true), (Select::Newest, 1, false), (Select::Oldest, 1, false)]
+        {
+            let selection = select(waiting(), &policy(selected, limit), &HashMap::new());
+            assert_eq!(selection.more_remain, remain, "{selected:?} {limit}");
         }
     }
 

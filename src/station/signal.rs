@@ -3,11 +3,22 @@
 use crate::domain::{Cause, Reason, Verdict, Who};
 use crate::feedback::Signal;
 
-/// The light after the login, the list or the store failed, and the tap's verdict.
+/// The light after the login failed, and the tap's verdict. Only there 404 speaks of the person.
+pub(super) fn after_login(cause: Cause) -> (Signal, Verdict) {
+    match cause {
+        Cause::NotFound => (Signal::UnknownCard, Verdict::Refused),
+        cause => after_failure(cause),
+    }
+}
+
+/// The light after the list or the store failed, and the tap's verdict.
 pub(super) fn after_failure(cause: Cause) -> (Signal, Verdict) {
     match cause {
-        Cause::Refused(Who::Login) | Cause::NotFound => (Signal::UnknownCard, Verdict::Refused),
-        Cause::Refused(Who::Token) | Cause::NotReady | Cause::Rejected => (Signal::Refused, Verdict::Refused),
+        Cause::Refused(Who::Login | Who::UnprovenLogin) => (Signal::UnknownCard, Verdict::Refused),
+        Cause::Refused(Who::Key | Who::Address | Who::Device | Who::Expired | Who::Right | Who::Token)
+        | Cause::NotFound
+        | Cause::NotReady
+        | Cause::Rejected => (Signal::Refused, Verdict::Refused),
         Cause::Storage => (Signal::Refused, Verdict::Failed),
         Cause::Unreachable | Cause::Lost { .. } | Cause::Malformed | Cause::Overloaded { .. } => {
             (Signal::ServerUnreachable, Verdict::Failed)
@@ -24,11 +35,20 @@ pub(super) fn after_releases(some_came: bool, reason: &Reason) -> Signal {
 pub(super) fn of_reason(reason: &Reason) -> Signal {
     match reason {
         Reason::NoDocuments => Signal::NoDocuments,
+        Reason::UnknownCard | Reason::LoginRefused => Signal::UnknownCard,
+        Reason::MoreRemain => Signal::Partly,
         Reason::CardNotConverted => Signal::ReadError,
         // An answer of the server, or a decision of this box.
         Reason::NotReady
         | Reason::Rejected
+        | Reason::ApiKeyRefused
+        | Reason::AddressNotAllowed
+        | Reason::DeviceNotTrusted
+        | Reason::TokenExpired
+        | Reason::NotPermitted
         | Reason::NotAllowed
+        | Reason::Converting
+        | Reason::ComputerOff
         | Reason::NotFound
         | Reason::AtTheServer
         | Reason::Retained
@@ -41,8 +61,7 @@ pub(super) fn of_reason(reason: &Reason) -> Signal {
         | Reason::IncompleteUid
         | Reason::UnexpectedAnswer => Signal::Refused,
         // The server's silence, or its absence.
-        Reason::UnknownCard
-        | Reason::ServerUnreachable
+        Reason::ServerUnreachable
         | Reason::AnswerLost
         | Reason::MalformedAnswer
         | Reason::ServerOverloaded

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::exchange::{Admission, Effect, Ending, Report, TapAnswer};
 use super::guessing::CardMark;
-use super::policy::{Policy, select};
-use super::signal::{after_failure, after_releases, of_reason};
+use super::policy::{Policy, Selection, select};
+use super::signal::{after_failure, after_login, after_releases, of_reason};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Reason, Release, TapId, User, Verdict};
 use crate::feedback::Signal;
 use crate::planted;
@@ -30,6 +30,8 @@ pub(super) struct Tap {
     pub(super) id: TapId,
     pub(super) card: CardMark,
     started: Instant,
+    /// The limit left documents for the next tap.
+    more_remain: bool,
     phase: TapPhase,
 }
 
@@ -71,7 +73,7 @@ impl TapPhase {
 
 impl Tap {
     pub(super) fn new(id: TapId, card: CardMark, started: Instant) -> Self {
-        Self { id, card, started, phase: TapPhase::LoggingIn }
+        Self { id, card, started, more_remain: false, phase: TapPhase::LoggingIn }
     }
 
     /// Until when this tap is kept while the server is away, where the policy keeps it.
@@ -114,11 +116,11 @@ impl Tap {
         match (&mut self.phase, answer) {
             (TapPhase::LoggingIn, TapAnswer::LoggedIn(result)) => self.logged_in(result, policy),
             (TapPhase::Listing { .. }, TapAnswer::Listed { asked, result }) => match result {
-                Err(failure) => over(&failure),
+                Err(failure) => over(after_failure(failure.cause), &failure),
                 Ok(documents) => self.listed(documents, asked, policy, now, taken),
             },
             (TapPhase::Storing { user, .. }, TapAnswer::Stored(result)) => match result {
-                Err(failure) => over(&failure),
+                Err(failure) => over(after_failure(failure.cause), &failure),
                 Ok(admitted) => {
                     let user = user.clone();
                     self.stored(user, admitted, now)
@@ -133,7 +135,7 @@ impl Tap {
             }
             (TapPhase::Releasing(it), TapAnswer::Ended) if it.ending > 0 => {
                 it.ending -= 1;
-                it.step()
+                it.step(self.more_remain)
             }
             (phase, _) => TapStep::Misfit { phase: phase.name() },
         }
@@ -141,7 +143,7 @@ impl Tap {
 
     fn logged_in(&mut self, result: Result<User, Failure>, policy: &Policy) -> TapStep {
         match result {
-            Err(failure) => over(&failure),
+            Err(failure) => over(after_login(failure.cause), &failure),
             Ok(user) => {
                 self.phase = TapPhase::Listing { user };
                 TapStep::Go(vec![Effect::List { tap: self.id, until: self.kept_until(policy) }])
@@ -158,9 +160,11 @@ impl Tap {
         taken: &HashMap<String, TapId>,
     ) -> TapStep {
         let covered_by = documents.iter().find_map(|document| taken.get(&document.uuid).copied());
-        let documents = select(documents, policy, taken);
+        let Selection { documents, more_remain, converting } = select(documents, policy, taken);
+        self.more_remain = more_remain;
         if documents.is_empty() {
-            return covered_by.map_or_else(no_documents, |by| TapStep::Covered { by });
+            let nothing = || if converting { still_converting() } else { no_documents() };
+            return covered_by.map_or_else(nothing, |by| TapStep::Covered { by });
         }
         if now.monotonic >= self.started + policy.deadline {
             let reason = Some(Reason::Deadline);
@@ -259,7 +263,12 @@ impl Tap {
 impl Releasing {
     fn end(&mut self, tap: TapId, id: Option<EntryId>, release: Release, ending: Ending, now: Now) -> Effect {
         self.ending += 1;
+        let is_off = release.document.storage_online == Some(false);
         let outcome = match ending {
+            // The server said before that it cannot reach the document's bytes.
+            Ending::Ended(Outcome::Failed(Reason::NotReady | Reason::Rejected)) if is_off => {
+                Outcome::Failed(Reason::ComputerOff)
+            }
             Ending::Ended(outcome) => outcome,
             Ending::LeftOpen(reason) => {
                 self.outcomes.push(Outcome::Unknown(reason.clone()));
@@ -274,13 +283,15 @@ impl Releasing {
         Effect::End { tap, id, document: release.document.uuid, outcome, record }
     }
 
-    fn step(&self) -> TapStep {
+    fn step(&self, more_remain: bool) -> TapStep {
         if !self.waiting.is_empty() || !self.sent.is_empty() || self.ending > 0 {
             return TapStep::Go(Vec::new());
         }
         let first_bad = |outcome: &Outcome| outcome.reason().cloned();
         let Some(reason) = self.outcomes.iter().find_map(first_bad) else {
-            return TapStep::Over { signal: Signal::Done, verdict: Verdict::Released, reason: None };
+            let reason = more_remain.then_some(Reason::MoreRemain);
+            let signal = reason.as_ref().map_or(Signal::Done, of_reason);
+            return TapStep::Over { signal, verdict: Verdict::Released, reason };
         };
         let unknown = self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown(_)));
         let verdict = if unknown { Verdict::Unknown } else { Verdict::Failed };
@@ -294,7 +305,12 @@ fn no_documents() -> TapStep {
     TapStep::Over { signal: of_reason(&reason), verdict: Verdict::Released, reason: Some(reason) }
 }
 
-fn over(failure: &Failure) -> TapStep {
-    let (signal, verdict) = after_failure(failure.cause);
+/// Everything that waits is still being made ready: the person may come again.
+fn still_converting() -> TapStep {
+    let reason = Reason::Converting;
+    TapStep::Over { signal: of_reason(&reason), verdict: Verdict::Refused, reason: Some(reason) }
+}
+
+fn over((signal, verdict): (Signal, Verdict), failure: &Failure) -> TapStep {
     TapStep::Over { signal, verdict, reason: Some(failure.cause.into()) }
 }

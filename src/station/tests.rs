@@ -260,7 +260,10 @@ fn a_read_that_cannot_be_converted_is_refused_and_never_a_login() {
 fn every_failure_tells_the_person_what_it_means_for_them() {
     for (cause, signal) in [
         (Cause::Refused(Who::Login), Signal::UnknownCard),
+        (Cause::Refused(Who::UnprovenLogin), Signal::UnknownCard),
+        (Cause::Refused(Who::Key), Signal::Refused),
         (Cause::Refused(Who::Token), Signal::Refused),
+        (Cause::NotFound, Signal::UnknownCard),
         (Cause::Unreachable, Signal::ServerUnreachable),
         (Cause::Lost { at_work: true }, Signal::ServerUnreachable),
         (Cause::Malformed, Signal::ServerUnreachable),

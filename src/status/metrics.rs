@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::{BoardState, ReaderState};
-use crate::domain::{Outcome, Verdict};
+use crate::domain::{Outcome, Reason, Verdict};
 
 /// The buckets in seconds, from a warm request on a local network to the deadline of a tap.
 const BUCKETS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 90.0];
@@ -62,6 +62,12 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    station: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StageLabels {
     station: String,
     stage: String,
@@ -81,6 +87,7 @@ struct StateLabels {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     taps: Family<OutcomeLabels, Counter>,
+    tap_reasons: Family<ReasonLabels, Counter>,
     documents: Family<OutcomeLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     possible_duplicates: Counter,
@@ -95,6 +102,7 @@ impl Metrics {
     pub(super) fn new() -> Self {
         Self {
             taps: Family::default(),
+            tap_reasons: Family::default(),
             documents: Family::default(),
             stages: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             possible_duplicates: Counter::default(),
@@ -111,6 +119,9 @@ impl Metrics {
         for verdict in Verdict::ALL {
             drop(self.taps.get_or_create(&outcome_labels(station, verdict.word())));
         }
+        for reason in Reason::ALL.iter().filter(|reason| reason.can_end_a_tap()) {
+            drop(self.tap_reasons.get_or_create(&reason_labels(station, reason)));
+        }
         for outcome in DOCUMENTS {
             drop(self.documents.get_or_create(&outcome_labels(station, outcome)));
         }
@@ -119,9 +130,12 @@ impl Metrics {
         }
     }
 
-    /// Counts a tap by the word that it ended with.
-    pub(crate) fn tap(&self, station: &str, verdict: Verdict) {
+    /// Counts a tap by the words that it ended with.
+    pub(crate) fn tap(&self, station: &str, verdict: Verdict, reason: Option<&Reason>) {
         self.taps.get_or_create(&outcome_labels(station, verdict.word())).inc();
+        if let Some(reason) = reason {
+            self.tap_reasons.get_or_create(&reason_labels(station, reason)).inc();
+        }
     }
 
     /// Counts a release by the word that it ended with.
@@ -170,6 +184,7 @@ impl Metrics {
     pub(super) fn render(&self, state: &BoardState, oldest_s: u64) -> String {
         let mut registry = Registry::with_prefix("print_release");
         registry.register("taps", "Taps by how they ended", self.taps.clone());
+        registry.register("tap_reasons", "Taps by the reason that they ended with", self.tap_reasons.clone());
         registry.register("documents", "Documents by how their release ended", self.documents.clone());
         registry.register("stage_seconds", "How long each stage of a tap took", self.stages.clone());
         registry.register(
@@ -199,6 +214,7 @@ impl Metrics {
         registry.register("outbox_entries", "Job records that wait", entries);
         registry.register("outbox_oldest_seconds", "Age of the oldest job record that waits", gauge(oldest_s));
         registry.register("server_up", "1 when the server answered last", gauge(u64::from(state.server.reachable)));
+        registry.register("refused_cards", "Different cards refused in a row", gauge(state.server.refused_cards));
         let readers = Family::<StationLabels, Gauge>::default();
         for (name, station) in &state.stations {
             let up = i64::from(station.reader == ReaderState::Connected);
@@ -219,6 +235,10 @@ impl Metrics {
 
 fn outcome_labels(station: &str, outcome: &str) -> OutcomeLabels {
     OutcomeLabels { station: station.to_owned(), outcome: outcome.to_owned() }
+}
+
+fn reason_labels(station: &str, reason: &Reason) -> ReasonLabels {
+    ReasonLabels { station: station.to_owned(), reason: reason.word().to_owned() }
 }
 
 fn stage_labels(station: &str, stage: Stage) -> StageLabels {
@@ -273,7 +293,7 @@ mod tests {
     fn every_metric_of_the_contract_is_told_under_its_name() {
         let board = Board::new("box", [StationName::from("lobby")], Timestamp::UNIX_EPOCH);
         board.update(|state| state.mqtt = Some(false));
-        board.metrics.tap("lobby", Verdict::Released);
+        board.metrics.tap("lobby", Verdict::Released, None);
         board.metrics.document("lobby", &Outcome::Accepted);
         board.metrics.stage("lobby", Stage::Login, std::time::Duration::from_millis(2));
         let text = board.metrics_text(Timestamp::UNIX_EPOCH);

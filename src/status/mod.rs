@@ -9,6 +9,7 @@ pub(crate) mod http;
 mod metrics;
 pub mod mqtt;
 pub mod topics;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::domain::StationName;
 pub(crate) use metrics::{Metrics, Stage};
+pub(crate) use waiting::{WaitingRecord, WaitingRecords};
 
 /// Whether a station can take a card, and why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,6 +83,8 @@ pub(crate) struct ServerStatus {
     /// The standing of this box as a trusted device: `registering`, `waiting-for-approval`, `trusted` or `refused`; `none`
     /// when the box does not register itself.
     pub(crate) device: &'static str,
+    /// Counts the different cards whose login was refused since the last one that succeeded.
+    pub(crate) refused_cards: u64,
 }
 
 /// The job records that wait for the server.
@@ -120,6 +124,8 @@ pub(crate) struct BoardState {
     pub(crate) journal: JournalStatus,
     pub(crate) server: ServerStatus,
     pub(crate) outbox: OutboxStatus,
+    /// The job records that could not be delivered at once.
+    pub(crate) waiting: WaitingRecords,
     /// Whether the broker is connected; `None` without a broker.
     pub(crate) mqtt: Option<bool>,
     /// The time is later than this; a clock that shows an earlier one is wrong.
@@ -168,8 +174,15 @@ impl Board {
         let unseen = StationStatus { printer: "unknown", ..StationStatus::default() };
         let state = BoardState {
             journal: JournalStatus::default(),
-            server: ServerStatus { reachable: false, since: now, version: String::new(), device: "none" },
+            server: ServerStatus {
+                reachable: false,
+                since: now,
+                version: String::new(),
+                device: "none",
+                refused_cards: 0,
+            },
             outbox: OutboxStatus::default(),
+            waiting: WaitingRecords::default(),
             mqtt: None,
             time_floor: Timestamp::UNIX_EPOCH,
             clock_disputed: false,
@@ -243,6 +256,8 @@ impl Board {
         outbox.oldest_s = age_s(outbox.oldest, now);
         // The journal counts those that it gave up; these never reached it.
         outbox.lost += self.metrics.events_lost();
+        let mut outbox = json!(outbox);
+        outbox["waiting"] = state.waiting.rows().into();
         json!({
             "agent": &*self.agent,
             "version": env!("CARGO_PKG_VERSION"),
@@ -294,6 +309,7 @@ mod tests {
             "/outbox/dead",
             "/outbox/oldest_s",
             "/outbox/lost",
+            "/outbox/waiting",
             "/stations/lobby/phase",
             "/stations/lobby/reader",
             "/stations/lobby/taps",
@@ -339,7 +355,7 @@ mod tests {
             station.reader = ReaderState::Connected;
             station.taps = 7;
         });
-        board.metrics.tap("lobby", crate::domain::Verdict::Released);
+        board.metrics.tap("lobby", crate::domain::Verdict::Released, None);
         let reloaded = board.reloaded("box", ["lobby", "desk"].map(StationName::from));
         let document = reloaded.document(Timestamp::UNIX_EPOCH);
         assert_eq!(document["stations"]["lobby"]["taps"], 7);

@@ -62,6 +62,9 @@ function show(status) {
   const { pending, in_doubt: doubt, dead, oldest_s: oldest, lost } = status.outbox;
   list(document.getElementById("outbox"), [["Waiting", pending], ["In doubt", doubt], ["Refused for good", dead],
     ["Oldest", oldest + " s"], ["Lost", lost]]);
+  document.getElementById("waiting").replaceChildren(...status.outbox.waiting.map((it) => element("li",
+    `${it.station}: record ${it.id} of ${new Date(it.time).toLocaleString()} waits (${it.last_error}); ` +
+    `next attempt ${new Date(it.next_attempt).toLocaleTimeString()}`)));
   const { full, set_aside: aside, unreadable } = status.journal;
   const trouble = [full && "The disk is full: nothing is released until there is room.",
     aside && `${aside} damaged database(s) were set aside in the state directory; remove them when they were looked at.`,

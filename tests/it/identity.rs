@@ -79,7 +79,7 @@ async fn a_box_registers_waits_for_its_approval_and_then_releases() {
     let agent = scene.start().await.unwrap();
     standing(&scene, &agent, "waiting-for-approval").await;
     let card = scene.server.world().user("ada").unwrap().cards[0].clone();
-    assert_eq!(tap(&scene, &agent, &card).await["reason"], "not-allowed", "it is not the card that is refused");
+    assert_eq!(tap(&scene, &agent, &card).await["reason"], "device-not-trusted", "it is not the card that is refused");
     approve(&scene);
     standing(&scene, &agent, "trusted").await;
     assert_eq!(tap(&scene, &agent, &card).await["documents"], 4);

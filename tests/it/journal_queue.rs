@@ -81,7 +81,9 @@ fn every_command_works(dir: &Path, [open, unknown, record, first, second]: [Entr
         lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone()).collect();
     assert_eq!(kinds, ["release", "record", "record"]);
     let csv = done(dir, &["export", "--format", "csv"]);
-    assert!(csv.starts_with("kind,id,time,tap,station,user,document,title,pages,reason\n"), "{csv}");
+    let columns = "kind,id,time,tap,station,user,document,title,pages,reason,provider,printer,color_pages,grayscale,copies,duplex,\
+                   paper_size,attempted,last_error,next_attempt,carried_over\n";
+    assert!(csv.starts_with(columns), "{csv}");
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert!(done(dir, &["verify"]).contains(" 0 problems"));
 }

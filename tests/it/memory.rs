@@ -11,6 +11,7 @@ use axum::http::header;
 use axum::routing::{get, post};
 use jiff::{SignedDuration, Timestamp};
 use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::ServerDocument;
 use print_release_agent::domain::{Cause, Outcome, Reason, Secret};
 use print_release_agent::print_server::{Client, ClientSettings, HistoryQuery};
 use print_release_agent::tls::Trust;
@@ -121,6 +122,25 @@ async fn a_queue_of_40_000_entries_is_listed_in_the_memory_of_a_page() {
     let grown = peak(agent.id().unwrap()).unwrap() - before;
     println!("the agent: {before} KiB before, grown by {grown} KiB");
     assert!(grown < 8 * 1024, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn a_history_of_100_000_rows_is_exported_in_the_memory_of_a_page() {
+    let _limit = limit_of(Duration::from_secs(600));
+    let scene = Scene::set(program()).await.unwrap();
+    let arguments = ["history", "export", "--from", "2026-01-01", "--to", "2026-01-11"];
+    let from = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
+    let mut peaks = Vec::new();
+    for rows in [1_000, 100_000] {
+        let step = SignedDuration::from_hours(240) / rows;
+        let row = |number| ServerDocument::new("ada", "Title of a document", 3, from + step * number);
+        scene.server.world().documents = (0..rows).map(row).collect();
+        let (printed, used) = run(&scene, &arguments).await;
+        println!("{rows} rows: {printed} bytes, {used} KiB");
+        assert!(printed > usize::try_from(rows).unwrap() * 50, "{printed}");
+        peaks.push(used);
+    }
+    assert!(peaks[1] < peaks[0] + 12 * 1024, "{peaks:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use print_release_agent::demo::scene::Scene;
+use print_release_agent::demo::server::{Call, Kind};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -221,4 +222,21 @@ async fn the_page_answers_only_to_names_of_the_box_and_to_those_of_http_hosts() 
     assert!(told.len() == 2 && told.iter().all(|line| line.len() < 400), "{log}");
     let output = Command::new(program()).arg("--config").arg(scene.config()).arg("status").output().await.unwrap();
     assert!(output.status.success(), "the control socket is asked by no browser");
+}
+
+#[tokio::test]
+async fn the_page_says_which_record_waits_why_and_until_when() {
+    let _limit = limit();
+    let (scene, agent) = playing().await;
+    scene.befall(Call::Record, usize::MAX, Kind::Status { code: 403, retry_after: None });
+    scene.tap(&agent, "linus").await.unwrap();
+    let browser = Browser::open().await;
+    browser.post("/timeouts", &json!({ "script": SCRIPT_LIMIT.as_millis() as u64 })).await;
+    browser.post("/url", &json!({ "url": agent.page() })).await;
+    let told = "document.getElementById('waiting').textContent";
+    browser
+        .until(&format!("/lobby: record [0-9]+ of .* waits \\(not-allowed\\); next attempt [0-9]/.test({told})"))
+        .await;
+    scene.server.world().faults.clear();
+    browser.until(&format!("{told} === ''")).await;
 }

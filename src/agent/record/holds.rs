@@ -168,6 +168,11 @@ impl Holds {
         self.stations.values().map(|hold| hold.until).min()
     }
 
+    /// Whether the oldest record of this station waits.
+    pub(super) fn is_held(&self, station: &StationName) -> bool {
+        self.stations.contains_key(station)
+    }
+
     /// The number of records that may have arrived: at most one of each station.
     pub(super) fn in_doubt(&self) -> u64 {
         self.stations.values().filter(|hold| hold.in_doubt).count() as u64

@@ -2,8 +2,9 @@
 //! [`Delivery`] says.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::delivery::{Arrival, Delivery, DeliveryEvent, DeliveryStep, MarkAfter};
@@ -11,12 +12,12 @@ use super::holds::{Holds, Obstacle, Turn};
 use super::lookup::Lookup;
 use crate::agent::parts::OutboxSetup;
 use crate::backoff::Backoff;
-use crate::domain::{Cause, Failure, StationName};
+use crate::domain::{Cause, Failure, Reason, StationName};
 use crate::journal::{Journal, JournalError, RecordSearch, StoredRecord};
 use crate::planted;
 use crate::print_server::Client;
 use crate::random;
-use crate::status::{Board, Stage};
+use crate::status::{Board, Stage, WaitingRecord};
 
 /// The outbox. A record that is still on its way when it is stopped is in doubt at the next start.
 #[derive(Debug)]
@@ -144,6 +145,7 @@ impl OutboxTask {
             }
             Err(Later { why, obstacle }) => {
                 let wait = it.holds.stays(station, obstacle, Instant::now(), random::word());
+                self.note_waiting(stored, &why, obstacle, wait).await;
                 let (station, wait_ms) = (&**station, wait.as_millis());
                 // Once for each reason: an outage may last for days.
                 let is_told = it.told.get(station).is_some_and(|told| *told == why);
@@ -249,11 +251,39 @@ impl OutboxTask {
         self.show_in_doubt(&it.holds);
     }
 
-    /// At most one record of each station is in doubt: its oldest.
+    /// Keeps why this record waits, on the disk, and shows until when.
+    async fn note_waiting(&self, stored: &StoredRecord, why: &str, obstacle: Obstacle, wait: Duration) {
+        let station = &stored.record.station;
+        let last_error = match obstacle {
+            Obstacle::Failed(cause) => {
+                // A full disk takes none, and the log has it.
+                if let Err(error) = self.journal.note_error(stored.id, why.to_owned()).await {
+                    tracing::debug!(%error, "last error of a job record not stored");
+                }
+                Reason::from(cause).word().to_owned()
+            }
+            // It waits for the end of an earlier attempt, whose answer was lost.
+            Obstacle::Unsettled(_) => Reason::AnswerLost.word().to_owned(),
+        };
+        let now = Timestamp::now();
+        let next_attempt = SignedDuration::try_from(wait).map_or(now, |wait| now.saturating_add(wait).unwrap_or(now));
+        let waiting = WaitingRecord { id: stored.id, time: stored.record.time, last_error, next_attempt };
+        self.board.update(|state| state.waiting.put(station.clone(), waiting));
+    }
+
+    /// At most one record of each station is in doubt: its oldest. A station without a hold waits no more.
     fn show_in_doubt(&self, holds: &Holds) {
         let count = holds.in_doubt();
-        if self.board.watch().borrow().outbox.in_doubt != count {
-            self.board.update(|state| state.outbox.in_doubt = count);
+        let is_shown = {
+            let watch = self.board.watch();
+            let state = watch.borrow();
+            state.outbox.in_doubt == count && state.waiting.stations().all(|station| holds.is_held(station))
+        };
+        if !is_shown {
+            self.board.update(|state| {
+                state.outbox.in_doubt = count;
+                state.waiting.retain(|station| holds.is_held(station));
+            });
         }
     }
 }

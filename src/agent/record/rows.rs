@@ -1,7 +1,7 @@
 //! Which rows of the server's history are the row of one job record? Pure.
 //!
 //! A record has no key of its own at the server, so it is known by its content: user, title, pages, and printer. Without the printer
-//! another box may have written the row, for the same user and title. A record with a tag (docs/configuration.md, "[outbox]") is known
+//! another box may have written the row, for the same user and title. A record with a tag (`outbox.tag` in docs/configuration.md) is known
 //! by its title alone.
 //!
 //! A row names its printer by the output port's name, and a record by address or serial number. The name of the record's own

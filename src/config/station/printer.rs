@@ -3,7 +3,7 @@
 use super::Via;
 use crate::config::{
     PrinterAddress, address,
-    check::{one_of, some, text},
+    check::{one_of, path_segment, some, text},
     section::Section,
 };
 
@@ -49,7 +49,7 @@ pub enum PrinterCheck {
 impl PrinterConfig {
     /// `is_called`: whether the reader itself sends its `mac`.
     pub(super) fn read(section: &mut Section<'_, '_>, via: Via, is_called: bool) -> Option<Self> {
-        let output_port = section.required("output_port", text(some));
+        let output_port = section.required("output_port", text(path_segment));
         let types =
             [("auto", OutputPortType::Auto), ("address", OutputPortType::Address), ("serial", OutputPortType::Serial)];
         let checks = [("off", PrinterCheck::Off), ("warn", PrinterCheck::Warn), ("block", PrinterCheck::Block)];

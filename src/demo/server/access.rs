@@ -20,6 +20,10 @@ pub struct ApiKey {
     pub history_allowed: bool,
     /// "Automatic endpoint trust": a device that registers is approved at once.
     pub automatic_trust: bool,
+    /// Its expiry date is over.
+    pub expired: bool,
+    /// Its list of allowed addresses has not the client's.
+    pub address_refused: bool,
 }
 
 impl ApiKey {
@@ -31,6 +35,8 @@ impl ApiKey {
             allow_untrusted_endpoints: false,
             history_allowed: false,
             automatic_trust: false,
+            expired: false,
+            address_refused: false,
         }
     }
 }
@@ -69,7 +75,12 @@ impl World {
     /// The key of this request.
     pub(super) fn key(&self, ask: &Ask) -> Result<&ApiKey, Refusal> {
         let secret = ask.header("x-api-key").ok_or_else(|| Refusal::forbidden("X-Api-Key is missing"))?;
-        self.key_of(secret).ok_or_else(|| Refusal::forbidden("X-Api-Key is not known"))
+        match self.key_of(secret) {
+            None => Err(Refusal::forbidden("X-Api-Key is not known")),
+            Some(key) if key.expired => Err(Refusal::forbidden("the API key has expired")),
+            Some(key) if key.address_refused => Err(Refusal::forbidden("the API key is not for this IP address")),
+            Some(key) => Ok(key),
+        }
     }
 
     pub(super) fn key_of(&self, secret: &str) -> Option<&ApiKey> {
@@ -118,7 +129,10 @@ impl World {
             None if key.allow_untrusted_endpoints => Ok(()),
             None => Err(Refusal::forbidden("a device token is required")),
             Some(Some(TokenHolder::Device { .. })) => Ok(()),
-            Some(_) => Err(Refusal::forbidden("the device token is unknown or expired")),
+            Some(_) if self.tokens.has_expired(ask.bearer().unwrap_or_default(), self.now()) => {
+                Err(Refusal::forbidden("the device token has expired"))
+            }
+            Some(_) => Err(Refusal::forbidden("the bearer is no token of a trusted device")),
         }
     }
 }

@@ -21,7 +21,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The answer of a call.
 pub(super) type Reply = Result<Response, Refusal>;
 
-/// A status and, in plain text, the reason for it.
+/// A status and the reason for it, which a client reads as `errorMessage`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {why}")]
 pub(super) struct Refusal {
@@ -53,7 +53,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, self.why).into_response()
+        (self.status, Json(serde_json::json!({ "errorMessage": self.why }))).into_response()
     }
 }
 

@@ -139,6 +139,8 @@ impl ServerState {
     fn close(&self, number: u64, fault: Option<Kind>, reply: Reply) -> Damaged {
         let (response, refusal) = match reply {
             Ok(response) => (response, None),
+            // Whether a refusal has a body is not documented.
+            Err(refusal) if self.world().silent_refusals => (refusal.status.into_response(), Some(refusal.why)),
             Err(refusal) => (refusal.clone().into_response(), Some(refusal.why)),
         };
         let mut answer = match fault {

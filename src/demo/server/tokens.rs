@@ -75,6 +75,11 @@ impl Tokens {
         self.pairs.iter().find(live).map(|pair| &pair.holder)
     }
 
+    /// Whether this is an access token whose time is over.
+    pub(super) fn has_expired(&self, access: &str, now: Timestamp) -> bool {
+        self.pairs.iter().any(|pair| pair.access == access && pair.access_until <= now)
+    }
+
     /// Uses a refresh token up and gives a new pair for it, if its holder is the right one.
     pub(super) fn refresh(
         &mut self,
@@ -109,6 +114,15 @@ impl Tokens {
     /// Expires the access tokens of all devices; their refresh tokens stay good.
     pub fn expire_devices(&mut self) {
         self.expire_if(|pair| matches!(pair.holder, TokenHolder::Device { .. }));
+    }
+
+    /// Expires everything of all users: they have to log in again.
+    pub fn end_logins(&mut self) {
+        self.expire_users();
+        self.pairs
+            .iter_mut()
+            .filter(|pair| matches!(pair.holder, TokenHolder::User { .. }))
+            .for_each(|pair| pair.refresh = None);
     }
 
     fn expire_if(&mut self, chosen: impl Fn(&TokenPair) -> bool) {

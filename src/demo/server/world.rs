@@ -64,6 +64,8 @@ pub struct World {
     pub calls: Vec<LoggedCall>,
     /// The faults to come; the first that fits a call happens.
     pub faults: Vec<ServerFault>,
+    /// Refusals come without a body: the vendor documents none.
+    pub silent_refusals: bool,
     /// Added to the clock, so that a test can let tokens and codes expire.
     pub clock_offset: SignedDuration,
     pub(super) begun: HashMap<String, Begun>,
@@ -92,6 +94,7 @@ impl World {
             downloads: Vec::new(),
             calls: Vec::new(),
             faults: Vec::new(),
+            silent_refusals: false,
             clock_offset: SignedDuration::ZERO,
             begun: HashMap::new(),
             pages: Pages::default(),

@@ -146,6 +146,27 @@ pub fn remembered(client: &Client, setup: &DeviceSetup) -> Result<Standing, Devi
     })
 }
 
+/// Gives the client the token that the state directory remembers, which a running agent keeps fresh there. Returns whether it
+/// is another one than the client had. It sends no request and changes nothing on the disk.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn borrow_token(client: &Client, setup: &DeviceSetup) -> Result<bool, DeviceError> {
+    let store =
+        RegistrationStore::new(setup.state_dir.join(REGISTRATION_FILE), &setup.client_id, &client.settings.api_key);
+    let StoredTokens::Own(Registration { access: Some(access), .. }) = store.load()? else {
+        return Ok(false);
+    };
+    let Ok(header) = transport::bearer(&access) else {
+        return Ok(false);
+    };
+    let is_new = client.device.current().header.as_ref() != Some(&header);
+    if is_new {
+        client.device.publish(header);
+    }
+    Ok(is_new)
+}
+
 /// The waits between the steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {

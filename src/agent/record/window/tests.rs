@@ -30,7 +30,8 @@ fn record(made: i64) -> JobRecord {
 }
 
 fn sent(second: i64) -> StoredRecord {
-    StoredRecord { id: 1, record: record(second - 1), attempted: Some(at(second)), carried_over: None, made: None }
+    let (carried_over, made, last_error) = (None, None, None);
+    StoredRecord { id: 1, record: record(second - 1), attempted: Some(at(second)), carried_over, made, last_error }
 }
 
 fn carried_over(made: i64, damage: i64) -> StoredRecord {

@@ -1,16 +1,26 @@
 //! `check`: tries everything that the box needs, and prints one line for each, before anybody comes with a card.
 
-use std::path::Path;
+mod card;
+mod eyes;
+mod server;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{Exit, assemble, daemon, identity, runtime};
-use crate::config::{self, Config};
-use crate::domain::{Cause, Failure};
+use crate::config::{self, Config, Transport};
 use crate::journal::{Journal, JournalError, Limits};
-use crate::print_server::Client;
-use crate::print_server::device::{self, Standing};
 use crate::status::mqtt;
+use eyes::ServiceUser;
+
+#[derive(clap::Args)]
+pub(super) struct CheckArgs {
+    /// Wait for a card at the station, and go the whole way but the release. The name may be left out where there is one station.
+    #[arg(long, value_name = "STATION", num_args = 0..=1, default_missing_value = "")]
+    card: Option<String>,
+}
 
 /// The result of one check.
 struct CheckResult {
@@ -22,12 +32,14 @@ struct CheckResult {
     exit: Exit,
 }
 
-pub(super) fn run(path: &Path, json: bool) -> Exit {
+pub(super) fn run(path: &Path, json: bool, arguments: &CheckArgs) -> Exit {
     let (lines, warnings) = match config::load(path) {
         Ok(mut config) => match runtime() {
             Ok(runtime) => {
                 identity::take_names(&mut config);
-                (runtime.block_on(check_everything(&config)), config.warnings)
+                let lines = runtime.block_on(check_everything(&config, path, arguments));
+                let more = server::token_warning(&config);
+                (lines, config.warnings.into_iter().chain(more).collect())
             }
             Err(error) => {
                 say_error!("failed to start the runtime: {error}");
@@ -54,19 +66,21 @@ pub(super) fn run(path: &Path, json: bool) -> Exit {
     lines.iter().find(|line| line.result.is_err()).map_or(Exit::Done, |line| line.exit)
 }
 
-async fn check_everything(config: &Config) -> Vec<CheckResult> {
+async fn check_everything(config: &Config, path: &Path, arguments: &CheckArgs) -> Vec<CheckResult> {
+    let user = ServiceUser::find();
     // A running agent holds the journal and the readers, so it is asked about them.
     let running = daemon::ask_if_running(&config.agent.control_socket, "/status").await.ok().flatten();
-    let mut lines = vec![CheckResult::new("configuration", Ok("in order".to_owned()), Exit::Usage)];
-    lines.push(CheckResult::new("state directory", check_state_dir(config).await, Exit::Disk));
+    let in_order = check_devices(config).and_then(|()| check_files(path, user.as_ref()));
+    let mut lines = vec![CheckResult::new("configuration", in_order.map(|()| "in order".to_owned()), Exit::Usage)];
+    lines.push(CheckResult::new("state directory", check_state_dir(config, user.as_ref()).await, Exit::Disk));
     lines.push(CheckResult::new("identity", identity::describe(config), Exit::Failed));
-    lines.extend(check_server(config, running.as_ref()).await);
+    lines.extend(server::check_server(config, running.as_ref(), arguments.card.is_some()).await);
     for station in &config.stations {
         let state = running.as_ref().and_then(|status| status.pointer(&format!("/stations/{}/reader", station.name)));
         let result = match state.and_then(Value::as_str) {
             Some("connected") => Ok("connected, says the running agent".to_owned()),
             Some(_) => Err("not connected, says the running agent; see its log".to_owned()),
-            None => check_reader(station).await,
+            None => check_reader(station, user.as_ref()).await,
         };
         lines.push(CheckResult::new(&format!("reader of {}", station.name), result, Exit::Unavailable));
     }
@@ -82,11 +96,51 @@ async fn check_everything(config: &Config) -> Vec<CheckResult> {
     if let Some(mqtt) = &config.mqtt {
         lines.push(CheckResult::new("broker", check_broker(config, mqtt).await, Exit::Unavailable));
     }
+    if let Some(station) = &arguments.card {
+        lines.extend(card::check_card(config, station, running.is_some()).await);
+    }
     lines
 }
 
-async fn check_state_dir(config: &Config) -> Result<String, String> {
+/// The device of a station, whatever link in `/dev` names it.
+fn device(transport: &Transport) -> Option<PathBuf> {
+    match transport {
+        Transport::Serial { device, .. } | Transport::Hid { device } => {
+            Some(std::fs::canonicalize(device).unwrap_or_else(|_| device.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Two stations on one device take each other's cards.
+fn check_devices(config: &Config) -> Result<(), String> {
+    let mut seen: HashMap<PathBuf, &str> = HashMap::new();
+    for station in &config.stations {
+        let Some(device) = device(&station.reader.transport) else { continue };
+        if let Some(other) = seen.insert(device.clone(), &station.name) {
+            return Err(format!(
+                "the stations {other} and {} have the same reader, {}; give each a `device` of its own in [station.reader]",
+                station.name,
+                device.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the service may read the configuration and the files that it names.
+fn check_files(path: &Path, user: Option<&ServiceUser>) -> Result<(), String> {
+    let Some(user) = user else { return Ok(()) };
+    user.may(path, eyes::READ)?;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    eyes::named_files(&text)
+        .into_iter()
+        .try_for_each(|(key, file)| user.may(&file, eyes::READ).map_err(|why| format!("{key}: {why}")))
+}
+
+async fn check_state_dir(config: &Config, user: Option<&ServiceUser>) -> Result<String, String> {
     let dir = &config.agent.state_dir;
+    user.map_or(Ok(()), |user| user.may(dir, eyes::READ_WRITE))?;
     match Journal::open(dir, Limits::NONE, config.agent.journal_key.as_ref()) {
         Ok(journal) => {
             let counts = *journal.counts().borrow();
@@ -98,56 +152,10 @@ async fn check_state_dir(config: &Config) -> Result<String, String> {
     }
 }
 
-async fn check_server(config: &Config, running: Option<&Value>) -> Vec<CheckResult> {
-    let client = match assemble::client(config) {
-        Ok(client) => client,
-        Err(error) => return vec![CheckResult::new("server", Err(error.to_string()), Exit::Usage)],
-    };
-    let url = &config.server.url;
-    let address = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    let account = client.account().await.map(|()| format!("{address} answers, the account is there"));
-    let there = account.is_ok();
-    let mut lines =
-        vec![CheckResult::new("server", account.map_err(|failure| format!("{address}: {failure}")), Exit::Unavailable)];
-    if there {
-        let line = match client.version().await {
-            Ok(info) => {
-                CheckResult::new("API key", Ok(format!("accepted, server version {}", info.version)), Exit::Done)
-            }
-            Err(Failure { cause: Cause::Refused(_), .. }) => {
-                let why = "not tried: this server answers only somebody who is logged in; hold a card to try it";
-                CheckResult { tried: false, ..CheckResult::new("API key", Ok(why.to_owned()), Exit::Done) }
-            }
-            Err(failure) => CheckResult::new("API key", Err(failure.to_string()), Exit::Unavailable),
-        };
-        lines.push(line);
+async fn check_reader(station: &config::StationConfig, user: Option<&ServiceUser>) -> Result<String, String> {
+    if let (Some(user), Some(device)) = (user, device(&station.reader.transport)) {
+        user.may(&device, eyes::READ_WRITE)?;
     }
-    if config.server.device.register {
-        lines.push(CheckResult::new("device", check_device(config, &client, running), Exit::Unavailable));
-    }
-    lines
-}
-
-/// The standing of this box as a trusted device: the running agent reports it, or else the files of the last run do.
-fn check_device(config: &Config, client: &Client, running: Option<&Value>) -> Result<String, String> {
-    let id = &config.server.device.client_id;
-    let reported = running.and_then(|status| status.pointer("/server/device")).and_then(Value::as_str);
-    let remembered = || device::remembered(client, &assemble::device(config)).map(Standing::word);
-    let (standing, witness) = match reported {
-        Some(standing) => (standing, "says the running agent"),
-        None => (remembered().map_err(|error| error.to_string())?, "as far as is remembered here"),
-    };
-    let advice = match standing {
-        "trusted" => return Ok(format!("\"{id}\" is trusted, {witness}")),
-        "waiting-for-approval" => "an administrator of the print server has to trust it",
-        "refused" => "the server refuses it; see the agent's log",
-        "none" => "the agent has not read the configuration again yet: reload it",
-        _ => "the agent registers it when it runs and reaches the server; so does `enroll`",
-    };
-    Err(format!("\"{id}\" is {standing}, {witness}: {advice}"))
-}
-
-async fn check_reader(station: &crate::config::StationConfig) -> Result<String, String> {
     let reader = assemble::reader(station).map_err(|error| error.to_string())?;
     reader.probe().await.map_err(|error| error.to_string())
 }
@@ -164,6 +172,11 @@ async fn check_broker(config: &Config, mqtt: &crate::config::MqttConfig) -> Resu
 impl CheckResult {
     fn new(what: &str, result: Result<String, String>, exit: Exit) -> Self {
         Self { what: what.to_owned(), result, tried: true, exit }
+    }
+
+    /// A thing that cannot be tried now, or that is only wanted.
+    fn untried(what: &str, why: &str) -> Self {
+        Self { tried: false, ..Self::new(what, Ok(why.to_owned()), Exit::Done) }
     }
 
     fn of_problem(problem: &str) -> Self {
