@@ -155,7 +155,7 @@ impl DiskModel {
             };
             record.time = time;
             let attempted = carried_over.map(|_| earliest);
-            self.records.insert(id, StoredRecord { id, record, attempted, carried_over, made });
+            self.records.insert(id, StoredRecord { id, record, attempted, carried_over, made, last_error: None });
         }
         Ok(())
     }
@@ -195,6 +195,13 @@ impl DiskModel {
 
     pub(crate) fn oldest_records(&mut self, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         Ok(self.records.values().take(limit).map(|stored| self.read_record(stored)).collect())
+    }
+
+    pub(crate) fn note_error(&mut self, id: EntryId, error: &str) -> Result<(), JournalError> {
+        if let Some(stored) = self.records.get_mut(&id) {
+            stored.last_error = Some(error.to_owned());
+        }
+        Ok(())
     }
 
     pub(crate) fn mark_record(&mut self, id: EntryId, attempted: Option<Timestamp>) -> Result<(), JournalError> {
@@ -281,7 +288,8 @@ impl DiskModel {
     pub(crate) fn retry(&mut self, id: EntryId) -> Result<EntryId, JournalError> {
         let letter = self.dead.remove(&id).ok_or(JournalError::Unknown(id))?;
         let next = self.take_id();
-        let stored = StoredRecord { id: next, record: letter.record, attempted: None, carried_over: None, made: None };
+        let (attempted, carried_over, made, last_error) = (None, None, None, None);
+        let stored = StoredRecord { id: next, record: letter.record, attempted, carried_over, made, last_error };
         self.records.insert(next, stored);
         Ok(next)
     }
