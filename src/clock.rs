@@ -130,7 +130,12 @@ pub struct Sequence {
 impl Sequence {
     /// Begins a sequence at number 1.
     pub fn begin() -> Self {
-        Self { began: Moment::now(), started: Instant::now(), next: AtomicU64::new(1) }
+        Self::begin_at(Moment::now())
+    }
+
+    /// The same, where it is known which moment this is.
+    pub(crate) fn begin_at(began: Moment) -> Self {
+        Self { began, started: Instant::now(), next: AtomicU64::new(1) }
     }
 
     /// Adds `seq`, which counts since the start of the agent, `boot` and `monotonic_ms`, which counts since the boot.

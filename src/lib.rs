@@ -17,6 +17,7 @@
 //! - [`cli`]: one file a command; puts the parts together.
 //! - `directory`: the neighbours ezeep, NDD Orbix and zops (feature `directory`). Nothing of the tap knows it.
 //! - [`planted`]: faults that tests plant to see them found (feature `planted`).
+//! - `simulate`: a world that one number makes, for the agent to live in (feature `simulate`).
 //! - `demo`: an embedded print server, a virtual reader, and a page to play with (feature `demo`).
 //!
 //! Dependencies point inwards: `main -> cli -> agent -> station -> domain`. A test draws this rule, and another one that no
@@ -47,6 +48,8 @@ pub mod planted;
 pub mod print_server;
 pub mod random;
 pub mod reader;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod station;
 pub mod status;
 pub mod tls;

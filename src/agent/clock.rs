@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinError;
 
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -43,7 +44,7 @@ async fn keep_floor(client: &Client, board: &Board, clock: &Clock) {
 /// Stores what the server proves. It does so on a thread of its own, because an SD card is slow.
 pub(super) async fn note(client: &Client, board: &Board, clock: &Clock) {
     let (proven, wrong, kept) = (client.proven_time(), client.wrong_floor(), clock.clone());
-    let stored = tokio::task::spawn_blocking(move || {
+    let stored = on_a_thread(move || {
         wrong.map_or(Ok(()), |wrong| kept.give_up(&wrong))?;
         proven.map_or(Ok(()), |proven| kept.prove(proven))?;
         Ok(kept.floor())
@@ -53,4 +54,16 @@ pub(super) async fn note(client: &Client, board: &Board, clock: &Clock) {
         Ok(floor) => board.update(|state| state.time_floor = floor),
         Err(error) => tracing::warn!(%error, "the time was not written down"),
     }
+}
+
+/// Does slow work on a thread of its own.
+#[cfg(not(feature = "simulate"))]
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+/// In the simulated world no thread may wait beside the one that makes the time.
+#[cfg(feature = "simulate")]
+async fn on_a_thread<T>(work: impl FnOnce() -> T) -> Result<T, JoinError> {
+    std::future::ready(Ok(work())).await
 }

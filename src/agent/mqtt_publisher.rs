@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::EntryId;
 use crate::journal::Journal;
+use crate::planted;
 use crate::status::Board;
 use crate::status::mqtt::{IN_FLIGHT, MqttClient, MqttNotice, PublishError};
 use crate::status::topics::Topics;
@@ -16,6 +17,9 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Changes within this time make one message.
 const TOGETHER: Duration = Duration::from_millis(200);
+
+/// The pause before the journal is read again that could not be read.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The parts that messages come from and go through.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl MqttPublisher {
         let mut counts = self.journal.counts();
         let mut offered: EntryId = 0;
         loop {
-            offered = self.offer(offered).await;
+            let was_read = self.offer(&mut offered).await;
             tokio::select! {
                 notice = notices.recv() => match notice {
                     None => return,
@@ -76,20 +80,29 @@ impl MqttPublisher {
                     Some(MqttNotice::HomeAssistantStarted) => self.discovery(),
                 },
                 _ = counts.changed() => {}
+                // Nothing may change for hours, and the events would wait with it.
+                () = tokio::time::sleep(RETRY), if !was_read => {}
             }
         }
     }
 
-    /// Offers the events beyond `after`, as far as the client takes them, and says how far that was.
-    async fn offer(&self, mut after: EntryId) -> EntryId {
-        let waiting = match self.journal.events_after(after, IN_FLIGHT).await {
+    /// Offers the events beyond `after`, as far as the client takes them. False: the journal could not be read.
+    async fn offer(&self, after: &mut EntryId) -> bool {
+        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "only a planted fault changes it"))]
+        let mut waiting = match self.journal.events_after(*after, IN_FLIGHT).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "events not read");
-                return after;
+                return false;
             }
         };
+        if planted::is("swap-events") {
+            waiting.reverse();
+        }
         for event in waiting {
+            if planted::is("forget-unacknowledged-events") {
+                drop(self.journal.forget_event(event.id).await);
+            }
             match self.mqtt.offer(event.id, self.topics.station_event(&event.station), event.payload) {
                 Ok(()) => {}
                 Err(PublishError::Full) => break,
@@ -100,9 +113,9 @@ impl MqttPublisher {
                     self.forget(event.id).await;
                 }
             }
-            after = event.id;
+            *after = event.id;
         }
-        after
+        true
     }
 
     async fn forget(&self, id: EntryId) {

@@ -27,6 +27,13 @@ impl StoppableTask {
     }
 }
 
+/// A task whose owner is gone has nobody to stop it, so it ends with its owner.
+impl Drop for StoppableTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Waits until then; for ever without a time.
 pub(super) async fn until(at: Option<Instant>) {
     match at {

@@ -39,6 +39,8 @@
 //! A release in the journal may have been sent or not, because it is stored before it is sent and nothing is written in
 //! between. The journal does not talk to the server, and it does not decide what becomes of an entry.
 
+#![cfg_attr(feature = "simulate", expect(dead_code, unused_imports, reason = "a model stands for the database"))]
+
 mod boot_times;
 mod change;
 mod cipher;
@@ -82,6 +84,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::{EntryId, JobRecord, Outcome, Release, Secret, StationName};
+#[cfg(feature = "simulate")]
+use crate::simulate::{DiskHandle, DiskModel as Store};
 use cipher::Cipher;
 pub use counts::Counts;
 use database::OpenOptions;
@@ -95,6 +99,7 @@ pub use records::RecordSearch;
 pub use reserve::RESERVE_BYTES;
 pub use state_dirs::ASIDE_LIMIT;
 use state_dirs::StateDirs;
+#[cfg(not(feature = "simulate"))]
 use store::Store;
 use synced_file::SyncCounter;
 use trusted_time::TrustedTime;
@@ -112,6 +117,9 @@ pub struct Journal {
     counts: watch::Receiver<Counts>,
     syncs: SyncCounter,
     trusted_time: TrustedTime,
+    /// In the simulated world, the model that stands for the thread and its files.
+    #[cfg(feature = "simulate")]
+    model: Option<DiskHandle>,
 }
 
 impl Journal {
@@ -145,7 +153,21 @@ impl Journal {
             })
             .map_err(|error| JournalError::Disk(format!("start its thread: {error}")))?;
         answer.recv().map_err(|_| JournalError::Closed)??;
-        Ok(Self { jobs, counts, syncs, trusted_time })
+        Ok(Self {
+            jobs,
+            counts,
+            syncs,
+            trusted_time,
+            #[cfg(feature = "simulate")]
+            model: None,
+        })
+    }
+
+    /// A journal of the simulated world: its contract, without a file.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn simulated(model: DiskHandle, counts: watch::Receiver<Counts>) -> Self {
+        let (jobs, syncs, trusted_time) = (mpsc::channel(1).0, SyncCounter::default(), TrustedTime::default());
+        Self { jobs, counts, syncs, trusted_time, model: Some(model) }
     }
 
     /// Whether a journal was ever made there; a caller who only looks must not make one.
@@ -321,6 +343,19 @@ impl Journal {
         self.syncs.done()
     }
 
+    #[cfg(feature = "simulate")]
+    async fn call<T: Send + 'static>(
+        &self,
+        kind: JobKind,
+        job: impl FnMut(&mut Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        match &self.model {
+            Some(model) => model.carry_out(kind == JobKind::Duty, job).await,
+            None => Err(JournalError::Closed),
+        }
+    }
+
+    #[cfg(not(feature = "simulate"))]
     async fn call<T: Send + 'static>(
         &self,
         kind: JobKind,

@@ -3,6 +3,8 @@
 //! Invariants: no redirect is followed, nothing is sent twice by itself, every body is bounded, and no error holds a
 //! URL (a card number may stand in it).
 
+#![cfg_attr(feature = "simulate", expect(dead_code, reason = "a model of the server answers"))]
+
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -211,13 +213,32 @@ impl HttpTransport {
 
     /// Sends once, to the print server or another, and reads the whole answer, whatever its status.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
-        let asked = Instant::now();
-        let response = request.send().await.map_err(classify)?;
-        self.told_time.note(&response, date(&response));
-        let reading = date(&response).map(|date| ClockReading { date, asked, answered: Instant::now() });
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        Ok(HttpAnswer { status, retry_after, reading, body: bounded(response).await? })
+        send_once(request, &self.told_time).await
     }
+}
+
+#[cfg(not(feature = "simulate"))]
+async fn send_once(request: RequestBuilder, told_time: &ToldTime) -> Result<HttpAnswer, Failure> {
+    let asked = Instant::now();
+    let response = request.send().await.map_err(classify)?;
+    told_time.note(&response, date(&response));
+    let reading = date(&response).map(|date| ClockReading { date, asked, answered: Instant::now() });
+    let (status, retry_after) = (response.status(), retry_after(&response));
+    Ok(HttpAnswer { status, retry_after, reading, body: bounded(response).await? })
+}
+
+/// In the simulated world the server is a model, and the bytes of an answer are read as those of a real one.
+#[cfg(feature = "simulate")]
+async fn send_once(request: RequestBuilder, _: &ToldTime) -> Result<HttpAnswer, Failure> {
+    let asked = Instant::now();
+    let answer = crate::simulate::exchange(request.build().map_err(classify)?).await?;
+    let reading = answer.date.map(|date| ClockReading { date, asked, answered: Instant::now() });
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body: Body = answer.body.into();
+    if body.len() > BODY_LIMIT {
+        return Err(Failure::new(Cause::Malformed, format!("answer is longer than {BODY_LIMIT} bytes")));
+    }
+    Ok(HttpAnswer { status, retry_after: answer.retry_after, reading, body })
 }
 
 /// The bytes of a form.

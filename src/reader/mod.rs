@@ -198,6 +198,10 @@ impl Reader {
 
     /// Opens the reader and sends its events, again and again, until the agent stops listening.
     pub async fn run(self, events: EventSender, signals: SignalReceiver) {
+        #[cfg(feature = "simulate")]
+        if let ReaderTransport::TcpConnect { host, port } = &self.transport {
+            return crate::simulate::be_a_reader(host, *port, events, signals).await;
+        }
         let mut channel = StationChannel::new(events, signals, self.monitor.clone());
         let mut backoff = RETRY;
         let mut last_reported = None;

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use crate::convert::ConvertError;
 use crate::domain::{CardNumber, Now, Read, Reason, Release, Secret, TapId, Verdict};
 use crate::feedback::Signal;
+use crate::planted;
 pub(crate) use exchange::{Admission, Effect, Ending, Event, Report, TapAnswer};
 use guessing::GuessLimit;
 pub(crate) use policy::Policy;
@@ -166,11 +167,12 @@ impl Station {
             },
             TapStep::Covered { by } => {
                 // The person waits for the same documents, and sees how that tap ends.
-                if self.light == Some(id) {
+                if self.light == Some(id) && !planted::is("lose-the-covering-light") {
                     self.light = Some(by);
                 }
                 let tap = self.taps.remove(index);
                 let reason = Some(Reason::NoDocuments);
+                let tap = tap.filter(|_| !planted::is("lose-the-covered-tap"));
                 tap.map(|tap| Effect::Report(tap.report(Verdict::Released, reason, now))).into_iter().collect()
             }
             TapStep::Misfit { phase } => {

@@ -10,6 +10,7 @@ use super::policy::{Policy, Selection, select};
 use super::signal::{after_failure, after_login, after_releases, of_reason};
 use crate::domain::{Document, EntryId, Failure, JobRecord, Now, Outcome, Reason, Release, TapId, User, Verdict};
 use crate::feedback::Signal;
+use crate::planted;
 
 /// The result of a step.
 #[must_use]
@@ -196,6 +197,9 @@ impl Tap {
             match admission {
                 Admission::Stored(id) => it.waiting.push_back((Some(id), release)),
                 Admission::Unstored => it.waiting.push_back((None, release)),
+                Admission::Elsewhere if planted::is("release-what-another-tap-has") => {
+                    it.waiting.push_back((None, release));
+                }
                 Admission::Elsewhere => {
                     let ending = Ending::Ended(Outcome::Failed(Reason::AtAnotherStation));
                     effects.push(it.end(self.id, None, release, ending, now));
@@ -211,7 +215,8 @@ impl Tap {
     /// As many releases as may run at a time. Each attempt judges the deadline itself: one whose document an earlier request
     /// may still print has to ask before it ends.
     pub(super) fn send(&mut self, policy: &Policy) -> Vec<Effect> {
-        let (tap, deadline) = (self.id, self.started + policy.deadline);
+        let patience = if planted::is("send-after-the-deadline") { 20 } else { 1 };
+        let (tap, deadline) = (self.id, self.started + policy.deadline * patience);
         let TapPhase::Releasing(it) = &mut self.phase else {
             return Vec::new();
         };

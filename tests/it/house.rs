@@ -15,7 +15,7 @@ use crate::support::limit;
 /// Each module with the modules of this crate that it may know. `demo` and `cli` put things together and may know all.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("backoff", &[]),
+    ("backoff", &["planted"]),
     ("random", &[]),
     ("feedback", &[]),
     ("planted", &[]),

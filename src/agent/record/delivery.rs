@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::config::InDoubt;
 use crate::domain::Cause;
+use crate::planted;
 
 /// Whether the server has a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,7 @@ impl Delivery {
     }
 
     fn send(&mut self, possible_duplicate: bool) -> DeliveryStep {
+        let possible_duplicate = possible_duplicate && !planted::is("count-no-duplicate");
         self.state = DeliveryState::Sending;
         DeliveryStep::Send { possible_duplicate }
     }
@@ -131,6 +133,7 @@ impl Delivery {
 
     /// This delivery is over; the outbox begins another one with the mark on disk.
     fn keep(&mut self, mark: MarkAfter, cause: Cause) -> DeliveryStep {
+        let mark = if planted::is("take-the-mark-back") { MarkAfter::Is(None) } else { mark };
         self.end(DeliveryStep::Keep { mark, cause })
     }
 }

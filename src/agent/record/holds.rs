@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::domain::{Cause, EntryId, StationName};
+use crate::planted;
 
 /// So much later than the end of a pause comes the turn of the station that caused it.
 const AFTER_THE_OTHERS: Duration = Duration::from_millis(1);
@@ -132,6 +133,10 @@ impl Holds {
         let paused = cause
             .filter(|cause| is_of_the_server(*cause))
             .map(|cause| self.pause(patience(cause), now, random) + AFTER_THE_OTHERS);
+        if planted::is("hold-no-station") {
+            self.cursor = self.stations.remove(station).map_or(self.cursor, |hold| hold.record);
+            return Duration::ZERO;
+        }
         let Some(hold) = self.stations.get_mut(station) else {
             return Duration::ZERO;
         };

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use super::delivery::Arrival;
 use crate::domain::{Document, DocumentStatus, JobRecord, OutputPort};
+use crate::planted;
 
 /// A server that cuts a title leaves at least so many of its letters.
 const CUT_TITLE: usize = 60;
@@ -29,8 +30,9 @@ impl OwnDocuments {
         let (here, elsewhere): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, port)| *port == record.port);
         let uuids = |documents: Vec<(String, OutputPort)>| documents.into_iter().map(|(uuid, _)| uuid).collect();
         let (mut here, mut all): (HashSet<String>, HashSet<String>) = (uuids(here), uuids(elsewhere));
-        here.retain(|uuid| !all.contains(uuid));
+        // One that was kept at the server may have gone to another port since, and names that.
         here.insert(record.document.clone());
+        here.retain(|uuid| !all.contains(uuid));
         all.extend(here.iter().cloned());
         Self { all, here }
     }
@@ -83,7 +85,7 @@ impl RowMarks<'_> {
         let is_tagged = record.is_tagged();
         // A server may trim a title.
         let is_title = if is_tagged { row.title.trim() == record.title.trim() } else { row.title == record.title };
-        let contradicts = self.released.all.contains(&row.uuid)
+        let contradicts = (self.released.all.contains(&row.uuid) && !planted::is("a-document-is-a-record"))
             || !matches!(row.status, DocumentStatus::Printed | DocumentStatus::Other)
             || !(row.user.is_empty() || row.user == record.user.name)
             || !(row.title.is_empty() || is_title || is_altered(&row.title, &record.title))
@@ -103,6 +105,9 @@ impl RowMarks<'_> {
 
     /// Whether the row names the record's port; `None` if nobody can tell.
     fn is_our_port(&self, row: &Document) -> Option<bool> {
+        if planted::is("every-port-is-ours") {
+            return Some(true);
+        }
         let name = port_of(row)?;
         if name == self.record.port.name() || self.port_name == Some(name) {
             return Some(true);
@@ -141,6 +146,9 @@ impl RowCounts {
     /// else writes such rows, and ours may not be among them.
     pub(super) fn judge(self, known: LookAlikes) -> Arrival {
         let accounted = known.here + known.elsewhere;
+        if planted::is("ambiguous-has-arrived") && self.ours + self.perhaps > accounted {
+            return Arrival::Arrived;
+        }
         if (accounted + 1..=accounted + 1 + known.in_doubt).contains(&self.ours) {
             return Arrival::Arrived;
         }

@@ -11,6 +11,7 @@ use super::rows::LookAlikes;
 use crate::clock;
 use crate::domain::JobRecord;
 use crate::journal::StoredRecord;
+use crate::planted;
 
 /// The largest difference between the server's clock, as its `Date` header tells it, and the time stamps in its history.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
@@ -72,6 +73,7 @@ impl HistorySpan {
         } else {
             match (stored.attempted?, stored.carried_over) {
                 (mark, None) => {
+                    let mark = if planted::is("trust-the-boxs-clock") { stored.record.time } else { mark };
                     let [from, to] = clocks.sent(mark, stored.record.time);
                     (from, latest(to))
                 }
@@ -122,7 +124,7 @@ impl HistoryWindow {
         let mut window = Self { span, known: LookAlikes { in_doubt, ..LookAlikes::default() } };
         loop {
             let (within, rest): (Vec<_>, Vec<_>) = apart.into_iter().partition(|(_, span)| span.meets(&window.span));
-            if within.is_empty() {
+            if within.is_empty() || planted::is("ignore-known-rows") {
                 return window;
             }
             let here = within.iter().filter(|(entry, _)| entry.record.port == stored.record.port).count();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::evidence::{Evidence, evidence};
 use crate::backoff::Backoff;
 use crate::domain::{Cause, DocumentStatus, Outcome, Reason};
+use crate::planted;
 
 /// Between two requests for one release while its person waits.
 const TAP_RETRY: Backoff = match Backoff::new(Duration::from_millis(100), Duration::from_secs(2)) {
@@ -163,6 +164,11 @@ impl Attempt {
     }
 
     fn not_acknowledged(&mut self, cause: Cause, now: Instant, random: u64) -> AttemptStep {
+        let cause = match cause {
+            Cause::Overloaded { .. } if planted::is("a-plea-for-patience-is-no-work") => Cause::Unreachable,
+            Cause::Lost { .. } if planted::is("a-lost-answer-is-no-work") => Cause::Unreachable,
+            cause => cause,
+        };
         let patience = match cause {
             Cause::Unreachable => {
                 self.state = AttemptState::Unsent;
@@ -190,6 +196,7 @@ impl Attempt {
         now: Instant,
         random: u64,
     ) -> AttemptStep {
+        let is_settled = is_settled || planted::is("believe-ready-at-once");
         match (evidence(status, self.retain), self.mandate) {
             (Evidence::Released, _) => AttemptStep::End(Outcome::Accepted),
             (Evidence::GivenUp, _) => AttemptStep::End(Outcome::Failed(Reason::AtTheServer)),
@@ -200,6 +207,9 @@ impl Attempt {
             }
             (Evidence::Waiting, _) => self.ask_again(settled, now, random),
             // The user's list is not the whole truth; the history may know more.
+            (Evidence::None, Mandate::FindOut { .. }) if planted::is("absent-is-not-printed") => {
+                AttemptStep::End(Outcome::Failed(Reason::Interrupted))
+            }
             (Evidence::None, Mandate::Release { .. }) => AttemptStep::LeaveOpen(Reason::NotListed),
             (Evidence::None, Mandate::FindOut { .. }) => AttemptStep::End(Outcome::Unknown(Reason::NotListed)),
         }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::domain::{EntryId, OutputPort, Release, StationName, TapId};
+use crate::planted;
 
 /// A list that was asked for longer ago than this has been given up: no deadline of a tap is longer.
 const LIST_AGE: Duration = Duration::from_secs(2 * 3600);
@@ -68,7 +69,8 @@ struct EarlierRelease {
 impl EarlierRelease {
     /// A release that takes its place accounts for its paper too, so it has to name the same printer and want the same record.
     fn may_be_replaced_by(&self, release: &Release) -> bool {
-        !release.retain && self.port == release.port && self.record == release.record
+        let is_alike = self.port == release.port && self.record == release.record;
+        !release.retain && (is_alike || planted::is("replace-at-another-printer"))
     }
 }
 
@@ -115,11 +117,14 @@ impl Claims {
             None => None,
         };
         let since_then = documents.released.iter().rev().take_while(|(at, _)| *at >= listed);
-        if since_then.into_iter().any(|(_, released)| released == uuid) {
+        if since_then.into_iter().any(|(_, released)| released == uuid) && !planted::is("believe-an-old-list") {
             return Claim::Outdated;
         }
         let replaced = earlier.as_ref().and_then(|earlier| earlier.id);
         let station = release.station.clone();
+        if planted::is("forget-a-claim") {
+            return Claim::Free;
+        }
         documents.owners.insert(uuid.to_owned(), Owner::Tap { tap: release.tap, station, earlier });
         replaced.map_or(Claim::Free, Claim::InsteadOf)
     }
@@ -130,7 +135,7 @@ impl Claims {
         if let Some(Owner::Tap { tap: owner, earlier, .. }) = documents.owners.get(uuid).cloned()
             && owner == tap
         {
-            match earlier {
+            match earlier.filter(|_| !planted::is("lose-the-earlier-release")) {
                 Some(earlier) => drop(documents.owners.insert(uuid.to_owned(), Owner::Recovery(earlier))),
                 None => drop(documents.owners.remove(uuid)),
             }
@@ -139,6 +144,9 @@ impl Claims {
 
     /// Until when an earlier release of this document may have been sent. It may have printed it.
     pub(super) fn sent_before(&self, uuid: &str) -> Option<Instant> {
+        if planted::is("forget-earlier-sends") {
+            return None;
+        }
         match self.lock().owners.get(uuid)? {
             Owner::Recovery(earlier) => Some(earlier.sent),
             Owner::Tap { earlier, .. } => earlier.as_ref().map(|earlier| earlier.sent),
@@ -163,7 +171,7 @@ impl Claims {
     /// The recovery knows how a release ended; `released`: when it was known that the document came out.
     pub(super) fn resolve(&self, release: &Release, id: EntryId, released: Option<Instant>) -> Turn {
         let (mut documents, uuid) = (self.lock(), &release.document.uuid);
-        if release.retain {
+        if release.retain || planted::is("both-end-a-release") {
             return Turn::Now;
         }
         match documents.owners.get(uuid) {

@@ -1,6 +1,7 @@
 //! The meaning of a document's status for its release: one table, for a tap's list and for the recovery's history. Pure.
 
 use crate::domain::DocumentStatus;
+use crate::planted;
 
 /// The server's word for a document, as far as it tells about its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) enum Evidence {
 
 /// The table. `status` is `None` where the server does not list the document; `retain`: it was asked to keep it.
 pub(super) fn evidence(status: Option<DocumentStatus>, retain: bool) -> Evidence {
-    match (status, retain) {
+    match (status, retain && !planted::is("retained-is-waiting")) {
         // A release with `retain` leaves it READY: anything else comes from somebody else's release.
         (Some(DocumentStatus::Ready | DocumentStatus::Printed), true) => Evidence::Retained,
         (Some(DocumentStatus::Ready), false) => Evidence::Waiting,

@@ -21,6 +21,7 @@ use crate::agent::stoppable::until;
 use crate::backoff::Backoff;
 use crate::domain::{DocumentStatus, EntryId, Failure, JobRecord, Outcome, Reason, Release, StationName, Verdict};
 use crate::journal::StoredRelease;
+use crate::planted;
 use crate::print_server::{Client, HistoryQuery};
 use crate::random;
 use crate::station::Report;
@@ -87,6 +88,7 @@ impl PendingRelease {
 }
 
 fn open(id: EntryId, release: Box<Release>, sent: Instant, found_out: Reason, settles_in: Duration) -> Pending {
+    let settles_in = if planted::is("recovery-asks-too-early") { Duration::ZERO } else { settles_in };
     let attempt = Attempt::of_recovery(release.retain, sent, settles_in);
     let station = release.station.clone();
     let stage = RecoveryStage::FindingOut(OpenRelease { release, found_out }, attempt, AttemptEvent::Due);
@@ -160,11 +162,15 @@ impl Recovery {
             RecoveryStage::Judged(open, outcome) => self.resolve(&mut it, open, outcome),
             RecoveryStage::Storing(ended, report) => match self.register.store_end(it.id, &ended).await {
                 Ok(()) => {
+                    let report = report.filter(|_| !planted::is("recovery-tells-nobody"));
                     report.iter().for_each(|report| self.report_end(&it.station, &ended, report));
                     return None;
                 }
                 Err(error) => {
                     tracing::warn!(id = it.id, %error, "outcome not stored yet");
+                    if planted::is("recovery-gives-up") {
+                        return None;
+                    }
                     it.try_later();
                     RecoveryStage::Storing(ended, report)
                 }
@@ -188,6 +194,10 @@ impl Recovery {
                 {
                     let tap = open.release.tap;
                     tracing::warn!(%tap, id = it.id, error = %failure, "release still open; asking again");
+                }
+                if answer.is_err() && planted::is("recovery-believes-silence") {
+                    let ready = AttemptEvent::Status(Ok(Some(DocumentStatus::Ready)));
+                    return RecoveryStage::FindingOut(open, attempt, ready);
                 }
                 let told = AttemptEvent::Status(answer.map_err(|failure| failure.cause));
                 RecoveryStage::FindingOut(open, attempt, told)
@@ -249,7 +259,8 @@ impl Recovery {
 }
 
 fn ended(id: EntryId, release: &Release, outcome: Outcome) -> EndedRelease {
-    let record = (outcome.is_released() && release.record).then(|| JobRecord::of(release, release.time));
+    let is_recorded = release.record && !planted::is("recovery-records-nothing");
+    let record = (outcome.is_released() && is_recorded).then(|| JobRecord::of(release, release.time));
     EndedRelease { id: Some(id), document: release.document.uuid.clone(), outcome, record }
 }
 

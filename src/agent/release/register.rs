@@ -10,6 +10,7 @@ use super::claims::{Claim, Claims, Turn};
 use crate::backoff::Backoff;
 use crate::domain::{EntryId, JobRecord, Outcome, Reason, Release, StationName, TapId};
 use crate::journal::{Journal, JournalError, StoredRelease};
+use crate::planted;
 use crate::random;
 use crate::station::Admission;
 
@@ -74,7 +75,10 @@ impl Register {
             let open = self.journal.open_releases().await.inspect_err(|error| {
                 tracing::error!(%error, "releases of an earlier run not read yet");
             })?;
-            for stored in &open {
+            if planted::is("forget-open-releases") {
+                return Ok(Vec::new());
+            }
+            for stored in open.iter().filter(|_| !planted::is("own-nothing-of-an-earlier-run")) {
                 self.claims.was_left_open(&stored.release, Some(stored.id), self.started);
             }
             Ok(open)
@@ -95,6 +99,9 @@ impl Register {
         let claims: Vec<Claim> = releases.iter().map(|release| self.claims.claim(release, listed)).collect();
         let own = |(claim, release): (&Claim, &Release)| claim.is_granted().then(|| release.clone());
         let own: Vec<Release> = claims.iter().zip(releases).filter_map(own).collect();
+        if planted::is("send-without-an-entry") {
+            return Ok(claims.iter().map(|_| Admission::Unstored).collect());
+        }
         let mut admitted: VecDeque<Admission> = match self.store_own(&own).await {
             Ok(ids) => ids.into_iter().map(Admission::Stored).collect(),
             // The exception to the first promise: a full disk keeps nobody from printing where no record is wanted.
@@ -132,7 +139,11 @@ impl Register {
     async fn remove_replaced(&self, claims: &[Claim]) -> Result<(), JournalError> {
         let replaced = |claim: &Claim| if let Claim::InsteadOf(id) = claim { Some(*id) } else { None };
         let replaced: Vec<EntryId> = claims.iter().filter_map(replaced).collect();
-        if replaced.is_empty() { Ok(()) } else { self.journal.remove_replaced(replaced).await }
+        if replaced.is_empty() || planted::is("keep-the-replaced-release") {
+            Ok(())
+        } else {
+            self.journal.remove_replaced(replaced).await
+        }
     }
 
     /// Ends a release that is durable and will not be sent.
@@ -171,6 +182,9 @@ impl Register {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(station = &**station, id, %error, "outcome not stored yet"),
             }
+            if planted::is("give-up-an-outcome") {
+                return true;
+            }
             tokio::time::sleep(backoff.next(random::word())).await;
         }
         false
@@ -186,6 +200,9 @@ impl Register {
     pub(in crate::agent) fn leave_open(&self, id: Option<EntryId>, release: Release) -> bool {
         let sent = Instant::now();
         self.claims.leave_open(&release, id, sent);
+        if planted::is("leave-open-for-nobody") {
+            return true;
+        }
         id.is_none_or(|id| self.hand_over(InDoubtRelease::Open { id, release: Box::new(release), sent }))
     }
 

@@ -16,6 +16,9 @@
 //!
 //! Nothing is stored on the disk: the caller keeps the durable queue. After a restart an event may arrive twice (QoS 1).
 
+#![cfg_attr(feature = "simulate", expect(dead_code, reason = "the link to a model of the broker needs less"))]
+
+#[cfg_attr(feature = "simulate", path = "simulated_link.rs")]
 mod link;
 mod publish_queue;
 
