@@ -88,17 +88,14 @@ impl MqttPublisher {
 
     /// Offers the events beyond `after`, as far as the client takes them. False: the journal could not be read.
     async fn offer(&self, after: &mut EntryId) -> bool {
-        #[cfg_attr(not(feature = "planted"), expect(unused_mut, reason = "only a planted fault changes it"))]
-        let mut waiting = match self.journal.events_after(*after, IN_FLIGHT).await {
+        let waiting = match self.journal.events_after(*after, IN_FLIGHT).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "events not read");
                 return false;
             }
         };
-        if planted::is("swap-events") {
-            waiting.reverse();
-        }
+        let waiting = if planted::is("swap-events") { waiting.into_iter().rev().collect() } else { waiting };
         for event in waiting {
             if planted::is("forget-unacknowledged-events") {
                 drop(self.journal.forget_event(event.id).await);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
 use print_release_agent::demo::directory::{HeaderStyle, NeighbourFaultKind};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::process::Child;
 
 use super::{Ended, Site};
@@ -97,8 +97,6 @@ async fn no_output_at_trace_level_shows_a_secret_and_every_file_of_one_is_its_ow
 #[tokio::test]
 async fn a_running_command_shows_no_secret_to_other_processes_and_leaves_no_core_file() {
     let _limit = limit();
-    let all = Rlimit { current: getrlimit(Resource::Core).maximum, ..getrlimit(Resource::Core) };
-    setrlimit(Resource::Core, all).unwrap();
     let site = Site::new().await;
     let mut hung = Vec::new();
     for (call, command) in [("POST /zops/api/v1/consumers", "zops"), ("POST /orbix", "orbix")] {
@@ -129,6 +127,9 @@ async fn a_running_command_shows_no_secret_to_other_processes_and_leaves_no_core
 /// Ends a process by a signal that asks for a core file, and tells whether the kernel made one.
 async fn leaves_a_core(mut child: Child) -> bool {
     let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    // Only of this process: the others of this run leave none in the folder that they were started in.
+    let limit = getrlimit(Resource::Core);
+    prlimit(Some(id), Resource::Core, Rlimit { current: limit.maximum, ..limit }).unwrap();
     kill_process(id, Signal::QUIT).unwrap();
     soon(child.wait()).await.unwrap().core_dumped()
 }
