@@ -19,7 +19,7 @@ use crate::journal::{Journal, JournalError, Limits};
 /// The interval of the loop's keep-alive calls when no watchdog sets one.
 const DEFAULT_WATCHDOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The longest wait for the journal's end. What it has promised is durable before, so nothing is lost beyond it.
+/// The longest wait for the journal's end. Nothing is lost beyond it, because every promise is durable before.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(path: &Path) -> Exit {

@@ -24,7 +24,7 @@ impl Wake for WakeThread {
     }
 }
 
-/// Writes all earlier changes to sled's file. Whichever flush ends first has written all of them.
+/// Writes all earlier changes to sled's file, as the flush that ends first has.
 pub(super) fn flush(db: &sled::Db) -> Result<(), JournalError> {
     first_of(|| Box::pin(db.flush_async()), LONG).map(drop).map_err(sled_error)
 }
