@@ -22,6 +22,8 @@ mod odd_proxy;
 mod strangers;
 mod syncs;
 
+use books::COUNTED;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -214,13 +216,14 @@ impl Campaign {
         let world = self.scene.server.world();
         let (releases, records) = (releases(&world), records(&world));
         let Row { lost, released_twice, recorded_twice, unknown: ended_unknown, .. } = &mut self.row;
+        let mut surplus = 0;
         for (uuid, user, title) in &self.documents {
             let [taken, kept] = releases.get(uuid.as_str()).copied().unwrap_or_default();
             let recorded = records.get(&(user.as_str(), title.as_str())).copied().unwrap_or(0);
             let excused = unknown.get(uuid).copied().unwrap_or(0);
             *lost += usize::from(taken == 0 || taken + kept > recorded + excused);
             *released_twice += usize::from(taken > 1);
-            *recorded_twice += usize::from(recorded > taken + kept);
+            surplus += recorded.saturating_sub(taken + kept);
             if taken != 1 || recorded > taken + kept || taken + kept > recorded + excused {
                 println!("{title}: {taken} + {kept} releases, {recorded} records, {excused} unknown");
                 for release in world.releases.iter().filter(|release| release.uuid == *uuid) {
@@ -231,6 +234,8 @@ impl Campaign {
                 }
             }
         }
+        // Those that the agent counted as possible are told.
+        *recorded_twice = surplus.saturating_sub(log(&self.scene).matches(COUNTED).count());
         *ended_unknown = unknown.values().sum();
         drop(world);
         self.go_on_or_fail();

@@ -174,11 +174,14 @@ impl OutboxTask {
                     DeliveryEvent::LookedUp(answer.map_err(|failure| note(&mut why, &failure)))
                 }
                 DeliveryStep::Send { possible_duplicate } => {
+                    if possible_duplicate {
+                        // Before it is sent: after a kill nobody would tell.
+                        tracing::warn!(%tap, why, "job record sent again without knowing whether it had arrived");
+                    }
                     let answer = self.send(stored).await?;
                     let may_have_arrived =
                         answer.as_ref().map_or_else(|failure| failure.cause.is_in_doubt(), |()| true);
                     if possible_duplicate && may_have_arrived {
-                        tracing::warn!(%tap, why, "job record sent again without knowing whether it had arrived");
                         self.board.metrics.possible_duplicate();
                     }
                     DeliveryEvent::Answered(answer.map_err(|failure| note(&mut why, &failure)))

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The words of the log by which a record that may arrive twice is counted. The metric of the same name forgets with the process.
-const COUNTED: &str = "sent again without knowing whether it had arrived";
+pub(super) const COUNTED: &str = "sent again without knowing whether it had arrived";
 
 /// The characters of a title, the wrong titles, and the lines of the log that a story shows.
 const TITLE: usize = 24;
