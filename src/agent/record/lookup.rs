@@ -73,7 +73,11 @@ impl Lookup {
         // The rows name ports, so it matters what the server calls this record's.
         let from = window.span.from.checked_sub(WAITS_AT_MOST).unwrap_or(Timestamp::MIN);
         let earlier = self.history(record, from, window.span.to).await?;
-        Ok(judge(released.port_name(&earlier)))
+        match judge(released.port_name(&earlier)) {
+            // A document that stayed at the server may have gone to another port since, whose name was learned then.
+            Arrival::Absent => Ok(Arrival::Ambiguous),
+            arrival => Ok(arrival),
+        }
     }
 
     async fn history(&self, record: &JobRecord, from: Timestamp, to: Timestamp) -> Result<Vec<Document>, Failure> {
