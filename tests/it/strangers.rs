@@ -101,7 +101,7 @@ async fn lost_beside_a_stranger(scene: &Scene) -> AgentProcess {
 async fn rows_of_a_box_at_another_printer_are_no_arrival() {
     let _limit = limit();
     let scene = scene_with("").await;
-    let agent = lost_beside_a_stranger(&scene).await;
+    let _agent = lost_beside_a_stranger(&scene).await;
     assert_eq!(titles(&scene.server.world()).len(), 2, "{}", log(&scene));
     let ports: Vec<_> = scene.server.world().records.iter().map(|row| row.output_port_name.clone().unwrap()).collect();
     assert_eq!(ports, ["Attic", "Lobby"]);
